@@ -1,0 +1,86 @@
+//! The only file that asks the system for the time.
+//!
+//! Everything else is handed a [`Clock`] (threads, tasks) or a moment (pure code), so that a day of streaming is tested
+//! in a second. Deadlines of sockets are tokio's own timers, which tests pause.
+
+use std::fmt::Debug;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use crate::media::WallTime;
+
+/// Where a daemon takes its time from.
+pub trait Clock: Send + Sync + Debug {
+    /// Time since some moment before the daemon began; never goes back.
+    fn monotonic(&self) -> Duration;
+
+    /// The wall clock, which may be set back.
+    fn wall(&self) -> WallTime;
+}
+
+/// A clock shared by all parts of a daemon.
+pub type SharedClock = Arc<dyn Clock>;
+
+/// The system's clocks.
+#[derive(Debug)]
+pub struct SystemClock {
+    start: Instant,
+}
+
+impl SystemClock {
+    /// A shared system clock whose monotonic zero is now.
+    pub fn shared() -> SharedClock {
+        Arc::new(SystemClock { start: Instant::now() })
+    }
+}
+
+impl Clock for SystemClock {
+    fn monotonic(&self) -> Duration {
+        self.start.elapsed()
+    }
+
+    fn wall(&self) -> WallTime {
+        let nanos = match SystemTime::now().duration_since(UNIX_EPOCH) {
+            Ok(after) => i64::try_from(after.as_nanos()).unwrap_or(i64::MAX),
+            Err(before) => -i64::try_from(before.duration().as_nanos()).unwrap_or(i64::MAX),
+        };
+        WallTime::from_unix_nanos(nanos)
+    }
+}
+
+/// A clock that moves when it is told to.
+#[derive(Debug)]
+pub struct ManualClock {
+    monotonic_nanos: AtomicI64,
+    wall_nanos: AtomicI64,
+}
+
+impl ManualClock {
+    /// A clock at `wall`, with monotonic time zero.
+    pub fn new(wall: WallTime) -> Arc<Self> {
+        Arc::new(ManualClock { monotonic_nanos: AtomicI64::new(0), wall_nanos: AtomicI64::new(wall.unix_nanos()) })
+    }
+
+    /// Moves both times forward.
+    pub fn advance(&self, by: Duration) {
+        let nanos = i64::try_from(by.as_nanos()).unwrap_or(i64::MAX);
+        self.monotonic_nanos.fetch_add(nanos, Ordering::SeqCst);
+        self.wall_nanos.fetch_add(nanos, Ordering::SeqCst);
+    }
+
+    /// Sets the wall clock alone, as an administrator or NTP would.
+    pub fn set_wall(&self, wall: WallTime) {
+        self.wall_nanos.store(wall.unix_nanos(), Ordering::SeqCst);
+    }
+}
+
+impl Clock for ManualClock {
+    fn monotonic(&self) -> Duration {
+        Duration::from_nanos(self.monotonic_nanos.load(Ordering::SeqCst).unsigned_abs())
+    }
+
+    fn wall(&self) -> WallTime {
+        WallTime::from_unix_nanos(self.wall_nanos.load(Ordering::SeqCst))
+    }
+}

@@ -1,0 +1,1 @@
+//! Streams, keys, sessions: what outlives a broadcast.

@@ -1,0 +1,97 @@
+//! A stage is a named thread with a span. It ends when its channel does; a panic in it is contained, reported to whoever
+//! joins or watches it, and touches no other session.
+
+use std::any::Any;
+use std::io;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::thread::{Builder, JoinHandle};
+
+use tracing::Span;
+
+/// How a stage ended.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Outcome<E> {
+    /// Its input ended and it finished its work.
+    Finished,
+    /// It gave up.
+    Failed(E),
+    /// It panicked: our own broken assumption, with the panic's message.
+    Panicked(String),
+}
+
+/// A running stage. Dropping it does not stop the thread: end its input, then [`Stage::join`].
+#[derive(Debug)]
+pub struct Stage<E> {
+    name: String,
+    thread: JoinHandle<Outcome<E>>,
+}
+
+/// Starts `body` on a thread called `name` (Linux shows the first 15 bytes) inside `span`.
+/// `ended` runs on that thread with the outcome before it is joined, so that a watcher learns of a failure at once.
+///
+/// # Errors
+/// The system cannot start another thread.
+pub fn spawn<E, F, N>(name: impl Into<String>, span: Span, body: F, ended: N) -> io::Result<Stage<E>>
+where
+    E: Send + 'static,
+    F: FnOnce() -> Result<(), E> + Send + 'static,
+    N: FnOnce(&Outcome<E>) + Send + 'static,
+{
+    let name = name.into();
+    let thread = Builder::new().name(name.clone()).spawn(move || {
+        let _entered = span.entered();
+        // Whatever the body shared is dropped or behind poisoned locks afterwards; the outcome is all that goes on.
+        let outcome = match catch_unwind(AssertUnwindSafe(body)) {
+            Ok(Ok(())) => Outcome::Finished,
+            Ok(Err(error)) => Outcome::Failed(error),
+            Err(payload) => Outcome::Panicked(panic_message(payload.as_ref())),
+        };
+        ended(&outcome);
+        outcome
+    })?;
+    Ok(Stage { name, thread })
+}
+
+impl<E> Stage<E> {
+    /// The thread's name.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Whether the thread has ended, so that [`Stage::join`] returns at once.
+    pub fn is_finished(&self) -> bool {
+        self.thread.is_finished()
+    }
+
+    /// Waits for the thread. Blocks: not for tasks.
+    pub fn join(self) -> Outcome<E> {
+        self.thread.join().unwrap_or_else(|payload| Outcome::Panicked(panic_message(payload.as_ref())))
+    }
+}
+
+fn panic_message(payload: &(dyn Any + Send)) -> String {
+    let text = payload.downcast_ref::<&str>().copied().or_else(|| payload.downcast_ref::<String>().map(String::as_str));
+    text.unwrap_or("a panic without a message").to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::mpsc;
+
+    #[test]
+    fn the_thread_carries_the_name_and_reports_its_end() {
+        let (told, ends) = mpsc::channel();
+        let body = || if std::thread::current().name() == Some("package-x") { Err(7) } else { Ok(()) };
+        let stage =
+            spawn("package-x", Span::none(), body, move |outcome| told.send(format!("{outcome:?}")).unwrap_or(()));
+        assert_eq!(stage.expect("a thread starts").join(), Outcome::Failed(7));
+        assert_eq!(ends.recv().as_deref(), Ok("Failed(7)"));
+    }
+
+    #[test]
+    fn a_panic_is_an_outcome() {
+        let stage = spawn::<(), _, _>("p", Span::none(), || panic!("broken {}", 1), |_| ()).expect("a thread starts");
+        assert_eq!(stage.join(), Outcome::Panicked("broken 1".to_owned()));
+    }
+}

@@ -1,0 +1,1 @@
+//! Stage 1: what a publisher sent becomes one timeline with cuts.

@@ -1,0 +1,1 @@
+//! The door: sockets, handshakes, admission.

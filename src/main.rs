@@ -1,0 +1,3 @@
+//! The millstream daemon and its command line.
+
+fn main() {}

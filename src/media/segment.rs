@@ -1,0 +1,201 @@
+//! What package hands to the window and the store, and what playlists are made of.
+//!
+//! Package yields [`Output`]s in an order that both sides may rely on, per rendition: `Init` before the first `Open` that
+//! refers to it; `Open`, then its `Part`s from index 0, then its `Close`; MSNs rising by one; `End` last.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+
+use super::naming::MediaName;
+use super::{Kind, Span, Timestamp, Track, WallTime};
+
+/// Index of a rendition in [`Renditions`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct RenditionId(pub u8);
+
+/// One rendition of a session: a rung of the ladder, or the audio group's only member. Fixed for the session's life.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Rendition {
+    /// Name in paths and playlists: `1080p`, `audio`. Passes [`super::naming::is_component`].
+    pub name: String,
+    /// Video rungs and audio are packaged apart.
+    pub kind: Kind,
+    /// The source's own packets (true) or an encoder's.
+    pub copied: bool,
+    /// Bits per second that this rendition alone promises never to pass, container included.
+    pub bandwidth: u64,
+    /// Frames per second as a fraction; `None` for audio and for video of unknown rate.
+    pub frame_rate: Option<(u32, u32)>,
+}
+
+/// All renditions of a session, video rungs from the largest down, then audio. [`RenditionId`] indexes into it.
+pub type Renditions = Arc<[Rendition]>;
+
+/// A unit of one rendition: what the copied edge and the encoders hand to package.
+#[derive(Clone, Debug)]
+pub struct RenditionUnit {
+    /// The rendition.
+    pub rendition: RenditionId,
+    /// Its packet, track or cut.
+    pub unit: super::Unit,
+}
+
+/// One step of packaging. Cloning shares the bytes.
+#[derive(Clone, Debug)]
+pub enum Output {
+    /// A new configuration.
+    Init(Init),
+    /// A segment begins.
+    Open(SegmentStart),
+    /// A part of the open segment is whole.
+    Part(Part),
+    /// The open segment is whole.
+    Close(SegmentEnd),
+    /// The rendition is over: ENDLIST.
+    End(RenditionId),
+}
+
+impl Output {
+    /// Payload bytes held by this value: what byte-bounded queues count.
+    pub fn weight(&self) -> usize {
+        match self {
+            Output::Init(init) => init.bytes.len(),
+            Output::Part(part) => part.bytes.len(),
+            _ => 0,
+        }
+    }
+
+    /// The rendition that this belongs to.
+    pub fn rendition(&self) -> RenditionId {
+        match self {
+            Output::Init(init) => init.rendition,
+            Output::Open(start) => start.rendition,
+            Output::Part(part) => part.rendition,
+            Output::Close(end) => end.rendition,
+            Output::End(rendition) => *rendition,
+        }
+    }
+}
+
+/// An init segment (ftyp, moov).
+#[derive(Clone, Debug)]
+pub struct Init {
+    /// The rendition.
+    pub rendition: RenditionId,
+    /// Counted from 0 over the whole session, restarts included.
+    pub number: u32,
+    /// What the bytes describe: playlists take CODECS and RESOLUTION from here.
+    pub track: Arc<Track>,
+    /// The whole file.
+    pub bytes: Bytes,
+}
+
+/// What is known of a segment when it begins.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SegmentStart {
+    /// The rendition.
+    pub rendition: RenditionId,
+    /// Media sequence number.
+    pub msn: u64,
+    /// The session's epoch: part of the name.
+    pub epoch: u32,
+    /// Presentation time of the cut.
+    pub at: Timestamp,
+    /// EXT-X-PROGRAM-DATE-TIME.
+    pub wall: WallTime,
+    /// EXT-X-DISCONTINUITY stands before it.
+    pub discontinuity: bool,
+    /// EXT-X-GAP: there are no parts and no object.
+    pub gap: bool,
+    /// Number of the init segment (EXT-X-MAP).
+    pub init: u32,
+}
+
+/// A part (CMAF chunk: moof, mdat).
+#[derive(Clone, Debug)]
+pub struct Part {
+    /// The rendition.
+    pub rendition: RenditionId,
+    /// Media sequence number of its segment.
+    pub msn: u64,
+    /// The epoch of its segment.
+    pub epoch: u32,
+    /// Index within the segment, from 0.
+    pub index: u32,
+    /// Sum of its sample durations.
+    pub duration: Span,
+    /// Begins with a sample from which decoding may start.
+    pub independent: bool,
+    /// The whole part.
+    pub bytes: Bytes,
+}
+
+/// What is known of a segment when it ends.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SegmentEnd {
+    /// The rendition.
+    pub rendition: RenditionId,
+    /// Media sequence number.
+    pub msn: u64,
+    /// EXTINF: the sum of its sample durations; a gap's own duration.
+    pub duration: Span,
+}
+
+/// A part as a playlist lists it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PartEntry {
+    /// EXT-X-PART:DURATION
+    pub duration: Span,
+    /// EXT-X-PART:INDEPENDENT
+    pub independent: bool,
+    /// Bytes.
+    pub size: usize,
+}
+
+/// A segment as a playlist lists it. Metadata only; the bytes lie elsewhere.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Segment {
+    /// Media sequence number.
+    pub msn: u64,
+    /// Epoch in its name.
+    pub epoch: u32,
+    /// EXTINF; `None` while the segment is open.
+    pub duration: Option<Span>,
+    /// EXT-X-PROGRAM-DATE-TIME.
+    pub wall: WallTime,
+    /// EXT-X-DISCONTINUITY stands before it.
+    pub discontinuity: bool,
+    /// EXT-X-GAP.
+    pub gap: bool,
+    /// Number of the init segment (EXT-X-MAP).
+    pub init: u32,
+    /// The parts so far.
+    pub parts: Vec<PartEntry>,
+}
+
+impl Segment {
+    /// The entry of a segment that has just been opened.
+    pub fn open(start: &SegmentStart) -> Self {
+        Segment {
+            msn: start.msn,
+            epoch: start.epoch,
+            duration: None,
+            wall: start.wall,
+            discontinuity: start.discontinuity,
+            gap: start.gap,
+            init: start.init,
+            parts: Vec::new(),
+        }
+    }
+
+    /// The name of its file.
+    pub fn name(&self) -> MediaName {
+        MediaName::Segment { epoch: self.epoch, msn: self.msn }
+    }
+
+    /// Bytes of all parts so far.
+    pub fn size(&self) -> usize {
+        self.parts.iter().map(|part| part.size).sum()
+    }
+}

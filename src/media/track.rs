@@ -1,0 +1,94 @@
+//! What must be known of a track before its first packet can be decoded or packaged.
+
+use bytes::Bytes;
+
+/// The two kinds of track that a session has, at most one of each.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Kind {
+    /// Pictures.
+    Video,
+    /// Sound.
+    Audio,
+}
+
+impl Kind {
+    /// Lower-case name for logs, metrics and `EXT-X-MEDIA`.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Kind::Video => "video",
+            Kind::Audio => "audio",
+        }
+    }
+}
+
+/// A track's configuration. Two equal values need no new init segment and no discontinuity.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Track {
+    /// A video track.
+    Video(VideoTrack),
+    /// An audio track.
+    Audio(AudioTrack),
+}
+
+impl Track {
+    /// Which kind of track this configures.
+    pub const fn kind(&self) -> Kind {
+        match self {
+            Track::Video(_) => Kind::Video,
+            Track::Audio(_) => Kind::Audio,
+        }
+    }
+
+    /// The `codecs` parameter of RFC 6381, e.g. `avc1.64001f` or `mp4a.40.2`.
+    pub fn codecs(&self) -> &str {
+        match self {
+            Track::Video(video) => &video.codecs,
+            Track::Audio(audio) => &audio.codecs,
+        }
+    }
+
+    /// Units per second in init segments and `tfdt`: 90 000 for video, the sample rate for audio.
+    pub fn timescale(&self) -> u32 {
+        match self {
+            Track::Video(_) => VIDEO_TIMESCALE,
+            Track::Audio(audio) => audio.sample_rate,
+        }
+    }
+}
+
+/// Output timescale of every video rendition.
+pub const VIDEO_TIMESCALE: u32 = 90_000;
+
+/// H.264 video.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct VideoTrack {
+    /// AVCDecoderConfigurationRecord (ISO/IEC 14496-15 5.3.3.1), always with 4-byte NAL lengths.
+    pub config: Bytes,
+    /// RFC 6381 string made of the SPS's first three bytes.
+    pub codecs: String,
+    /// Width of the cropped picture in pixels.
+    pub width: u32,
+    /// Height of the cropped picture in pixels.
+    pub height: u32,
+    /// Sample aspect ratio, `(1, 1)` when the SPS says nothing.
+    pub sample_aspect: (u32, u32),
+    /// Frames per second as a fraction, from the SPS timing or measured; `None` when unknown.
+    pub frame_rate: Option<(u32, u32)>,
+    /// What the copied rung must know of the coding: 4:2:0, 8 bit, progressive. False makes an `auto` rung encode.
+    pub plain: bool,
+}
+
+/// AAC audio.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AudioTrack {
+    /// AudioSpecificConfig (ISO/IEC 14496-3 1.6.2.1), whole.
+    pub config: Bytes,
+    /// RFC 6381 string, `mp4a.40.<audio object type>`.
+    pub codecs: String,
+    /// Samples per second of the core stream; the track's timescale.
+    pub sample_rate: u32,
+    /// Channels, 1 to 8.
+    pub channels: u16,
+    /// Samples per frame at `sample_rate`: 1024 (or 960).
+    pub samples_per_frame: u32,
+}

@@ -1,0 +1,1 @@
+//! Stage 2: compressed source packets in, compressed rung packets out.

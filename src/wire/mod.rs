@@ -1,0 +1,27 @@
+//! Protocols and formats: bytes in, events and bytes out. No IO, no clock, both directions.
+
+pub mod flv;
+pub mod fmp4;
+pub mod hls;
+pub mod rtmp;
+
+/// What a protocol hands to ingest: one unit of its container, as it came.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Inbound {
+    /// An RTMP audio, video or data message, which is the body of an FLV tag.
+    Flv(flv::Tag),
+}
+
+impl Inbound {
+    /// Payload bytes.
+    pub fn len(&self) -> usize {
+        match self {
+            Inbound::Flv(tag) => tag.data.len(),
+        }
+    }
+
+    /// Whether there is no payload.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+}

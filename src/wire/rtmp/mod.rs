@@ -1,0 +1,1 @@
+//! RTMP 1.0, without IO.
