@@ -1,1 +1,183 @@
 //! The door: sockets, handshakes, admission.
+//!
+//! A listener speaks one protocol with strangers until one of them asks to publish. Whether it may is decided behind
+//! [`Admission`], which `app.rs` implements over keys and sessions; from then on everything that the encoder sends goes to
+//! the [`Publisher`] that admission handed out. Nothing of sessions, keys or storage is known here.
+//!
+//! | module | holds |
+//! |---|---|
+//! | [`rtmp`] | the RTMP listener: one task per connection, deadlines, limits, refusals in the protocol's words |
+//! | [`attempts`] | slows down addresses that try wrong keys |
+//! | [`places`] | how many connections are open, in all and per address |
+//!
+//! Invariants: a key is a [`SecretString`] from the moment it was parsed; a description that goes to a publisher holds no
+//! secret; no connection lives without a deadline; a panic in a connection's task ends that connection only.
+
+pub mod attempts;
+pub mod places;
+pub mod rtmp;
+
+use std::fmt;
+use std::future::Future;
+use std::net::SocketAddr;
+
+use secrecy::SecretString;
+
+use crate::wire::Inbound;
+
+/// How an encoder reached us.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Protocol {
+    /// RTMP over plain TCP.
+    Rtmp,
+}
+
+impl Protocol {
+    /// Lower-case name for logs, metrics and API answers.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Protocol::Rtmp => "rtmp",
+        }
+    }
+}
+
+impl fmt::Display for Protocol {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// What an encoder said when it asked to publish.
+#[derive(Debug)]
+pub struct PublishRequest {
+    /// The stream key, percent-decoded, never empty.
+    pub key: SecretString,
+    /// First segment of the application path, `live` by contract. Holds no key.
+    pub app: String,
+    /// How the encoder reached us.
+    pub protocol: Protocol,
+    /// Address of the encoder.
+    pub peer: SocketAddr,
+    /// What the encoder calls itself, in printable characters; advisory.
+    pub encoder: Option<String>,
+}
+
+/// Why a publish request was turned down.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum RefusalReason {
+    /// There is no such key, or it was revoked.
+    BadKey,
+    /// The key's time is over.
+    KeyExpired,
+    /// The key is right and its stream is switched off.
+    StreamDisabled,
+    /// Somebody publishes this stream, and the newcomer may not take over.
+    InUse,
+    /// This address tried too many wrong keys.
+    TooManyAttempts,
+    /// The daemon is about to stop.
+    ShuttingDown,
+    /// A policy of the stream or the operator says no.
+    Policy,
+    /// We failed; the request may be fine.
+    Internal,
+}
+
+impl RefusalReason {
+    /// Stable code for metrics and logs.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            RefusalReason::BadKey => "bad_key",
+            RefusalReason::KeyExpired => "key_expired",
+            RefusalReason::StreamDisabled => "stream_disabled",
+            RefusalReason::InUse => "in_use",
+            RefusalReason::TooManyAttempts => "too_many_attempts",
+            RefusalReason::ShuttingDown => "shutting_down",
+            RefusalReason::Policy => "policy",
+            RefusalReason::Internal => "internal",
+        }
+    }
+}
+
+/// A publish request was turned down. The encoder shows `description` to a person.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{}: {description}", reason.as_str())]
+pub struct Refusal {
+    /// Why.
+    pub reason: RefusalReason,
+    /// What the person at the encoder reads: what is wrong and what to do, in one or two sentences, without secrets.
+    pub description: String,
+}
+
+/// Decides who may publish. Cloned into every connection.
+pub trait Admission: Clone + Send + Sync + 'static {
+    /// What an admitted encoder publishes into.
+    type Publisher: Publisher;
+
+    /// Decides on one request. Runs inside the connection's span, whose empty fields `stream` and `session` it may record.
+    /// The listener gives it [`rtmp::RtmpSettings::admission_timeout`]; it may be dropped at any await.
+    fn admit(&self, request: PublishRequest) -> impl Future<Output = Result<Self::Publisher, Refusal>> + Send;
+}
+
+/// One admitted encoder's way into its session. Dropping it without [`Publisher::finish`] (a panic in the connection's
+/// task) must count as a lost connection.
+pub trait Publisher: Send + Sync + 'static {
+    /// Hands over one unit, waiting while the session's intake is full. The listener stops reading meanwhile, so TCP slows
+    /// the encoder down.
+    ///
+    /// # Errors
+    /// The session takes no more, and why. The listener tells the encoder and closes.
+    fn send(&self, unit: Inbound) -> impl Future<Output = Result<(), CloseReason>> + Send;
+
+    /// Completes when the session wants the connection gone, also while a `send` waits. Cancel-safe.
+    fn closed(&self) -> impl Future<Output = CloseReason> + Send;
+
+    /// The connection is over. Called once, after the last `send`.
+    fn finish(self, how: Finish) -> impl Future<Output = ()> + Send;
+}
+
+/// How an encoder's publishing ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Finish {
+    /// It said goodbye.
+    Unpublished,
+    /// The connection was lost, broken or closed by us; the text says how, for logs and the session's state.
+    Lost(String),
+}
+
+/// Why a session wants a publisher gone. `Display` gives the words that the publisher is told.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum CloseReason {
+    /// The key was revoked while it was in use.
+    #[error("This stream key was revoked.")]
+    KeyRevoked,
+    /// The stream was deleted.
+    #[error("This stream was deleted.")]
+    StreamDeleted,
+    /// Another encoder took the stream over.
+    #[error("Another encoder took over this stream with a valid key.")]
+    TakenOver,
+    /// The daemon stops.
+    #[error("The server is shutting down. Reconnect in a moment.")]
+    ShuttingDown,
+    /// The session was ended by an operator or by its own rules.
+    #[error("The session was ended.")]
+    SessionEnded,
+    /// Ingest cannot take what came: an unknown codec, a broken configuration.
+    #[error("The stream cannot be taken: {0}")]
+    Rejected(String),
+}
+
+impl CloseReason {
+    /// Stable code for metrics and logs.
+    pub const fn as_str(&self) -> &'static str {
+        match self {
+            CloseReason::KeyRevoked => "key_revoked",
+            CloseReason::StreamDeleted => "stream_deleted",
+            CloseReason::TakenOver => "taken_over",
+            CloseReason::ShuttingDown => "shutting_down",
+            CloseReason::SessionEnded => "session_ended",
+            CloseReason::Rejected(_) => "rejected",
+        }
+    }
+}

@@ -1,0 +1,392 @@
+//! One RTMP connection, from the first byte to its line in the log.
+//!
+//! The protocol is [`Server`]'s; this file moves bytes, keeps deadlines, asks admission, and feeds the publisher. It is
+//! generic over the socket so that TLS needs nothing new here.
+
+use std::fmt;
+use std::future::Future;
+use std::net::SocketAddr;
+use std::pin::{Pin, pin};
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::BytesMut;
+use metrics::{Counter, counter};
+use secrecy::{ExposeSecret, SecretString};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tokio::time::{Instant, timeout_at};
+use tracing::{debug, info};
+
+use super::Shared;
+use crate::listen::{Admission, CloseReason, Finish, Protocol, PublishRequest, Publisher, Refusal, RefusalReason};
+use crate::wire::Inbound;
+use crate::wire::rtmp::{Event, Phase, PublishStatus, RtmpError, Server};
+
+/// What a read buffer is made with: several video frames, so that few reads and few allocations are needed.
+const READ_BUFFER_BYTES: usize = 64 * 1024;
+/// A read is not begun with less room than this.
+const MIN_READ_BYTES: usize = 16 * 1024;
+/// Words for a publisher that gave no key.
+const NO_KEY: &str = "No stream key was given. Use rtmp://HOST/live as the server and the stream key as the key.";
+
+/// Why a connection ended: its line in the log, and what a session is told.
+#[derive(Debug)]
+enum End {
+    /// The peer closed it.
+    Disconnected,
+    /// The peer did not come to the next phase, or fell silent.
+    TimedOut(&'static str),
+    /// The peer did not take what we wrote.
+    NotReading,
+    /// The socket failed.
+    Io(std::io::ErrorKind),
+    /// The peer broke the protocol.
+    Protocol(RtmpError),
+    /// The publish was refused.
+    Refused(RefusalReason),
+    /// The session wanted it gone.
+    Closed(CloseReason),
+    /// The daemon stops.
+    Shutdown,
+}
+
+impl fmt::Display for End {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            End::Disconnected => f.write_str("the peer closed the connection"),
+            End::TimedOut(what) => write!(f, "timed out: {what}"),
+            End::NotReading => f.write_str("the peer does not read"),
+            End::Io(kind) => write!(f, "connection lost: {kind}"),
+            End::Protocol(error) => write!(f, "protocol error: {error}"),
+            End::Refused(reason) => write!(f, "refused: {}", reason.as_str()),
+            End::Closed(reason) => write!(f, "closed by the session: {}", reason.as_str()),
+            End::Shutdown => f.write_str("the server is shutting down"),
+        }
+    }
+}
+
+/// How a publish ended, and the connection's end if it is over too.
+struct Published {
+    finish: Finish,
+    end: Option<End>,
+}
+
+impl From<End> for Published {
+    fn from(end: End) -> Self {
+        Published { finish: Finish::Lost(end.to_string()), end: Some(end) }
+    }
+}
+
+/// A publish request as the protocol gave it.
+struct Request {
+    key: SecretString,
+    app: String,
+    encoder: Option<String>,
+}
+
+/// One connection.
+pub(super) struct Connection<'a, S, A: Admission> {
+    socket: S,
+    peer: SocketAddr,
+    shared: &'a Arc<Shared<A>>,
+    server: Server,
+    buffer: BytesMut,
+    events: Vec<Event>,
+    received_bytes: u64,
+    received: Counter,
+}
+
+impl<'a, S: AsyncRead + AsyncWrite + Unpin, A: Admission> Connection<'a, S, A> {
+    /// A connection of which nothing has been read.
+    pub(super) fn new(socket: S, peer: SocketAddr, shared: &'a Arc<Shared<A>>) -> Self {
+        let server = Server::new(shared.settings.limits);
+        Connection {
+            socket,
+            peer,
+            shared,
+            server,
+            buffer: BytesMut::new(),
+            events: Vec::new(),
+            received_bytes: 0,
+            received: counter!("millstream_rtmp_received_bytes_total"),
+        }
+    }
+
+    /// Runs the connection to its end, and writes one line about it.
+    pub(super) async fn run(mut self) {
+        let clock = &self.shared.settings.clock;
+        let began = clock.monotonic();
+        debug!("connected");
+        let end = self.serve().await;
+        self.say_goodbye(&end).await;
+        let lasted = clock.monotonic().saturating_sub(began);
+        let bytes = self.received_bytes;
+        info!(reason = %end, bytes, seconds = lasted.as_secs(), "RTMP connection ended");
+    }
+
+    /// Publish after publish, until the connection ends.
+    async fn serve(&mut self) -> End {
+        loop {
+            let request = match self.wait_for_publish().await {
+                Ok(request) => request,
+                Err(end) => return end,
+            };
+            let publisher = match self.admit(request).await {
+                Ok(publisher) => publisher,
+                Err(end) => return end,
+            };
+            counter!("millstream_rtmp_publishes_total").increment(1);
+            let accepted = self.server.accept_publish(&mut self.events).map_err(|error| self.protocol_error(error));
+            let published = match accepted {
+                Ok(()) => self.publish(&publisher).await.unwrap_or_else(Published::from),
+                Err(end) => end.into(),
+            };
+            publisher.finish(published.finish).await;
+            if let Some(end) = published.end {
+                return end;
+            }
+        }
+    }
+
+    /// Reads until a publish is asked for. Each phase has its own deadline.
+    async fn wait_for_publish(&mut self) -> Result<Request, End> {
+        let settings = &self.shared.settings;
+        let (mut phase, mut began) = (self.server.phase(), Instant::now());
+        loop {
+            if let Some(request) = self.take_request() {
+                return Ok(request);
+            }
+            if self.server.phase() != phase {
+                (phase, began) = (self.server.phase(), Instant::now());
+            }
+            let (allowed, what) = match phase {
+                Phase::Handshake => (settings.handshake_timeout, "no handshake"),
+                Phase::Connect => (settings.connect_timeout, "no connect command"),
+                _ => (settings.publish_timeout, "no publish command"),
+            };
+            self.write_output().await?;
+            tokio::select! {
+                biased;
+                () = self.shared.shutdown.cancelled() => return Err(End::Shutdown),
+                read = timeout_at(began + allowed, self.socket.read_buf(make_room(&mut self.buffer))) => {
+                    let read = read.map_err(|_| End::TimedOut(what))?;
+                    self.take_in(read)?;
+                }
+            }
+        }
+    }
+
+    /// The publish request among the events, if there is one; what else came before a publish is of no use.
+    fn take_request(&mut self) -> Option<Request> {
+        self.events.drain(..).fold(None, |found, event| match event {
+            Event::PublishRequested { key, app, encoder } => Some(Request { key, app, encoder }),
+            Event::Skipped(error) => {
+                count_error(&error, "skip");
+                found
+            }
+            Event::Media(_) | Event::Unpublished => found,
+        })
+    }
+
+    /// Asks admission; refuses in words if it says no.
+    async fn admit(&mut self, request: Request) -> Result<A::Publisher, End> {
+        self.write_output().await?;
+        match self.decide(request).await {
+            Ok(publisher) => {
+                self.shared.attempts.right_key(self.peer.ip());
+                Ok(publisher)
+            }
+            Err(Refusal { reason, description }) => {
+                if reason == RefusalReason::BadKey {
+                    let delay = self.shared.attempts.wrong_key(self.peer.ip());
+                    let shutdown = &self.shared.shutdown;
+                    let _ = tokio::time::timeout(delay, shutdown.cancelled()).await;
+                }
+                counter!("millstream_rtmp_publishes_refused_total", "reason" => reason.as_str()).increment(1);
+                let status = match reason {
+                    RefusalReason::Internal | RefusalReason::ShuttingDown => PublishStatus::Failed,
+                    _ => PublishStatus::BadName,
+                };
+                self.server.refuse_publish(status, &description);
+                Err(End::Refused(reason))
+            }
+        }
+    }
+
+    async fn decide(&self, request: Request) -> Result<A::Publisher, Refusal> {
+        let refuse = |reason, description: &str| Err(Refusal { reason, description: description.to_owned() });
+        let Request { key, app, encoder } = request;
+        if key.expose_secret().is_empty() {
+            return refuse(RefusalReason::Policy, NO_KEY);
+        }
+        if let Err(left) = self.shared.attempts.check(self.peer.ip()) {
+            let words = format!("Too many wrong stream keys from this address. Try again in {} s.", left.as_secs() + 1);
+            return refuse(RefusalReason::TooManyAttempts, &words);
+        }
+        let request = PublishRequest { key, app, protocol: Protocol::Rtmp, peer: self.peer, encoder };
+        tokio::select! {
+            biased;
+            admitted = self.shared.admission.admit(request) => admitted,
+            () = self.shared.shutdown.cancelled() => {
+                refuse(RefusalReason::ShuttingDown, "The server is shutting down. Reconnect in a moment.")
+            }
+            () = tokio::time::sleep(self.shared.settings.admission_timeout) => {
+                refuse(RefusalReason::Internal, "The server could not check the stream key in time. Try again.")
+            }
+        }
+    }
+
+    /// Feeds `publisher` until the publish ends; the error is the connection's end.
+    async fn publish(&mut self, publisher: &A::Publisher) -> Result<Published, End> {
+        let mut closed = pin!(publisher.closed());
+        let settings = &self.shared.settings;
+        let (mut last_byte, mut pinged) = (Instant::now(), false);
+        loop {
+            self.write_output().await?;
+            if self.hand_over(publisher, closed.as_mut()).await? {
+                return Ok(Published { finish: Finish::Unpublished, end: None });
+            }
+            let deadline = last_byte + if pinged { settings.silence_timeout } else { settings.ping_after };
+            let read = tokio::select! {
+                biased;
+                reason = closed.as_mut() => return Err(End::Closed(reason)),
+                () = self.shared.shutdown.cancelled() => return Err(End::Shutdown),
+                read = timeout_at(deadline, self.socket.read_buf(make_room(&mut self.buffer))) => read,
+            };
+            match read {
+                Ok(read) => {
+                    if let Err(end) = self.take_in(read) {
+                        // What was whole before the broken byte is still the publisher's.
+                        let unpublished = self.hand_over(publisher, closed.as_mut()).await?;
+                        let finish = if unpublished { Finish::Unpublished } else { Finish::Lost(end.to_string()) };
+                        return Ok(Published { finish, end: Some(end) });
+                    }
+                    (last_byte, pinged) = (Instant::now(), false);
+                }
+                Err(_) if pinged => return Err(End::TimedOut("the publisher is silent")),
+                Err(_) => {
+                    pinged = true;
+                    self.server.ping(millis(last_byte.elapsed()));
+                }
+            }
+        }
+    }
+
+    /// Hands the events over, in order; true when the peer unpublished. Events behind that stay.
+    async fn hand_over(
+        &mut self,
+        publisher: &A::Publisher,
+        mut closed: Pin<&mut impl Future<Output = CloseReason>>,
+    ) -> Result<bool, End> {
+        let mut events = std::mem::take(&mut self.events);
+        let mut unpublished = false;
+        let mut pending = events.drain(..);
+        for event in pending.by_ref() {
+            match event {
+                Event::Media(tag) => {
+                    let sent = tokio::select! {
+                        biased;
+                        sent = publisher.send(Inbound::Flv(tag)) => sent,
+                        reason = closed.as_mut() => Err(reason),
+                        () = self.shared.shutdown.cancelled() => return Err(End::Shutdown),
+                    };
+                    sent.map_err(End::Closed)?;
+                }
+                Event::Skipped(error) => {
+                    count_error(&error, "skip");
+                    debug!(%error, "a message was left out");
+                }
+                Event::Unpublished => {
+                    unpublished = true;
+                    break;
+                }
+                Event::PublishRequested { .. } => {} // comes behind `Unpublished` only
+            }
+        }
+        let behind: Vec<Event> = pending.collect();
+        self.events = events; // keeps its capacity
+        self.events.extend(behind);
+        Ok(unpublished)
+    }
+
+    /// Feeds the protocol with what was read.
+    fn take_in(&mut self, read: std::io::Result<usize>) -> Result<(), End> {
+        match read {
+            Ok(0) => Err(End::Disconnected),
+            Ok(count) => {
+                self.received_bytes += count as u64;
+                self.received.increment(count as u64);
+                let input = self.buffer.split().freeze();
+                self.server.receive(input, &mut self.events).map_err(|error| self.protocol_error(error))
+            }
+            Err(error) => Err(End::Io(error.kind())),
+        }
+    }
+
+    fn protocol_error(&self, error: RtmpError) -> End {
+        count_error(&error, "drop");
+        End::Protocol(error)
+    }
+
+    async fn write_output(&mut self) -> Result<(), End> {
+        let output = self.server.take_output();
+        if output.is_empty() {
+            return Ok(());
+        }
+        let deadline = Instant::now() + self.shared.settings.write_timeout;
+        match timeout_at(deadline, self.socket.write_all(&output)).await {
+            Ok(written) => written.map_err(|error| End::Io(error.kind())),
+            Err(_) => Err(End::NotReading),
+        }
+    }
+
+    /// Last words where somebody may read them, then a close that does not take them back: a socket that is closed with
+    /// unread input is reset, and the peer may lose what it has not read. So: write, close our half, read on for a moment.
+    async fn say_goodbye(&mut self, end: &End) {
+        match end {
+            End::Disconnected | End::Io(_) | End::NotReading | End::TimedOut(_) => return,
+            End::Closed(reason) => self.server.end(status_of(reason), &reason.to_string()),
+            End::Shutdown => self.server.end(PublishStatus::Unpublished, &CloseReason::ShuttingDown.to_string()),
+            End::Refused(_) | End::Protocol(_) => {}
+        }
+        if self.write_output().await.is_err() || self.socket.shutdown().await.is_err() {
+            return;
+        }
+        let settings = &self.shared.settings;
+        let deadline = Instant::now() + settings.linger;
+        let mut left = settings.linger_bytes;
+        while left > 0 {
+            self.buffer.clear();
+            match timeout_at(deadline, self.socket.read_buf(make_room(&mut self.buffer))).await {
+                Ok(Ok(count)) if count > 0 => left = left.saturating_sub(count),
+                _ => return,
+            }
+        }
+    }
+}
+
+/// Code of the last status of a publish that the session ended.
+fn status_of(reason: &CloseReason) -> PublishStatus {
+    match reason {
+        CloseReason::KeyRevoked | CloseReason::StreamDeleted => PublishStatus::Denied,
+        CloseReason::TakenOver => PublishStatus::BadName,
+        CloseReason::Rejected(_) => PublishStatus::Rejected,
+        CloseReason::ShuttingDown | CloseReason::SessionEnded => PublishStatus::Unpublished,
+    }
+}
+
+/// `buffer` with room for a read worth its system call.
+fn make_room(buffer: &mut BytesMut) -> &mut BytesMut {
+    if buffer.capacity() - buffer.len() < MIN_READ_BYTES {
+        buffer.reserve(READ_BUFFER_BYTES);
+    }
+    buffer
+}
+
+fn count_error(error: &RtmpError, action: &'static str) {
+    counter!("millstream_rtmp_protocol_errors_total", "kind" => error.code(), "action" => action).increment(1);
+}
+
+fn millis(duration: Duration) -> u32 {
+    u32::try_from(duration.as_millis()).unwrap_or(u32::MAX)
+}

@@ -1,0 +1,150 @@
+//! The RTMP listener: accepts connections, gives each a task, and stops them all.
+//!
+//! Invariants: every connection's task is tracked and ends before [`serve`] returns; a panic in one is caught there and
+//! counted; errors of `accept` (no more file descriptors) slow the loop down and never end it.
+//!
+//! | metric | meaning |
+//! |---|---|
+//! | `millstream_rtmp_connections` | open connections |
+//! | `millstream_rtmp_connections_total` | connections accepted |
+//! | `millstream_rtmp_connections_refused_total{reason}` | connections closed at once: `total`, `address` |
+//! | `millstream_rtmp_accept_errors_total` | errors of `accept` |
+//! | `millstream_rtmp_publishes_total` | publishes accepted |
+//! | `millstream_rtmp_publishes_refused_total{reason}` | publishes refused, by [`super::RefusalReason`] |
+//! | `millstream_rtmp_protocol_errors_total{kind, action}` | by [`crate::wire::rtmp::RtmpError::code`]; `skip` or `drop` |
+//! | `millstream_rtmp_received_bytes_total` | bytes read |
+//! | `millstream_rtmp_panics_total` | panics of connection tasks |
+
+mod connection;
+mod settings;
+
+use std::future::Future;
+use std::io;
+use std::net::SocketAddr;
+use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::FutureExt;
+use metrics::{counter, gauge};
+use tokio::net::{TcpListener, TcpStream};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+use tracing::{Instrument, debug, error, field, info, info_span, warn};
+
+use super::Admission;
+use super::attempts::Attempts;
+use super::places::{Full, Place, Places};
+use connection::Connection;
+pub use settings::RtmpSettings;
+
+/// Wait after the first failed `accept`; doubles up to [`MAX_ACCEPT_BACKOFF`]. What frees descriptors is a connection's
+/// end, which takes about as long.
+const FIRST_ACCEPT_BACKOFF: Duration = Duration::from_millis(20);
+const MAX_ACCEPT_BACKOFF: Duration = Duration::from_secs(1);
+
+/// Serves RTMP on `listener` until `shutdown`: then accepts no more, tells the connections, and returns when all have ended
+/// (at the latest after [`RtmpSettings::write_timeout`] and [`RtmpSettings::linger`]).
+pub async fn serve<A: Admission>(
+    listener: TcpListener,
+    settings: RtmpSettings,
+    admission: A,
+    shutdown: CancellationToken,
+) {
+    if let Ok(address) = listener.local_addr() {
+        info!(%address, "RTMP is listening");
+    }
+    let shared = Arc::new(Shared {
+        attempts: Attempts::new(settings.attempts, settings.clock.clone()),
+        places: Places::new(settings.max_connections, settings.max_connections_per_address),
+        tasks: TaskTracker::new(),
+        settings,
+        admission,
+        shutdown,
+    });
+    accept_until_shutdown(&shared, || listener.accept()).await;
+    drop(listener);
+    shared.tasks.close();
+    shared.tasks.wait().await;
+}
+
+/// What all connections of a listener share.
+struct Shared<A> {
+    settings: RtmpSettings,
+    admission: A,
+    attempts: Attempts,
+    places: Places,
+    tasks: TaskTracker,
+    shutdown: CancellationToken,
+}
+
+/// Calls `accept` until shutdown. It is a parameter so that a test can make it fail.
+async fn accept_until_shutdown<A, F>(shared: &Arc<Shared<A>>, mut accept: impl FnMut() -> F)
+where
+    A: Admission,
+    F: Future<Output = io::Result<(TcpStream, SocketAddr)>>,
+{
+    let mut backoff = FIRST_ACCEPT_BACKOFF;
+    loop {
+        let accepted = tokio::select! {
+            biased;
+            () = shared.shutdown.cancelled() => return,
+            accepted = accept() => accepted,
+        };
+        match accepted {
+            Ok((socket, peer)) => {
+                backoff = FIRST_ACCEPT_BACKOFF;
+                admit_connection(shared, socket, peer);
+            }
+            // The peer gave up before we came to it: nobody's fault.
+            Err(error) if matches!(error.kind(), io::ErrorKind::ConnectionAborted | io::ErrorKind::ConnectionReset) => {
+            }
+            Err(error) => {
+                counter!("millstream_rtmp_accept_errors_total").increment(1);
+                warn!(%error, ?backoff, "cannot accept RTMP connections; is the limit of open files reached?");
+                tokio::select! {
+                    () = shared.shutdown.cancelled() => return,
+                    () = tokio::time::sleep(backoff) => {}
+                }
+                backoff = (backoff * 2).min(MAX_ACCEPT_BACKOFF);
+            }
+        }
+    }
+}
+
+/// Gives the connection a place and a task, or closes it at once.
+fn admit_connection<A: Admission>(shared: &Arc<Shared<A>>, socket: TcpStream, peer: SocketAddr) {
+    match shared.places.take(peer.ip()) {
+        Ok(place) => {
+            let span = info_span!("rtmp", %peer, stream = field::Empty, session = field::Empty);
+            shared.tasks.spawn(guarded(shared.clone(), socket, peer, place).instrument(span));
+        }
+        Err(full) => {
+            let reason = match full {
+                Full::Total(_) => "total",
+                Full::Address(_) => "address",
+            };
+            counter!("millstream_rtmp_connections_refused_total", "reason" => reason).increment(1);
+            debug!(%peer, %full, "RTMP connection closed at once");
+        }
+    }
+}
+
+/// Runs one connection; its panic ends here.
+async fn guarded<A: Admission>(shared: Arc<Shared<A>>, socket: TcpStream, peer: SocketAddr, place: Place) {
+    counter!("millstream_rtmp_connections_total").increment(1);
+    gauge!("millstream_rtmp_connections").increment(1.0);
+    if let Err(error) = socket.set_nodelay(true) {
+        debug!(%error, "TCP_NODELAY was not set");
+    }
+    let run = Connection::new(socket, peer, &shared).run();
+    if AssertUnwindSafe(run).catch_unwind().await.is_err() {
+        counter!("millstream_rtmp_panics_total").increment(1);
+        error!("the connection's task panicked; only this connection is lost");
+    }
+    gauge!("millstream_rtmp_connections").decrement(1.0);
+    drop(place);
+}
+
+#[cfg(test)]
+mod tests;
