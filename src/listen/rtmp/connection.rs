@@ -240,13 +240,16 @@ impl<'a, S: AsyncRead + AsyncWrite + Unpin, A: Admission> Connection<'a, S, A> {
     async fn publish(&mut self, publisher: &A::Publisher) -> Result<Published, End> {
         let mut closed = pin!(publisher.closed());
         let settings = &self.shared.settings;
-        let (mut last_byte, mut pinged) = (Instant::now(), false);
+        let (mut silent_since, mut pinged) = (Instant::now(), false);
         loop {
             self.write_output().await?;
             if self.hand_over(publisher, closed.as_mut()).await? {
                 return Ok(Published { finish: Finish::Unpublished, end: None });
             }
-            let deadline = last_byte + if pinged { settings.silence_timeout } else { settings.ping_after };
+            if !pinged {
+                silent_since = Instant::now(); // the time that the session took is not the peer's silence
+            }
+            let deadline = silent_since + if pinged { settings.silence_timeout } else { settings.ping_after };
             let read = tokio::select! {
                 biased;
                 reason = closed.as_mut() => return Err(End::Closed(reason)),
@@ -261,12 +264,12 @@ impl<'a, S: AsyncRead + AsyncWrite + Unpin, A: Admission> Connection<'a, S, A> {
                         let finish = if unpublished { Finish::Unpublished } else { Finish::Lost(end.to_string()) };
                         return Ok(Published { finish, end: Some(end) });
                     }
-                    (last_byte, pinged) = (Instant::now(), false);
+                    pinged = false;
                 }
                 Err(_) if pinged => return Err(End::TimedOut("the publisher is silent")),
                 Err(_) => {
                     pinged = true;
-                    self.server.ping(millis(last_byte.elapsed()));
+                    self.server.ping(millis(silent_since.elapsed()));
                 }
             }
         }

@@ -1,0 +1,269 @@
+//! What the RTMP tests share: a listener with an admission that notes everything, and a publisher of our own.
+#![allow(dead_code, reason = "each test file uses its part")]
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use millstream::clock::SystemClock;
+use millstream::listen::rtmp::{RtmpSettings, serve};
+use millstream::listen::{Admission, CloseReason, Finish, PublishRequest, Publisher, Refusal, RefusalReason};
+use millstream::wire::Inbound;
+use millstream::wire::flv::{Tag, TagKind};
+use millstream::wire::rtmp::amf0::{Reader, Value};
+use millstream::wire::rtmp::chunk::ChunkReader;
+use millstream::wire::rtmp::client::{self, Client};
+use millstream::wire::rtmp::{Event, Limits, Server};
+use secrecy::ExposeSecret;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{Semaphore, mpsc, watch};
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+
+/// The key that [`Door`] knows.
+pub const KEY: &str = "right-key";
+/// What a wrong key is told.
+pub const WRONG: &str = "This stream key is not known. Copy it again from the stream's page.";
+/// Longest that any single wait of these tests may take: far beyond what a loaded machine needs, so that a hang is an error.
+pub const PATIENCE: Duration = Duration::from_secs(60);
+
+/// What happened at the door.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Note {
+    Request { app: String, encoder: Option<String> },
+    Unit(Tag),
+    Finished(Finish),
+}
+
+/// An admission that knows one key and notes everything.
+#[derive(Clone)]
+pub struct Door {
+    notes: mpsc::UnboundedSender<Note>,
+    /// Set to end all publishers.
+    pub close: watch::Sender<Option<CloseReason>>,
+    /// Permits to take a unit; closed means that units are taken freely.
+    pub intake: Arc<Semaphore>,
+}
+
+/// One admitted publisher of [`Door`].
+pub struct Entry {
+    door: Door,
+}
+
+impl Admission for Door {
+    type Publisher = Entry;
+
+    async fn admit(&self, request: PublishRequest) -> Result<Entry, Refusal> {
+        let PublishRequest { key, app, encoder, .. } = request;
+        match key.expose_secret() {
+            KEY => {
+                self.note(Note::Request { app, encoder });
+                Ok(Entry { door: self.clone() })
+            }
+            "panic" => panic!("a broken assumption of admission"),
+            "hang" => std::future::pending().await,
+            _ => Err(Refusal { reason: RefusalReason::BadKey, description: WRONG.to_owned() }),
+        }
+    }
+}
+
+impl Door {
+    fn note(&self, note: Note) {
+        self.notes.send(note).expect("the test listens to its end");
+    }
+}
+
+impl Publisher for Entry {
+    async fn send(&self, unit: Inbound) -> Result<(), CloseReason> {
+        if let Ok(permit) = self.door.intake.acquire().await {
+            permit.forget();
+        }
+        let Inbound::Flv(tag) = unit;
+        if &tag.data[..] == b"poison" {
+            return Err(CloseReason::Rejected("Only H.264 is taken.".to_owned()));
+        }
+        self.door.note(Note::Unit(tag));
+        Ok(())
+    }
+
+    async fn closed(&self) -> CloseReason {
+        let mut close = self.door.close.subscribe();
+        let reason = close.wait_for(Option::is_some).await.expect("the door holds the sender").clone();
+        reason.expect("waited for it")
+    }
+
+    async fn finish(self, how: Finish) {
+        self.door.note(Note::Finished(how));
+    }
+}
+
+/// A running listener.
+pub struct Listener {
+    pub address: SocketAddr,
+    pub door: Door,
+    pub shutdown: CancellationToken,
+    pub served: JoinHandle<()>,
+    notes: mpsc::UnboundedReceiver<Note>,
+}
+
+/// The defaults, with deadlines that no test meets by accident.
+pub fn patient_settings() -> RtmpSettings {
+    RtmpSettings {
+        handshake_timeout: PATIENCE,
+        connect_timeout: PATIENCE,
+        publish_timeout: PATIENCE,
+        admission_timeout: PATIENCE,
+        silence_timeout: PATIENCE,
+        ping_after: PATIENCE,
+        write_timeout: PATIENCE,
+        ..RtmpSettings::new(SystemClock::shared())
+    }
+}
+
+impl Listener {
+    pub async fn start(settings: RtmpSettings) -> Self {
+        let (notes, noted) = mpsc::unbounded_channel();
+        let intake = Arc::new(Semaphore::new(0));
+        intake.close();
+        let door = Door { notes, close: watch::Sender::new(None), intake };
+        Listener::start_with(settings, door, noted).await
+    }
+
+    /// A listener whose publishers take as many units as permits are added to `door.intake`.
+    pub async fn start_with_closed_intake(settings: RtmpSettings) -> Self {
+        let (notes, noted) = mpsc::unbounded_channel();
+        let door = Door { notes, close: watch::Sender::new(None), intake: Arc::new(Semaphore::new(0)) };
+        Listener::start_with(settings, door, noted).await
+    }
+
+    async fn start_with(settings: RtmpSettings, door: Door, notes: mpsc::UnboundedReceiver<Note>) -> Self {
+        let socket = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+        let address = socket.local_addr().expect("bound");
+        let shutdown = CancellationToken::new();
+        let served = tokio::spawn(serve(socket, settings, door.clone(), shutdown.clone()));
+        Listener { address, door, shutdown, served, notes }
+    }
+
+    /// The next thing that happened at the door.
+    pub async fn note(&mut self) -> Note {
+        in_time(self.notes.recv()).await.expect("the door is there")
+    }
+
+    /// Notes up to the end of the publish, which is the second value.
+    pub async fn units_to_finish(&mut self) -> (Vec<Tag>, Finish) {
+        let mut units = Vec::new();
+        loop {
+            match self.note().await {
+                Note::Unit(tag) => units.push(tag),
+                Note::Finished(how) => return (units, how),
+                Note::Request { .. } => {}
+            }
+        }
+    }
+
+    /// Stops the listener, which must end by itself.
+    pub async fn stop(self) {
+        self.shutdown.cancel();
+        in_time(self.served).await.expect("no panic");
+    }
+}
+
+/// Fails a test that would hang.
+pub async fn in_time<T>(future: impl Future<Output = T>) -> T {
+    tokio::time::timeout(PATIENCE, future).await.expect("nothing hangs")
+}
+
+/// Our own publisher on a socket.
+pub struct Encoder {
+    pub socket: TcpStream,
+    pub client: Client,
+    reader: ChunkReader,
+    read: Bytes,
+}
+
+impl Encoder {
+    /// Connects and does the handshake.
+    pub async fn shake_hands(address: SocketAddr) -> Self {
+        let mut socket = in_time(TcpStream::connect(address)).await.expect("the listener is there");
+        socket.write_all(&client::handshake()).await.expect("written");
+        let mut answer = vec![0; 1 + 2 * 1536];
+        in_time(socket.read_exact(&mut answer)).await.expect("a handshake comes back");
+        Encoder { socket, client: Client::default(), reader: ChunkReader::new(Limits::default()), read: Bytes::new() }
+    }
+
+    /// Comes as far as asking to publish.
+    pub async fn ask(address: SocketAddr, key: &str) -> Self {
+        let mut encoder = Encoder::shake_hands(address).await;
+        encoder.client.connect("live", "rtmp://127.0.0.1/live", "FMLE/3.0 (test)").create_stream().publish(1, key);
+        encoder.flush().await;
+        encoder
+    }
+
+    /// Publishes with the right key.
+    pub async fn publish(address: SocketAddr) -> Self {
+        let mut encoder = Encoder::ask(address, KEY).await;
+        assert_eq!(encoder.status().await.as_deref(), Some("NetStream.Publish.Start: Publishing."));
+        encoder
+    }
+
+    pub async fn flush(&mut self) {
+        let bytes = self.client.take();
+        self.socket.write_all(&bytes).await.expect("written");
+    }
+
+    /// The server's next message as its type and payload; `None` at the end of the connection.
+    pub async fn message(&mut self) -> Option<(u8, Bytes)> {
+        loop {
+            if let Some(message) = self.reader.next(&mut self.read).expect("the server's bytes are RTMP") {
+                return Some((message.type_id, message.payload));
+            }
+            let mut buffer = vec![0; 4096];
+            match in_time(self.socket.read(&mut buffer)).await {
+                Ok(0) | Err(_) => return None,
+                Ok(count) => self.read = Bytes::copy_from_slice(&buffer[..count]),
+            }
+        }
+    }
+
+    /// The next `onStatus` as `code: description`; `None` at the end of the connection.
+    pub async fn status(&mut self) -> Option<String> {
+        loop {
+            let (type_id, payload) = self.message().await?;
+            let values = if type_id == 20 { Reader::new(&payload).read_all().expect("AMF0") } else { Vec::new() };
+            if values.first() == Some(&Value::string("onStatus")) {
+                let text = |name| values[3].get(name).and_then(Value::as_str).unwrap_or_default().to_owned();
+                return Some(format!("{}: {}", text("code"), text("description")));
+            }
+        }
+    }
+}
+
+pub fn tag(kind: TagKind, timestamp_ms: u32, data: &'static [u8]) -> Tag {
+    Tag { kind, timestamp_ms, data: Bytes::from_static(data) }
+}
+
+/// Bytes of a capture in `fixtures/`.
+pub fn capture(name: &str) -> Bytes {
+    let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures").join(name);
+    std::fs::read(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display())).into()
+}
+
+/// All captures.
+pub const CAPTURES: [&str; 3] = ["obs-29-rtmp-c2s.bin", "ffmpeg-5.1-rtmp-c2s.bin", "gst-1.22-rtmp2sink-c2s.bin"];
+
+/// What a server that accepts every publish makes of `bytes`, cut into pieces whose lengths `splits` give in turn.
+pub fn replay(bytes: &Bytes, splits: &[usize]) -> Vec<Event> {
+    let mut server = Server::new(Limits::default());
+    let (mut events, mut at, mut turn) = (Vec::new(), 0, 0);
+    while at < bytes.len() {
+        let end = bytes.len().min(at.saturating_add(splits[turn % splits.len()]));
+        server.receive(bytes.slice(at..end), &mut events).expect("captures are good RTMP");
+        server.accept_publish(&mut events).expect("captures are good RTMP");
+        server.take_output();
+        (at, turn) = (end, turn + 1);
+    }
+    assert_eq!(server.held_bytes(), 0);
+    events
+}

@@ -1,0 +1,86 @@
+//! What the RTMP listener tells operators: its counters, and a log in which no stream key stands.
+//!
+//! The recorder and the subscriber are global, so this file has one test.
+
+mod rtmp_support;
+
+use std::io;
+use std::sync::{Arc, Mutex};
+
+use metrics_exporter_prometheus::PrometheusBuilder;
+use millstream::wire::flv::TagKind;
+use rtmp_support::{Encoder, KEY, Listener, Note, patient_settings, tag};
+use tokio::io::AsyncWriteExt;
+
+/// A log in memory.
+#[derive(Clone, Default)]
+struct Log(Arc<Mutex<Vec<u8>>>);
+
+impl io::Write for Log {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.lock().expect("not poisoned").extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+impl Log {
+    fn text(&self) -> String {
+        String::from_utf8_lossy(&self.0.lock().expect("not poisoned")).into_owned()
+    }
+}
+
+#[tokio::test]
+async fn counters_count_and_no_key_is_logged() {
+    let log = Log::default();
+    let writer = log.clone();
+    tracing_subscriber::fmt()
+        .with_max_level(tracing::Level::TRACE)
+        .with_ansi(false)
+        .with_writer(move || writer.clone())
+        .init();
+    let recorder = PrometheusBuilder::new().build_recorder();
+    let metrics = recorder.handle();
+    metrics::set_global_recorder(recorder).expect("the only one");
+
+    let mut listener = Listener::start(patient_settings()).await;
+    let mut good = Encoder::publish(listener.address).await;
+    assert!(matches!(listener.note().await, Note::Request { .. }));
+    let unknown = [&[3, 0, 0, 0, 0, 0, 1, 99, 0, 0, 0, 0][..], b"?"].concat();
+    good.socket.write_all(&unknown).await.expect("written");
+    good.client.media(1, &tag(TagKind::Audio, 0, b"sound")).delete_stream(1);
+    good.flush().await;
+    listener.units_to_finish().await;
+    for (key, words) in [("wrong-key", true), ("panic", false)] {
+        let mut encoder = Encoder::ask(listener.address, key).await;
+        assert_eq!(encoder.status().await.is_some(), words);
+    }
+    let mut broken = Encoder::shake_hands(listener.address).await;
+    broken.client.connect("live/in-the-path-key", "rtmp://h/live/in-the-path-key?key=query-key", "me");
+    broken.flush().await;
+    broken.socket.write_all(&[0xFF]).await.expect("written");
+    while broken.message().await.is_some() {}
+    drop((good, broken));
+    listener.stop().await;
+
+    let metrics = metrics.render();
+    for line in [
+        "millstream_rtmp_connections_total 4",
+        "millstream_rtmp_connections 0",
+        "millstream_rtmp_publishes_total 1",
+        "millstream_rtmp_publishes_refused_total{reason=\"bad_key\"} 1",
+        "millstream_rtmp_protocol_errors_total{kind=\"unknown_message_type\",action=\"skip\"} 1",
+        "millstream_rtmp_protocol_errors_total{kind=\"nothing_to_repeat\",action=\"drop\"} 1",
+        "millstream_rtmp_panics_total 1",
+    ] {
+        assert!(metrics.lines().any(|have| have == line), "{line} is not in\n{metrics}");
+    }
+    let log = log.text();
+    assert_eq!(log.matches("RTMP connection ended").count(), 3, "one line for each end but the panic's\n{log}");
+    assert!(log.contains("refused: bad_key") && log.contains("peer=127.0.0.1:"), "{log}");
+    for secret in [KEY, "wrong-key", "in-the-path-key", "query-key"] {
+        assert!(!log.contains(secret), "{secret} is in\n{log}");
+    }
+}
