@@ -20,6 +20,8 @@ mod lane;
 pub mod part;
 mod samples;
 mod segment;
+#[cfg(test)]
+mod tests;
 pub mod window;
 
 use std::sync::Arc;

@@ -1,8 +1,9 @@
 //! Where a segment is divided into parts.
 //!
-//! A part ends before it would pass the part target, and as soon as another sample like its last one would not fit. The second
-//! half makes parts as long as whole frames allow at a constant rate (LL-HLS wants at least 85 % of the target) and lets them out
-//! without waiting for the sample that proves it.
+//! A part ends before it would pass the part target, and as soon as another sample like its shortest one would not fit. The
+//! second half makes parts as long as whole frames allow at a constant rate (LL-HLS wants at least 85 % of the target) and lets them
+//! out without waiting for the sample that proves it. It is the shortest and not the last, because a source that counts in
+//! milliseconds has frames of 83 and 84 ms: three of them and a fourth of 84 would pass 334 ms, and the fourth has 83.
 //!
 //! A single sample that is longer than the target (a source below 3 frames per second at the default of 334 ms) is a part of its
 //! own: samples cannot be divided. Such a part breaks the promise of PART-TARGET, which players enforce, so a stream like that must
@@ -29,9 +30,9 @@ impl PartRule {
         part_units > 0 && part_units.saturating_add(next_units) > self.target_units
     }
 
-    /// Whether a part of `part_units`, the last of which are a sample of `last_units`, is as long as it can be.
-    pub fn ends_after(self, part_units: u64, last_units: u64) -> bool {
-        part_units.saturating_add(last_units) > self.target_units
+    /// Whether a part of `part_units`, whose shortest sample has `shortest_units`, is as long as it can be.
+    pub fn ends_after(self, part_units: u64, shortest_units: u64) -> bool {
+        part_units.saturating_add(shortest_units) > self.target_units
     }
 }
 
@@ -41,14 +42,17 @@ mod tests {
 
     /// Lengths of the parts that samples of `durations` make, the last one included.
     fn parts(rule: PartRule, durations: impl IntoIterator<Item = u64>) -> Vec<u64> {
-        let (mut parts, mut open) = (Vec::new(), 0);
+        let (mut parts, mut open, mut shortest) = (Vec::new(), 0, u64::MAX);
         for duration in durations {
             if rule.ends_before(open, duration) {
                 parts.push(std::mem::take(&mut open));
+                shortest = u64::MAX;
             }
             open += duration;
-            if rule.ends_after(open, duration) {
+            shortest = shortest.min(duration);
+            if rule.ends_after(open, shortest) {
                 parts.push(std::mem::take(&mut open));
+                shortest = u64::MAX;
             }
         }
         parts.extend((open > 0).then_some(open));
@@ -68,6 +72,13 @@ mod tests {
     fn a_longer_sample_ends_the_part_before_it_and_stands_alone() {
         let rule = PartRule::new(Span::from_millis(334), 1_000);
         assert_eq!(parts(rule, [100, 100, 300, 400, 33]), [200, 300, 400, 33]);
+    }
+
+    #[test]
+    fn frames_on_a_grid_of_milliseconds_fill_a_part() {
+        let rule = PartRule::new(Span::from_millis(334), 1_000);
+        assert_eq!(parts(rule, [84, 83, 84, 83, 83, 84]), [334, 167]);
+        assert_eq!(parts(rule, [84, 83, 84, 84, 83]), [251, 167]);
     }
 
     #[test]

@@ -22,6 +22,8 @@ pub(super) struct OpenSegment {
     part_decode_time: u64,
     /// Sum of their durations.
     part_units: u64,
+    /// Shortest of their durations.
+    shortest_units: u64,
     /// Parts that are out, and the sum of their durations.
     parts: u32,
     parts_units: u64,
@@ -38,6 +40,7 @@ impl OpenSegment {
             samples: Vec::new(),
             part_decode_time: 0,
             part_units: 0,
+            shortest_units: u64::MAX,
             parts: 0,
             parts_units: 0,
         }
@@ -68,7 +71,8 @@ impl OpenSegment {
         }
         self.samples.push(timed.sample);
         self.part_units += duration;
-        if self.rule.ends_after(self.part_units, duration) {
+        self.shortest_units = self.shortest_units.min(duration);
+        if self.rule.ends_after(self.part_units, self.shortest_units) {
             self.end_part(sequence, out)?;
         }
         Ok(())
@@ -94,6 +98,7 @@ impl OpenSegment {
         self.parts += 1;
         self.parts_units += self.part_units;
         self.part_units = 0;
+        self.shortest_units = u64::MAX;
         Ok(())
     }
 

@@ -10,6 +10,8 @@
 mod chain;
 mod memory;
 mod multivariant;
+#[cfg(test)]
+mod tests;
 mod view;
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};

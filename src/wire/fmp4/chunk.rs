@@ -225,3 +225,127 @@ fn put_full_box(out: &mut Vec<u8>, kind: &[u8; 4], len: u32, version: u8, flags:
     put_box(out, kind, len);
     put_u32(out, u32::from(version) << 24 | flags);
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::boxes::tree;
+    use super::super::read::{ChunkInfo, read_chunks};
+    use super::*;
+    use mp4_atom::{Decode, Moof, Styp};
+    use proptest::prelude::*;
+
+    fn sample(duration: u32, composition_offset: i32, keyframe: bool, data: &'static [u8]) -> Sample {
+        Sample { duration, composition_offset, keyframe, data: Bytes::from_static(data) }
+    }
+
+    const HEAD: ChunkHead = ChunkHead { sequence: 7, base_decode_time: 900_000, segment_start: true };
+
+    fn written(samples: &[Sample]) -> Bytes {
+        write_chunk(&HEAD, samples).expect("a chunk")
+    }
+
+    #[test]
+    fn a_video_chunk_says_what_differs_per_sample() {
+        let samples =
+            [sample(3_003, 6_006, true, b"idr"), sample(3_003, 0, false, b"p"), sample(3_004, -3_003, false, b"")];
+        assert_eq!(
+            tree(&written(&samples)).as_deref(),
+            Ok("styp 24\nmoof 132\n  mfhd 16\n  traf 108\n    tfhd 20\n    tfdt 20\n    trun 60\nmdat 12\n")
+        );
+    }
+
+    #[test]
+    fn an_audio_chunk_says_sizes_only() {
+        let samples = [sample(1_024, 0, true, b"one"), sample(1_024, 0, true, b"three")];
+        let bytes = write_chunk(&ChunkHead { segment_start: false, ..HEAD }, &samples).expect("a chunk");
+        assert_eq!(
+            tree(&bytes).as_deref(),
+            Ok("moof 104\n  mfhd 16\n  traf 80\n    tfhd 24\n    tfdt 20\n    trun 28\nmdat 16\n")
+        );
+    }
+
+    #[test]
+    fn another_reader_sees_the_same() {
+        let samples = [sample(3_003, 6_006, true, b"idr"), sample(3_003, -3_003, false, b"p")];
+        let bytes = written(&samples);
+        let mut rest = &bytes[..];
+        let styp = Styp::decode(&mut rest).expect("styp");
+        assert_eq!(
+            (styp.major_brand, styp.compatible_brands),
+            ((*b"msdh").into(), vec![(*b"msdh").into(), (*b"cmfs").into()])
+        );
+        let moof = Moof::decode(&mut rest).expect("moof");
+        let traf = &moof.traf[0];
+        assert_eq!((moof.mfhd.sequence_number, moof.traf.len(), traf.trun.len()), (7, 1, 1));
+        assert_eq!((traf.tfhd.track_id, traf.tfhd.default_base_is_moof), (TRACK_ID, true));
+        assert_eq!(
+            (traf.tfhd.default_sample_duration, traf.tfhd.default_sample_flags),
+            (Some(3_003), Some(FLAGS_NON_SYNC))
+        );
+        assert_eq!(traf.tfdt.as_ref().map(|tfdt| tfdt.base_media_decode_time), Some(900_000));
+        // Behind moof stands the header of mdat, then what data_offset points to.
+        let moof_len = bytes.len() - STYP_LEN as usize - rest.len();
+        assert_eq!(traf.trun[0].data_offset, Some(moof_len as i32 + 8));
+        assert_eq!(&rest[8..], b"idrp");
+    }
+
+    #[test]
+    fn chunks_that_cannot_be_are_refused() {
+        assert_eq!(write_chunk(&HEAD, &[]), Err(ChunkError::Empty));
+        let large = Sample { data: Bytes::from(vec![0; 1 << 24]), ..sample(1, 0, true, b"") };
+        let bytes = 256 << 24;
+        assert_eq!(write_chunk(&HEAD, &vec![large; 256]), Err(ChunkError::TooLarge { samples: 256, bytes }));
+    }
+
+    fn any_sample() -> impl Strategy<Value = Sample> {
+        let data = proptest::collection::vec(any::<u8>(), 1..40).prop_map(Bytes::from);
+        (1..5_u32, -2..3_i32, any::<bool>(), data).prop_map(|(duration, composition_offset, keyframe, data)| Sample {
+            duration,
+            composition_offset,
+            keyframe,
+            data,
+        })
+    }
+
+    proptest! {
+        #[test]
+        fn what_is_written_is_read(
+            samples in proptest::collection::vec(any_sample(), 1..20),
+            sequence: u32,
+            base_decode_time: u64,
+            segment_start: bool,
+        ) {
+            let head = ChunkHead { sequence, base_decode_time, segment_start };
+            let bytes = write_chunk(&head, &samples).expect("small");
+            let chunks = read_chunks(&bytes);
+            prop_assert!(chunks.is_ok(), "{:?}", chunks);
+            let ChunkInfo { samples: read, .. } = &chunks.as_ref().expect("just checked")[0];
+            prop_assert_eq!(read.len(), samples.len());
+            for (read, sample) in read.iter().zip(&samples) {
+                let Sample { duration, composition_offset, keyframe, data } = sample;
+                prop_assert_eq!((read.duration, read.composition_offset), (*duration, *composition_offset));
+                prop_assert_eq!((read.keyframe, &bytes[read.range.clone()]), (*keyframe, &data[..]));
+            }
+            let chunk = &chunks.as_ref().expect("just checked")[0];
+            prop_assert_eq!((chunk.sequence, chunk.base_decode_time), (sequence, base_decode_time));
+            prop_assert_eq!(chunk.segment_start, segment_start);
+        }
+
+        #[test]
+        fn damaged_chunks_are_errors_or_chunks(
+            samples in proptest::collection::vec(any_sample(), 1..6),
+            hits in proptest::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 1..6),
+            keep: prop::sample::Index,
+        ) {
+            let mut bytes = write_chunk(&HEAD, &samples).expect("small").to_vec();
+            for (at, value) in hits {
+                let at = at.index(bytes.len());
+                bytes[at] = value;
+            }
+            for chunk in read_chunks(&bytes).iter().flatten() {
+                prop_assert!(chunk.samples.iter().all(|sample| bytes.get(sample.range.clone()).is_some()));
+            }
+            let _ = read_chunks(&bytes[..keep.index(bytes.len())]);
+        }
+    }
+}

@@ -156,3 +156,138 @@ fn minf(entry: Codec) -> Minf {
         ..Default::default()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::boxes::{BoxKind, ReadError, tree};
+    use super::super::read::{EntryInfo, InitInfo, read_init};
+    use super::*;
+
+    /// x264, High at level 1.3, 320x240.
+    const AVCC: &[u8] = b"\x01\x64\x00\x0d\xff\xe1\x00\x18\
+        \x67\x64\x00\x0d\xac\xd9\x41\x41\xfa\x10\x00\x00\x03\x00\x10\x00\x00\x03\x03\x20\xf1\x42\x99\x60\
+        \x01\x00\x06\x68\xeb\xe3\xcb\x22\xc0\xfd\xf8\xf8\x00";
+
+    fn video() -> VideoTrack {
+        VideoTrack {
+            config: Bytes::from_static(AVCC),
+            codecs: "avc1.64000d".to_owned(),
+            width: 320,
+            height: 240,
+            sample_aspect: (1, 1),
+            frame_rate: Some((25, 1)),
+            plain: true,
+        }
+    }
+
+    fn audio() -> AudioTrack {
+        AudioTrack {
+            // HE-AAC with its extension spelled out: 5 bytes that must all arrive.
+            config: Bytes::from_static(b"\x13\x10\x56\xe5\x9d"),
+            codecs: "mp4a.40.5".to_owned(),
+            sample_rate: 24_000,
+            channels: 2,
+            samples_per_frame: 1_024,
+        }
+    }
+
+    fn init(track: impl Into<Track>) -> Bytes {
+        write_init(&track.into()).expect("an init segment")
+    }
+
+    impl From<VideoTrack> for Track {
+        fn from(video: VideoTrack) -> Self {
+            Track::Video(video)
+        }
+    }
+
+    impl From<AudioTrack> for Track {
+        fn from(audio: AudioTrack) -> Self {
+            Track::Audio(audio)
+        }
+    }
+
+    #[test]
+    fn the_boxes_of_video() {
+        assert_eq!(
+            tree(&init(video())).as_deref(),
+            Ok("ftyp 28\n\
+                moov 660\n  mvhd 120\n  mvex 40\n    trex 32\n  trak 492\n    tkhd 104\n    mdia 380\n      mdhd 44\n      hdlr 33\n      \
+                minf 295\n        dinf 36\n          dref 28\n            url  12\n        stbl 231\n          \
+                stsd 155\n            avc1 139\n              avcC 53\n          stts 16\n          stsc 16\n          stsz 20\n          \
+                stco 16\n        vmhd 20\n")
+        );
+    }
+
+    #[test]
+    fn the_boxes_of_audio() {
+        assert_eq!(
+            tree(&init(audio())).as_deref(),
+            Ok("ftyp 28\n\
+                moov 595\n  mvhd 120\n  mvex 40\n    trex 32\n  trak 427\n    tkhd 104\n    mdia 315\n      mdhd 44\n      hdlr 33\n      \
+                minf 230\n        dinf 36\n          dref 28\n            url  12\n        stbl 170\n          \
+                stsd 94\n            mp4a 78\n              esds 42\n          stts 16\n          stsc 16\n          stsz 20\n          \
+                stco 16\n        smhd 16\n")
+        );
+    }
+
+    #[test]
+    fn the_whole_configuration_is_read_back() {
+        let entry = EntryInfo::Avc1 { width: 320, height: 240, sample_aspect: None, config: video().config };
+        assert_eq!(read_init(&init(video())), Ok(InitInfo { track_id: 1, timescale: 90_000, entry, fragmented: true }));
+        let entry = EntryInfo::Mp4a { channels: 2, config: audio().config };
+        assert_eq!(read_init(&init(audio())), Ok(InitInfo { track_id: 1, timescale: 24_000, entry, fragmented: true }));
+    }
+
+    #[test]
+    fn pixels_that_are_not_square_have_a_pasp() {
+        let anamorphic = VideoTrack { sample_aspect: (64, 45), ..video() };
+        let entry = read_init(&init(anamorphic)).map(|info| info.entry);
+        let config = video().config;
+        assert_eq!(entry, Ok(EntryInfo::Avc1 { width: 320, height: 240, sample_aspect: Some((64, 45)), config }));
+    }
+
+    #[test]
+    fn tracks_that_cannot_be_described_are_refused_in_words() {
+        let refused = |track: Track| write_init(&track).map_err(|error| error.to_string());
+        let short_nal = VideoTrack { config: Bytes::from([&AVCC[..4], b"\xfd\xe0\x00"].concat()), ..video() };
+        for (track, words) in [
+            (
+                Track::Video(VideoTrack { config: Bytes::from_static(b"\x01\x64"), ..video() }),
+                "the AVCDecoderConfigurationRecord of 2 bytes cannot be read: out of bounds",
+            ),
+            (
+                Track::Video(short_nal),
+                "the AVCDecoderConfigurationRecord announces NAL lengths of 2 bytes, and packets carry 4",
+            ),
+            (
+                Track::Video(VideoTrack { width: 65_536, ..video() }),
+                "a picture of 65536x240 does not fit a sample entry",
+            ),
+            (Track::Audio(AudioTrack { sample_rate: 0, ..audio() }), "a sample rate of 0 is not one"),
+        ] {
+            assert_eq!(refused(track), Err(words.to_owned()));
+        }
+    }
+
+    #[test]
+    fn a_cut_off_or_damaged_init_segment_is_an_error_and_never_a_panic() {
+        let bytes = init(video());
+        for len in 0..bytes.len() {
+            assert!(read_init(&bytes[..len]).is_err(), "{len}");
+        }
+        assert_eq!(
+            read_init(&bytes[28..]),
+            Err(ReadError::Missing { kind: BoxKind(*b"ftyp"), parent: BoxKind(*b"file") })
+        );
+        for source in [init(video()), init(audio())] {
+            for at in 0..source.len() {
+                for value in [0, 1, 0x7f, 0xff] {
+                    let mut bytes = source.to_vec();
+                    bytes[at] = value;
+                    let _ = (read_init(&bytes), tree(&bytes));
+                }
+            }
+        }
+    }
+}

@@ -278,3 +278,67 @@ fn read_trun(
     }
     Ok(samples)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::wire::fmp4::{ChunkHead, Sample, write_chunk};
+
+    fn chunk(sequence: u32) -> Vec<u8> {
+        let head = ChunkHead { sequence, base_decode_time: 1_000, segment_start: sequence == 1 };
+        let sample = Sample { duration: 10, composition_offset: 0, keyframe: true, data: Bytes::from_static(b"abcd") };
+        write_chunk(&head, &[sample]).expect("a chunk").to_vec()
+    }
+
+    fn error(bytes: &[u8]) -> String {
+        read_chunks(bytes).expect_err("an error").to_string()
+    }
+
+    /// The byte at which the body of the first box of that type begins.
+    fn body(bytes: &[u8], kind: &[u8; 4]) -> usize {
+        bytes.windows(4).position(|window| window == kind).expect("it is there") + 4
+    }
+
+    #[test]
+    fn chunks_of_a_segment_are_read_one_by_one() {
+        let bytes = [chunk(1), chunk(2)].concat();
+        let chunks = read_chunks(&bytes).expect("two chunks");
+        let seen: Vec<_> =
+            chunks.iter().map(|it| (it.sequence, it.segment_start, it.base_decode_time, it.duration())).collect();
+        assert_eq!(seen, [(1, true, 1_000, 10), (2, false, 1_000, 10)]);
+        assert!(chunks.iter().all(|it| it.samples.iter().all(|sample| &bytes[sample.range.clone()] == b"abcd")));
+    }
+
+    #[test]
+    fn each_disagreement_is_named() {
+        let whole = chunk(2);
+        let damaged = |kind: &[u8; 4], at: usize, value: &[u8]| {
+            let mut bytes = whole.clone();
+            let at = body(&bytes, kind) + at;
+            bytes[at..at + value.len()].copy_from_slice(value);
+            error(&bytes)
+        };
+        assert_eq!(error(&whole[..whole.len() - 1]), "the box at byte 100 ends outside of what holds it");
+        assert_eq!(error(&whole[..100]), "there is no box mdat in box file");
+        assert_eq!(
+            error(b"\0\0\0\x08free"),
+            "box free at byte 0 says a box beside styp, moof and mdat, which is not read here"
+        );
+        assert_eq!(damaged(b"trun", 4, &[0, 0, 0, 9]), "9 samples of 9 bytes stand against an mdat of 4 bytes");
+        assert_eq!(damaged(b"trun", 12, &[0, 0, 0, 5]), "1 samples of 5 bytes stand against an mdat of 4 bytes");
+        assert_eq!(
+            damaged(b"trun", 0, &[0]),
+            "box trun at byte 76 says unsigned offsets or no data offset, which is not read here"
+        );
+        assert_eq!(
+            damaged(b"trun", 8, &[0, 0, 0, 1]),
+            "box trun at byte 76 says data in front of the mdat, which is not read here"
+        );
+        assert_eq!(damaged(b"tfdt", 0, &[0]), "box tfdt at byte 56 says 32-bit decode times, which is not read here");
+        assert_eq!(
+            damaged(b"tfhd", 1, &[0]),
+            "box tfhd at byte 32 says a base other than the moof, which is not read here"
+        );
+        assert_eq!(damaged(b"trun", 2, &[0x0f, 0xff]), "box trun at byte 76 is too short for its fields");
+    }
+}

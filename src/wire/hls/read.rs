@@ -285,3 +285,168 @@ fn date_time(text: &str) -> Option<WallTime> {
     let nanos = OffsetDateTime::parse(text, &Rfc3339).ok()?.unix_timestamp_nanos();
     i64::try_from(nanos).ok().map(WallTime::from_unix_nanos)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::media::Segment;
+    use crate::wire::hls::MediaPlaylist;
+    use proptest::prelude::*;
+
+    fn any_segment() -> impl Strategy<Value = Segment> {
+        let duration = (0..=249_999_i64).prop_map(|units| Span::from_units(units, 100_000));
+        let wall = (0..4_000_000_000_000_i64).prop_map(WallTime::from_unix_millis);
+        (duration, wall, any::<bool>(), any::<bool>(), 0..3_u32, 0..2_u32).prop_map(
+            |(duration, wall, discontinuity, gap, init, epoch)| Segment {
+                msn: 0,
+                epoch,
+                duration: Some(duration),
+                wall,
+                discontinuity,
+                gap,
+                init,
+                parts: Vec::new(),
+            },
+        )
+    }
+
+    prop_compose! {
+        fn any_playlist()(
+            mut segments in proptest::collection::vec(any_segment(), 0..40),
+            media_sequence in 0..u64::MAX / 2,
+            discontinuity_sequence: u32,
+            kind in 0..3_usize,
+            independent_segments: bool,
+            ended: bool,
+        ) -> (Vec<Segment>, String) {
+            for (msn, segment) in (media_sequence..).zip(&mut segments) {
+                segment.msn = msn;
+            }
+            let text = MediaPlaylist {
+                target_duration_secs: 2,
+                media_sequence,
+                discontinuity_sequence: discontinuity_sequence.into(),
+                playlist_type: [None, Some(PlaylistType::Event), Some(PlaylistType::Vod)][kind],
+                independent_segments,
+                ended,
+                uri_prefix: "../x/",
+                segments: segments.iter(),
+            }
+            .render();
+            (segments, text)
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn what_is_written_is_read((segments, text) in any_playlist()) {
+            let read = read_media_playlist(text.as_bytes());
+            prop_assert!(read.is_ok(), "{:?}\n{}", read, text);
+            let read = read.expect("just checked");
+            prop_assert_eq!(read.segments.len(), segments.len());
+            for (read, segment) in read.segments.iter().zip(&segments) {
+                prop_assert_eq!(read.name(), Some(segment.name()));
+                prop_assert_eq!((read.msn, read.gap, read.discontinuity), (segment.msn, segment.gap, segment.discontinuity));
+                prop_assert_eq!((Some(read.duration), read.wall), (segment.duration, Some(segment.wall)));
+                let map = format!("../x/{}", MediaName::Init { number: segment.init });
+                prop_assert!(segment.gap || read.map == Some(map));
+            }
+            // Writing down what was read gives the same text.
+            let again = MediaPlaylist {
+                target_duration_secs: read.target_duration_secs,
+                media_sequence: read.media_sequence,
+                discontinuity_sequence: read.discontinuity_sequence,
+                playlist_type: read.playlist_type,
+                independent_segments: read.independent_segments,
+                ended: read.ended,
+                uri_prefix: "../x/",
+                segments: segments.iter(),
+            };
+            prop_assert_eq!(again.render(), text);
+        }
+
+        #[test]
+        fn damaged_texts_are_errors_or_playlists(
+            (_, text) in any_playlist(),
+            hits in proptest::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 1..6),
+        ) {
+            let mut bytes = text.into_bytes();
+            for (at, value) in hits {
+                let at = at.index(bytes.len());
+                bytes[at] = value;
+            }
+            let _ = read_media_playlist(&bytes);
+        }
+    }
+
+    fn problem(lines: &[&str]) -> Result<(), String> {
+        let head = ["#EXTM3U", "#EXT-X-TARGETDURATION:2", "#EXT-X-MEDIA-SEQUENCE:5"];
+        let text = head.iter().chain(lines).map(|line| format!("{line}\n")).collect::<String>();
+        read_media_playlist(text.as_bytes()).map(|_| ()).map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn each_broken_rule_is_named_with_its_line() {
+        for (lines, words) in [
+            (&["#EXTM3U"][..], "line 4 of the media playlist: EXTM3U stands twice"),
+            (&["#EXT-X-VERSION:seven"], "line 4 of the media playlist: EXT-X-VERSION has a value that cannot be read"),
+            (
+                &["#EXT-X-TARGETDURATION:+2"],
+                "line 4 of the media playlist: EXT-X-TARGETDURATION has a value that cannot be read",
+            ),
+            (&["#EXT-X-TARGETDURATION:2"], "line 4 of the media playlist: EXT-X-TARGETDURATION stands twice"),
+            (&["a.m4s"], "line 4 of the media playlist: EXTINF is missing"),
+            (
+                &["#EXTINF:2.5,", "a.m4s"],
+                "line 5 of the media playlist: EXTINF, rounded to the nearest second, is above EXT-X-TARGETDURATION",
+            ),
+            (&["#EXTINF:2.0"], "line 4 of the media playlist: EXTINF has a value that cannot be read"),
+            (&["#EXTINF:0.0000000001,"], "line 4 of the media playlist: EXTINF has a value that cannot be read"),
+            (&["#EXTINF:2,", "#EXTINF:2,"], "line 5 of the media playlist: EXTINF stands twice"),
+            (
+                &["#EXTINF:2,", "a", "#EXT-X-VERSION:6"],
+                "line 6 of the media playlist: EXT-X-VERSION stands behind a segment",
+            ),
+            (
+                &["#EXT-X-DISCONTINUITY", "#EXT-X-DISCONTINUITY-SEQUENCE:1"],
+                "line 5 of the media playlist: EXT-X-DISCONTINUITY-SEQUENCE stands behind a segment",
+            ),
+            (
+                &["#EXT-X-PROGRAM-DATE-TIME:yesterday"],
+                "line 4 of the media playlist: EXT-X-PROGRAM-DATE-TIME has a value that cannot be read",
+            ),
+            (&["#EXT-X-MAP:URI=init"], "line 4 of the media playlist: EXT-X-MAP has a value that cannot be read"),
+            (
+                &["#EXT-X-PLAYLIST-TYPE:LIVE"],
+                "line 4 of the media playlist: EXT-X-PLAYLIST-TYPE has a value that cannot be read",
+            ),
+            (&["#EXT-X-GAP", "#EXT-X-GAP"], "line 5 of the media playlist: EXT-X-GAP stands twice"),
+            (
+                &["#EXT-X-ENDLIST", "#EXTINF:2,"],
+                "line 5 of the media playlist: the text goes on where it should have ended, or ends inside a segment",
+            ),
+            (
+                &["#EXT-X-DISCONTINUITY"],
+                "line 4 of the media playlist: the text goes on where it should have ended, or ends inside a segment",
+            ),
+        ] {
+            assert_eq!(problem(lines), Err(words.to_owned()), "{lines:?}");
+        }
+        assert_eq!(
+            problem(&["#EXT-X-SOMETHING-NEW:A=1", "# a comment", "", "#EXTINF:2.49999,a title", "a.m4s"]),
+            Ok(())
+        );
+    }
+
+    #[test]
+    fn texts_that_are_no_playlists_are_refused() {
+        let problem = |bytes: &[u8]| read_media_playlist(bytes).map_err(|error| (error.line, error.problem));
+        assert_eq!(problem(b""), Err((1, Problem::NoHeader)));
+        assert_eq!(problem(b"\xef\xbb\xbf#EXTM3U\n"), Err((1, Problem::NoHeader)));
+        assert_eq!(problem(b"#EXTM3U\n\xff"), Err((1, Problem::NotUtf8)));
+        assert_eq!(problem(b"#EXTM3U\n"), Err((1, Problem::Missing("EXT-X-TARGETDURATION"))));
+        assert_eq!(problem(&vec![b'#'; MAX_BYTES + 1]), Err((1, Problem::TooLong)));
+        let last = b"#EXTM3U\n#EXT-X-TARGETDURATION:2\n#EXT-X-MEDIA-SEQUENCE:18446744073709551615\n#EXTINF:1,\na\n#EXTINF:1,\nb\n";
+        assert_eq!(problem(last), Err((7, Problem::BadValue("EXT-X-MEDIA-SEQUENCE"))));
+    }
+}
