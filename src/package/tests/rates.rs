@@ -22,10 +22,13 @@ const RATES: [(u32, u32); 12] = [
     (12_000, 1_001),
 ];
 
+/// A part and what its bytes say.
+type ReadPart = (Part, ChunkInfo);
+
 /// One rendition's outputs, read back.
 #[derive(Debug, Default)]
 struct Packaged {
-    segments: Vec<(SegmentStart, Vec<(Part, ChunkInfo)>, SegmentEnd)>,
+    segments: Vec<(SegmentStart, Vec<ReadPart>, SegmentEnd)>,
     ended: bool,
 }
 
@@ -33,7 +36,7 @@ impl Packaged {
     /// Reads outputs back and checks the order that [`crate::media::segment`] promises.
     fn read(outputs: &[Output], rendition: RenditionId) -> Self {
         let mut packaged = Packaged::default();
-        let mut open: Option<(SegmentStart, Vec<(Part, ChunkInfo)>)> = None;
+        let mut open: Option<(SegmentStart, Vec<ReadPart>)> = None;
         for output in outputs.iter().filter(|output| output.rendition() == rendition) {
             assert!(!packaged.ended);
             match output {
@@ -59,7 +62,7 @@ impl Packaged {
         packaged
     }
 
-    fn parts(&self) -> impl Iterator<Item = &(Part, ChunkInfo)> {
+    fn parts(&self) -> impl Iterator<Item = &ReadPart> {
         self.segments.iter().flat_map(|(_, parts, _)| parts)
     }
 
