@@ -1,5 +1,5 @@
-//! What the packager writes, read by FFmpeg: a file that the real encoder made goes through packager and window, and comes out with
-//! every frame, in files that decode without a message.
+//! What the packager writes, read by FFmpeg: a file that the real encoder made goes through packager and window, and
+//! comes out with every frame, in files that decode without a message.
 
 use std::path::Path;
 use std::process::{Command, Output as Ran};
@@ -58,7 +58,8 @@ fn encode(file: &str, rate: &str, sample_rate: &str) {
 /// One FLV tag: type, time in milliseconds, body.
 type Tag = (u8, i64, Bytes);
 
-/// Just enough of FLV for a file of our own making: a 9-byte header, then tags, each behind the length of the one before.
+/// Just enough of FLV for a file of our own making: a 9-byte header, then tags, each behind the length of the one
+/// before.
 fn tags(file: &Path) -> Vec<Tag> {
     let mut rest = Bytes::from(std::fs::read(file).expect("ffmpeg wrote it")).slice(9 + 4..);
     let mut tags = Vec::new();
@@ -88,8 +89,8 @@ fn audio_track(config: Bytes, sample_rate: u32) -> Track {
     Track::Audio(AudioTrack { config, codecs, sample_rate, channels: 1, samples_per_frame: 1_024 })
 }
 
-/// The units of the file in its order, as ingest would hand them on: a cut at the first keyframe 2 s behind the last one, audio counted
-/// in samples.
+/// The units of the file in its order, as ingest would hand them on: a cut at the first keyframe 2 s behind the last
+/// one, audio counted in samples.
 fn units(tags: &[Tag], sample_rate: u32) -> Vec<(Kind, Unit)> {
     let mut units = Vec::new();
     let mut last_cut: Option<(u64, Timestamp)> = None;

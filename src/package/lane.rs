@@ -1,8 +1,9 @@
 //! One rendition: which packet belongs to which segment.
 //!
-//! Cuts come before the packets that they divide. Video is cut by order: the next packet behind a cut opens its segment. Audio is cut
-//! by time, because cuts run ahead of it: packets before [`Cut::at`] still belong to the old segment.
-//! Every cut becomes a segment, in every rendition, so that MSNs stay aligned: one that no packet reached becomes a gap.
+//! Cuts come before the packets that they divide. Video is cut by order: the next packet behind a cut opens its
+//! segment. Audio is cut by time, because cuts run ahead of it: packets before [`Cut::at`] still belong to the old
+//! segment. Every cut becomes a segment, in every rendition, so that MSNs stay aligned: one that no packet reached
+//! becomes a gap.
 
 use std::collections::VecDeque;
 use std::sync::Arc;

@@ -13,8 +13,8 @@
 //! | `samples` | packets to samples: durations and decode times in the track's timescale |
 //! | `segment` | the open segment: samples to parts |
 //!
-//! [`Packager`] does no IO, knows no clock and shares nothing: one thread calls it, and what comes out depends on nothing but what
-//! went in. Files and objects are written by `store`, playlists by [`crate::wire::hls`].
+//! [`Packager`] does no IO, knows no clock and shares nothing: one thread calls it, and what comes out depends on
+//! nothing but what went in. Files and objects are written by `store`, playlists by [`crate::wire::hls`].
 
 mod lane;
 pub mod part;
@@ -55,8 +55,8 @@ pub struct RenditionResume {
     pub track: Option<Arc<Track>>,
 }
 
-/// Why a unit cannot be packaged: in each case the caller broke an order that [`crate::media`] states, or the media does
-/// not fit the format. The session cannot go on from there.
+/// Why a unit cannot be packaged: in each case the caller broke an order that [`crate::media`] states, or the media
+/// does not fit the format. The session cannot go on from there.
 #[derive(Debug, thiserror::Error)]
 pub enum PackageError {
     /// The session has no such rendition.
@@ -151,8 +151,8 @@ pub enum PackageError {
 
 /// Turns the units of all renditions of one session into outputs.
 ///
-/// Units of one rendition come in the order of [`crate::media::Unit`]; renditions may be ahead of each other. Outputs of one
-/// rendition come in the order of [`crate::media::segment`].
+/// Units of one rendition come in the order of [`crate::media::Unit`]; renditions may be ahead of each other. Outputs
+/// of one rendition come in the order of [`crate::media::segment`].
 #[derive(Debug)]
 pub struct Packager {
     lanes: Vec<Lane>,
@@ -180,13 +180,13 @@ impl Packager {
         lane.ok_or(PackageError::UnknownRendition { rendition })?.push(unit, out)
     }
 
-    /// Packets that were dropped because the segment that they belong to was over, per rendition: audio that came more than
-    /// [`MAX_CUTS_AHEAD`] segments late, and media inside a gap.
+    /// Packets that were dropped because no segment was open for them, per rendition: audio that lies before the first
+    /// cut or came more than [`MAX_CUTS_AHEAD`] segments late, and media inside a gap.
     pub fn late_packets(&self) -> impl Iterator<Item = u64> + '_ {
         self.lanes.iter().map(Lane::late_packets)
     }
 }
 
-/// Cuts that an audio rendition may know of without having reached the first of them. When one more comes, its segment is
-/// given up as a gap, so that a silent rendition neither holds memory nor stops its playlist.
+/// Cuts that an audio rendition may know of without having reached the first of them. When one more comes, its segment
+/// is given up as a gap, so that a silent rendition neither holds memory nor stops its playlist.
 pub const MAX_CUTS_AHEAD: usize = 3;

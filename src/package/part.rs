@@ -1,13 +1,14 @@
 //! Where a segment is divided into parts.
 //!
-//! A part ends before it would pass the part target, and as soon as another sample like its shortest one would not fit. The
-//! second half makes parts as long as whole frames allow at a constant rate (LL-HLS wants at least 85 % of the target) and lets them
-//! out without waiting for the sample that proves it. It is the shortest and not the last, because a source that counts in
-//! milliseconds has frames of 83 and 84 ms: three of them and a fourth of 84 would pass 334 ms, and the fourth has 83.
+//! A part ends before it would pass the part target, and as soon as another sample like its shortest one would not fit.
+//! The second half makes parts as long as whole frames allow at a constant rate (LL-HLS wants at least 85 % of the
+//! target) and lets them out without waiting for the sample that proves it. It is the shortest and not the last,
+//! because a source that counts in milliseconds has frames of 83 and 84 ms: three of them and a fourth of 84 would pass
+//! 334 ms, and the fourth has 83.
 //!
-//! A single sample that is longer than the target (a source below 3 frames per second at the default of 334 ms) is a part of its
-//! own: samples cannot be divided. Such a part breaks the promise of PART-TARGET, which players enforce, so a stream like that must
-//! be given a longer part target from the start.
+//! A single sample that is longer than the target (a source below 3 frames per second at the default of 334 ms) is a
+//! part of its own: samples cannot be divided. Such a part breaks the promise of PART-TARGET, which players enforce, so
+//! a stream like that must be given a longer part target from the start.
 
 use crate::media::Span;
 use crate::media::time::FLICKS_PER_SECOND;

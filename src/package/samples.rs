@@ -1,11 +1,11 @@
 //! Packets to samples: decode times and durations in units of the track's timescale.
 //!
-//! Boundaries are rounded, never durations, so that the samples of a run telescope: each begins exactly where the one before it
-//! ends, and rounding never adds up. A run ends at a gap and at a discontinuity.
+//! Boundaries are rounded, never durations, so that the samples of a run telescope: each begins exactly where the one
+//! before it ends, and rounding never adds up. A run ends at a gap and at a discontinuity.
 //!
-//! A video packet does not say how long it is shown; the next one's DTS tells. So one video sample is always held back. When no next
-//! packet comes, it lasts as long as the sample before it, but not past the time at which the next segment begins.
-//! An audio packet says how long it is.
+//! A video packet does not say how long it is shown; the next one's DTS tells. So one video sample is always held back.
+//! When no next packet comes, it lasts as long as the sample before it, but not past the time at which the next segment
+//! begins. An audio packet says how long it is.
 
 use bytes::Bytes;
 
@@ -103,8 +103,8 @@ pub(super) struct AudioSamples {
 }
 
 impl AudioSamples {
-    /// The sample of a packet. A run begins at the packet's PTS; from then on each sample begins where the last one ended, and ends
-    /// where its packet does. A hole in the source so lengthens one sample, and is over with it.
+    /// The sample of a packet. A run begins at the packet's PTS; from then on each sample begins where the last one
+    /// ended, and ends where its packet does. A hole in the source so lengthens one sample, and is over with it.
     pub(super) fn push(&mut self, packet: Packet, timescale: u32) -> Result<TimedSample, SampleError> {
         let units = |time: Timestamp| u64::try_from(time.to_units(timescale)).map_err(|_| SampleError::Range);
         let decode_time = self.next.map_or_else(|| units(packet.pts), Ok)?;

@@ -1,5 +1,5 @@
-//! What holds at every frame rate and for every place of the cuts: parts fill their target, times telescope, renditions stay
-//! aligned, nothing is lost.
+//! What holds at every frame rate and for every place of the cuts: parts fill their target, times telescope, renditions
+//! stay aligned, nothing is lost.
 
 use super::*;
 use crate::media::segment::{Part, SegmentEnd, SegmentStart};
@@ -66,8 +66,8 @@ impl Packaged {
         self.segments.iter().flat_map(|(_, parts, _)| parts)
     }
 
-    /// EXTINF is the sum of its parts, a part's duration the sum of its samples, decode times have no gap and no overlap, and
-    /// sequence numbers rise by one.
+    /// EXTINF is the sum of its parts, a part's duration the sum of its samples, decode times have no gap and no
+    /// overlap, and sequence numbers rise by one.
     fn check(&self, timescale: u32, target: Span) {
         let mut next = None;
         for ((part, chunk), sequence) in self.parts().zip(1..) {
@@ -91,7 +91,8 @@ impl Packaged {
     }
 }
 
-/// A session of `frames` frames with a keyframe and a cut every `gop` frames, its stamps passed through `stamp`, and audio beside it.
+/// A session of `frames` frames with a keyframe and a cut every `gop` frames, its stamps passed through `stamp`, and
+/// audio beside it.
 fn steady(frames: i64, gop: i64, rate: (u32, u32), sample_rate: u32, stamp: fn(Timestamp) -> Timestamp) -> Vec<Output> {
     let time = |n: i64| stamp(ZERO + Span::from_units(n * i64::from(rate.1), rate.0));
     let mut bench = Bench::new(settings());
@@ -149,7 +150,7 @@ fn parts_fill_their_target_when_the_source_counts_in_milliseconds() {
 }
 
 #[test]
-fn a_day_of_ntsc_does_not_drift() {
+fn two_hours_of_ntsc_do_not_drift() {
     let (frames, gop) = (200_000, 60);
     let out = steady(frames, gop, (30_000, 1_001), 44_100, |time| time);
     let packaged = Packaged::read(&out, VIDEO);
@@ -229,7 +230,8 @@ proptest! {
 
         let audio = Packaged::read(&out, AUDIO);
         prop_assert_eq!(audio.samples(), packets[1]);
-        // Segments of audio that no packet reached at the end are left out; all others stand at the same number and time.
+        // Segments of audio that no packet reached at the end are left out; all others stand at the same number and
+        // time.
         let starts = |packaged: &Packaged| packaged.segments.iter().map(|(start, ..)| (start.msn, start.at, start.wall)).collect::<Vec<_>>();
         let (video_starts, audio_starts) = (starts(&video), starts(&audio));
         prop_assert_eq!(&video_starts[..audio_starts.len()], &audio_starts[..]);

@@ -1,14 +1,15 @@
 //! The listed segments as a value that is cheap to copy.
 //!
-//! Readers hold the list that they were given while the writer goes on, so each change makes a new list; with a DVR window of 12 h
-//! (21 600 segments) that must not copy the window. Segments are kept in sealed blocks of [`BLOCK`] and a short tail: a new segment
-//! copies the tail only, and every `BLOCK`th one the list of blocks.
+//! Readers hold the list that they were given while the writer goes on, so each change makes a new list; with a DVR
+//! window of 12 h (21 600 segments) that must not copy the window. Segments are kept in sealed blocks of [`BLOCK`] and
+//! a short tail: a new segment copies the tail only, and every `BLOCK`th one the list of blocks.
 
 use std::sync::Arc;
 
 use crate::media::Segment;
 
-/// Segments in a sealed block: copying a tail and copying the blocks of a 12 h window then cost about the same per segment.
+/// Segments in a sealed block: copying a tail and copying the blocks of a 12 h window then cost about the same per
+/// segment.
 const BLOCK: usize = 32;
 
 type Block = Arc<[Arc<Segment>]>;

@@ -1,7 +1,7 @@
 //! The bytes of the newest segments of one rendition.
 //!
-//! Bounded in media time: the oldest segment goes when those behind it last as long as the horizon. What is older is read from the
-//! spool or the store.
+//! Bounded in media time: the oldest segment goes when those behind it last as long as the horizon. What is older is
+//! read from the spool or the store.
 
 use std::collections::VecDeque;
 

@@ -1,8 +1,8 @@
 //! The live window of one session: what its playlists list, and the newest media.
 //!
-//! One thread writes ([`Window::apply`], in the order in which package yields), any number of readers look on. A reader takes a
-//! [`View`] without a lock, or copies handles of bytes under a lock that is held for as long as it takes to find them. Bytes
-//! are there before the view that names them.
+//! One thread writes ([`Window::apply`], in the order in which package yields), any number of readers look on. A reader
+//! takes a [`View`] without a lock, or copies handles of bytes under a lock that is held for as long as it takes to
+//! find them. Bytes are there before the view that names them.
 //!
 //! Segments leave from the front only, when those behind them last for the window and for three target durations
 //! (RFC 8216 6.2.2). Nothing here renders a text unless a reader asks, and nothing decides what goes to the store.
@@ -59,8 +59,8 @@ pub struct RenditionStart {
     pub inits: Vec<Init>,
 }
 
-/// EXT-X-TARGETDURATION for segments of `segment_target`: the nearest second to it and one audio frame more, by which audio may end
-/// behind the cut; at least 1.
+/// EXT-X-TARGETDURATION for segments of `segment_target`: the nearest second to it and one audio frame more, by which
+/// audio may end behind the cut; at least 1.
 pub fn target_duration_secs(segment_target: Span) -> u32 {
     /// 1024 samples at 11 025 Hz, the slowest rate that is worth streaming.
     const AUDIO_FRAME: Span = Span::from_millis(93);
@@ -148,8 +148,8 @@ impl Window {
         Some(self.lanes.get(usize::from(rendition.0))?.view.load_full())
     }
 
-    /// The bytes of a file from memory: one piece for an init segment or a part, one per part for a closed segment. `None` when
-    /// memory does not have it: it is older than the horizon, not there yet, or never was.
+    /// The bytes of a file from memory: one piece for an init segment or a part, one per part for a closed segment.
+    /// `None` when memory does not have it: it is older than the horizon, not there yet, or never was.
     pub fn media(&self, rendition: RenditionId, name: MediaName) -> Option<Vec<Bytes>> {
         let state = self.lanes.get(usize::from(rendition.0))?.state();
         match name {
@@ -229,8 +229,8 @@ impl State {
     }
 
     fn open(&mut self, start: &SegmentStart) {
-        // MSNs in a playlist are consecutive. After an unclean restart they go on beyond any that can have been published: what
-        // was listed before the jump leaves.
+        // MSNs in a playlist are consecutive. After an unclean restart they go on beyond any that can have been
+        // published: what was listed before the jump leaves.
         let follows = self.view.closed.last().is_some_and(|last| last.msn.checked_add(1) == Some(start.msn));
         if !follows {
             while !self.view.closed.is_empty() {
@@ -283,7 +283,8 @@ impl State {
         }
     }
 
-    /// RFC 8216 6.2.2: the media sequence number counts removed segments, the discontinuity sequence number removed tags.
+    /// RFC 8216 6.2.2: the media sequence number counts removed segments, the discontinuity sequence number removed
+    /// tags.
     fn remove_first(&mut self) {
         let Some(first) = self.view.closed.first() else { return };
         self.listed -= first.duration.unwrap_or(Span::ZERO);

@@ -9,7 +9,8 @@ use crate::media::{Kind, Track, VideoTrack};
 use crate::wire::hls::Multivariant;
 use crate::wire::hls::multivariant::{AudioMember, Variant};
 
-/// Describes the session, or nothing while a rendition has no track or no closed segment: a variant that is listed has content.
+/// Describes the session, or nothing while a rendition has no track or no closed segment: a variant that is listed has
+/// content.
 pub(super) fn describe(renditions: &[Rendition], views: &[Arc<View>]) -> Option<Multivariant> {
     let mut members = Vec::with_capacity(renditions.len());
     for (rendition, view) in renditions.iter().zip(views) {

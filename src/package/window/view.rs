@@ -1,7 +1,7 @@
 //! What one rendition looks like at one moment: immutable, shared, cheap to make.
 //!
-//! A view that a part made shares the rendered texts of the view before it, because parts are not listed; each text is rendered by
-//! the first reader who asks, once.
+//! A view that a part made shares the rendered texts of the view before it, because parts are not listed; each text is
+//! rendered by the first reader who asks, once.
 
 use std::sync::{Arc, OnceLock};
 
@@ -75,7 +75,8 @@ impl View {
         self.ended
     }
 
-    /// Rises whenever the playlist's text changes; equal numbers mean equal texts. Counted from 0 since the daemon began.
+    /// Rises whenever the playlist's text changes; equal numbers mean equal texts. Counted from 0 since the daemon
+    /// began.
     pub fn version(&self) -> u64 {
         self.version
     }
@@ -104,8 +105,8 @@ impl View {
         self.texts.plain.get_or_init(|| Bytes::from(self.playlist().render())).clone()
     }
 
-    /// The text in another coding (gzip), made from [`View::text`] by the first who asks. There is one slot: always ask for
-    /// the same coding.
+    /// The text in another coding (gzip), made from [`View::text`] by the first who asks. There is one slot: always ask
+    /// for the same coding.
     pub fn encoded(&self, encode: impl FnOnce(&Bytes) -> Bytes) -> Bytes {
         self.texts.encoded.get_or_init(|| encode(&self.text())).clone()
     }

@@ -1,7 +1,8 @@
-//! Walks the boxes of ISO/IEC 14496-12 4.2 in bytes that nobody vouches for, and draws them as a tree for tests and people.
+//! Walks the boxes of ISO/IEC 14496-12 4.2 in bytes that nobody vouches for, and draws them as a tree for tests and
+//! people.
 //!
-//! A walk never looks past its bytes and never allocates by what they claim: a box is at least 8 bytes, so the number of boxes is
-//! bounded by the input, and [`tree`] goes no deeper than [`MAX_DEPTH`].
+//! A walk never looks past its bytes and never allocates by what they claim: a box is at least 8 bytes, so the number
+//! of boxes is bounded by the input, and [`tree`] goes no deeper than [`MAX_DEPTH`].
 
 use std::fmt::Write;
 

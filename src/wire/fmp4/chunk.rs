@@ -11,8 +11,9 @@
 //! mdat
 //! ```
 //!
-//! The length of everything is known before the first byte is written, so a chunk costs one allocation. Written by hand and
-//! not with mp4-atom, because that builds an entry per sample first and grows its buffer; `benches/package.rs` compares.
+//! The length of everything is known before the first byte is written, so a chunk costs one allocation. Written by hand
+//! and not with mp4-atom, because that builds an entry per sample first and grows its buffer; `benches/package.rs`
+//! compares.
 
 use bytes::Bytes;
 

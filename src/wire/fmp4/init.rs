@@ -1,7 +1,7 @@
 //! Writes the init segment of a track: ftyp and moov, without samples and without an edit list.
 //!
-//! Brands: `iso6` (tfdt, default-base-is-moof, signed composition offsets) and `cmfc` (CMAF, ISO/IEC 23000-19 7.2), with
-//! `mp41` for readers that look for it. Movie time is not used; every duration is 0, as fragments carry them.
+//! Brands: `iso6` (tfdt, default-base-is-moof, signed composition offsets) and `cmfc` (CMAF, ISO/IEC 23000-19 7.2),
+//! with `mp41` for readers that look for it. Movie time is not used; every duration is 0, as fragments carry them.
 
 use bytes::Bytes;
 use mp4_atom::{

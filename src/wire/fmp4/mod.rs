@@ -7,8 +7,8 @@
 //! | [`boxes`] | walks boxes of bytes that nobody vouches for, and draws them as a tree |
 //! | [`read`] | reads init segments and chunks back |
 //!
-//! Sources: ISO/IEC 14496-12 (boxes), 14496-14 (mp4a), 14496-15 (avc1), 23000-19 (CMAF). When a sample begins and how long
-//! it lasts is decided in `package`; files for download (edit lists, faststart) are not made here.
+//! Sources: ISO/IEC 14496-12 (boxes), 14496-14 (mp4a), 14496-15 (avc1), 23000-19 (CMAF). When a sample begins and how
+//! long it lasts is decided in `package`; files for download (edit lists, faststart) are not made here.
 
 pub mod boxes;
 pub mod chunk;

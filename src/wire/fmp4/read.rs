@@ -1,7 +1,8 @@
 //! Reads init segments and chunks back: what tests compare, what archives and MPEG-TS are made from.
 //!
-//! Only the shape that [`super::init`] and [`super::chunk`] write is read (one track, one traf, one trun, data behind the moof
-//! in one mdat), from bytes that nobody vouches for: nothing panics, and no allocation is larger than the input.
+//! Only the shape that [`super::init`] and [`super::chunk`] write is read (one track, one traf, one trun, data behind
+//! the moof in one mdat), from bytes that nobody vouches for: nothing panics, and no allocation is larger than the
+//! input.
 
 use std::ops::Range;
 

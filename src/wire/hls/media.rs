@@ -1,11 +1,11 @@
 //! Writes media playlists.
 //!
-//! A playlist is a head and one block of lines per segment. What stands in a segment's block depends on that segment alone,
-//! except EXT-X-MAP, which stands where the init segment changes; so blocks can be rendered once and kept.
-//! Parts are known ([`Segment::parts`]) and not listed: plain HLS. A segment that is still open is not listed either.
+//! A playlist is a head and one block of lines per segment. What stands in a segment's block depends on that segment
+//! alone, except EXT-X-MAP, which stands where the init segment changes; so blocks can be rendered once and kept. Parts
+//! are known ([`Segment::parts`]) and not listed: plain HLS. A segment that is still open is not listed either.
 //!
-//! The writer states what it is given. That a target duration never changes, that sequence numbers never go back and that
-//! a live playlist is long enough (RFC 8216 6.2) is the caller's to keep.
+//! The writer states what it is given. That a target duration never changes, that sequence numbers never go back and
+//! that a live playlist is long enough (RFC 8216 6.2) is the caller's to keep.
 
 use std::fmt::Write;
 
@@ -118,8 +118,8 @@ fn line(out: &mut String, text: std::fmt::Arguments<'_>) {
     let _ = writeln!(out, "{text}");
 }
 
-/// A span in seconds with five decimals, computed in integers: finer than any frame, coarse enough for readers that hold
-/// durations in 32-bit floats.
+/// A span in seconds with five decimals, computed in integers: finer than any frame, coarse enough for readers that
+/// hold durations in 32-bit floats.
 pub(super) struct Seconds(pub Span);
 
 impl std::fmt::Display for Seconds {

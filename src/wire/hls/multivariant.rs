@@ -1,11 +1,12 @@
 //! Writes multivariant playlists (RFC 8216 4.3.4) by m3u8-rs.
 //!
-//! Variants stand from the largest down. Some players start with the first one they see, and a middle rung would be kinder to
-//! those on slow links; but hls.js and AVPlayer choose by measured bandwidth, those that take the first are mostly tools and
-//! televisions on cables, and an order that is the ladder's own is the one that people expect in menus.
+//! Variants stand from the largest down. Some players start with the first one they see, and a middle rung would be
+//! kinder to those on slow links; but hls.js and AVPlayer choose by measured bandwidth, those that take the first are
+//! mostly tools and televisions on cables, and an order that is the ladder's own is the one that people expect in
+//! menus.
 //!
-//! There are never captions in the streams, so each variant says CLOSED-CAPTIONS=NONE; otherwise Apple's players offer a
-//! phantom track.
+//! There are never captions in the streams, so each variant says CLOSED-CAPTIONS=NONE; otherwise Apple's players offer
+//! a phantom track.
 
 use std::collections::HashMap;
 
@@ -75,8 +76,8 @@ impl Variant {
     fn describe(&self, uri_prefix: &str, with_audio: bool) -> VariantStream {
         let resolution =
             self.resolution.map(|(width, height)| Resolution { width: width.into(), height: height.into() });
-        // m3u8-rs writes FRAME-RATE as a float with as many digits as it takes; the three decimals of RFC 8216 4.3.4.2 go in
-        // as an attribute of our own.
+        // m3u8-rs writes FRAME-RATE as a float with as many digits as it takes; the three decimals of RFC 8216 4.3.4.2
+        // go in as an attribute of our own.
         let frame_rate = self
             .frame_rate
             .and_then(three_decimals)

@@ -1,8 +1,8 @@
 //! Reads media playlists back, strictly: what a stored playlist says, line by line.
 //!
-//! Each rule of RFC 8216 that our own writer keeps is checked, and a line that breaks one is named in the error. Tags that are
-//! not known here are passed over, as RFC 8216 6.3.1 asks. Nothing panics, and memory is bounded by the input, which is bounded by
-//! [`MAX_BYTES`].
+//! Each rule of RFC 8216 that our own writer keeps is checked, and a line that breaks one is named in the error. Tags
+//! that are not known here are passed over, as RFC 8216 6.3.1 asks. Nothing panics, and memory is bounded by the input,
+//! which is bounded by [`MAX_BYTES`].
 
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
