@@ -27,6 +27,11 @@ const SAMPLE_ASPECTS: [(u32, u32); 16] = [
     (2, 1),
 ];
 const EXTENDED_SAMPLE_ASPECT: u32 = 255;
+const PROFILE_BASELINE: u8 = 66;
+/// Largest decoded picture buffer in frames (H.264 A.3.1), and so the most reordering.
+const MAX_REORDER_FRAMES: u32 = 16;
+/// `cpb_cnt_minus1` (H.264 E.2.2).
+const MAX_CODED_BUFFERS: u32 = 32;
 /// Profiles whose SPS has chroma format and bit depths (H.264 7.3.2.1.1).
 const PROFILES_WITH_CHROMA_FORMAT: [u8; 13] = [100, 110, 122, 244, 44, 83, 86, 118, 128, 138, 139, 134, 135];
 
@@ -55,6 +60,9 @@ pub struct Sps {
     pub sample_aspect: (u32, u32),
     /// Frames per second, reduced, from `time_scale` and `num_units_in_tick`.
     pub frame_rate: Option<(u32, u32)>,
+    /// By how many frames output order may leave decoding order (`max_num_reorder_frames`); `None` when not said. Baseline
+    /// has no B-frames and so no reordering.
+    pub reorder_frames: Option<u32>,
 }
 
 impl Sps {
@@ -92,6 +100,7 @@ impl Sps {
             frame_mbs_only: shape.frame_mbs_only,
             sample_aspect: vui.sample_aspect.unwrap_or((1, 1)),
             frame_rate: vui.frame_rate,
+            reorder_frames: if profile_idc == PROFILE_BASELINE { Some(0) } else { vui.reorder_frames },
         })
     }
 
@@ -258,9 +267,10 @@ fn shape(fields: &mut Fields<'_>, (chroma_x, chroma_y): (u32, u32)) -> Result<Sh
 struct Vui {
     sample_aspect: Option<(u32, u32)>,
     frame_rate: Option<(u32, u32)>,
+    reorder_frames: Option<u32>,
 }
 
-/// H.264 E.1.1 up to the timing. What stands behind the place where the bits end is absent.
+/// H.264 E.1.1. What stands behind the place where the bits end is absent.
 fn vui(bits: &mut BitReader<'_>) -> Vui {
     let mut vui = Vui::default();
     let _cut_off = read_vui(bits, &mut vui);
@@ -292,8 +302,40 @@ fn read_vui(bits: &mut BitReader<'_>, vui: &mut Vui) -> Option<()> {
         let units_in_tick = bits.bits(32)?;
         let time_scale = bits.bits(32)?;
         vui.frame_rate = frame_rate(units_in_tick, time_scale);
+        bits.skip(1)?; // fixed_frame_rate_flag
+    }
+    let nal_buffers = bits.flag()?;
+    if nal_buffers {
+        skip_hypothetical_decoder(bits)?;
+    }
+    let slice_buffers = bits.flag()?;
+    if slice_buffers {
+        skip_hypothetical_decoder(bits)?;
+    }
+    if nal_buffers || slice_buffers {
+        bits.skip(1)?; // low_delay_hrd_flag
+    }
+    bits.skip(1)?; // pic_struct_present_flag
+    if bits.flag()? {
+        bits.skip(1)?; // motion_vectors_over_pic_boundaries_flag
+        for _ in 0..4 {
+            bits.golomb()?; // limits of picture and macroblock size, and of motion vectors
+        }
+        vui.reorder_frames = Some(bits.golomb()?).filter(|frames| *frames <= MAX_REORDER_FRAMES);
     }
     Some(())
+}
+
+/// `hrd_parameters` (H.264 E.1.2).
+fn skip_hypothetical_decoder(bits: &mut BitReader<'_>) -> Option<()> {
+    let buffers = bits.golomb()?.checked_add(1).filter(|buffers| *buffers <= MAX_CODED_BUFFERS)?;
+    bits.skip(8)?; // bit_rate_scale, cpb_size_scale
+    for _ in 0..buffers {
+        bits.golomb()?; // bit_rate_value_minus1
+        bits.golomb()?; // cpb_size_value_minus1
+        bits.skip(1)?; // cbr_flag
+    }
+    bits.skip(20) // lengths of delays and of the time offset
 }
 
 /// A tick is the time of one field (H.264 E.2.1), so a frame takes two.
@@ -365,6 +407,7 @@ mod tests {
             frame_mbs_only: true,
             sample_aspect: (1, 1),
             frame_rate: Some((30, 1)),
+            reorder_frames: Some(2),
         };
         assert_eq!(Sps::parse(HIGH_SPS), Ok(expected));
     }
@@ -374,6 +417,7 @@ mod tests {
         let parse = |nal| Sps::parse(nal).expect("made by x264");
         let baseline = parse(BASELINE_SPS);
         assert_eq!((baseline.width, baseline.height, baseline.frame_rate), (640, 360, Some((30_000, 1_001))));
+        assert_eq!(baseline.reorder_frames, Some(0));
         let broadcast = parse(INTERLACED_422_SPS);
         assert_eq!((broadcast.width, broadcast.height, broadcast.sample_aspect), (720, 576, (64, 45)));
         assert_eq!((broadcast.chroma_format_idc, broadcast.bit_depth_luma, broadcast.bit_depth_chroma), (2, 10, 10));
@@ -390,7 +434,10 @@ mod tests {
         assert_eq!(Sps::parse(&HIGH_SPS[..6]), Err(CUT_OFF));
         // Cut within the VUI: the size stands, the timing is unknown.
         let without_timing = Sps::parse(&HIGH_SPS[..14]).expect("the size was read");
-        assert_eq!((without_timing.width, without_timing.frame_rate), (1_920, None));
+        assert_eq!(
+            (without_timing.width, without_timing.frame_rate, without_timing.reorder_frames),
+            (1_920, None, None)
+        );
     }
 
     #[test]
