@@ -1,1 +1,366 @@
 //! Stage 1: what a publisher sent becomes one timeline with cuts.
+//!
+//! [`Ingest`] takes the messages of one connection after the other and yields the [`Unit`]s of one session. It does no IO
+//! and asks no clock: every call says what time it is, and [`Ingest::deadline`] says when to call again.
+//!
+//! | module | holds |
+//! |---|---|
+//! | `demux` | FLV tags to access units and tracks |
+//! | `unwrap` | steps of a clock that wraps |
+//! | `runs` | which stretch of the publisher's clock a packet belongs to; where it jumped |
+//! | `gather` | what is held until a run can begin |
+//! | `session` | a run mapped to the session's timeline: order, discontinuities, gaps |
+//! | `normalise` | DTS and PTS of video, samples of audio, drift |
+//! | `interleave` | sound waits for the cut that video may announce |
+//! | `cuts` | where segments begin |
+//! | `anchor` | PROGRAM-DATE-TIME |
+//! | `gaps` | the cadence of segments without media |
+//!
+//! What holds for the units, always:
+//! - Tracks come before the first cut; later only behind a cut with a discontinuity.
+//! - MSNs rise by one from cut to cut; `at` and `wall` rise.
+//! - DTS rises strictly per track, and `pts >= dts`. Audio frames follow each other without a hole until a discontinuity.
+//! - A cut comes before every packet that belongs to its segment, and behind a cut with a discontinuity no packet lies
+//!   before [`Cut::at`](crate::media::Cut::at).
+//! - Behind a cut without a discontinuity, sound from before it may still come (at most what video's DTS is behind its
+//!   PTS); it belongs to the segment before.
+//! - A segment may be without pictures: in audio-only sessions, in gaps, and while a publisher's video stands still.
+//!
+//! Not here: sockets and admission (listen), decoding and silence (transcode), when a session ends (live).
+
+mod anchor;
+mod cuts;
+mod demux;
+mod gaps;
+mod gather;
+mod interleave;
+mod normalise;
+mod runs;
+mod session;
+mod stats;
+mod unwrap;
+
+use std::time::Duration;
+
+use crate::flow::channel::Weigh;
+use crate::media::codec::aac::AacError;
+use crate::media::codec::h264::H264Error;
+use crate::media::{Kind, Span, Timestamp, Track, Unit, WallTime};
+use crate::wire::Inbound;
+use crate::wire::flv::{FlvError, Tag, TagKind};
+
+use demux::{AccessUnit, Demux};
+use gather::{Gather, Sample, Wanted};
+use runs::Runs;
+use session::Session;
+
+pub use stats::{Dropped, IngestStats};
+
+/// What happens at the door, in order.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Input {
+    /// A publisher was admitted. While another is connected, it takes over.
+    Connected,
+    /// It sent something.
+    Media(Inbound),
+    /// It is gone, for whatever reason.
+    Disconnected,
+}
+
+impl Weigh for Input {
+    fn weight(&self) -> usize {
+        match self {
+            Input::Media(inbound) => inbound.len(),
+            Input::Connected | Input::Disconnected => 0,
+        }
+    }
+}
+
+/// A moment on both clocks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Now {
+    /// Never goes back; only differences count.
+    pub monotonic: Duration,
+    /// May be set.
+    pub wall: WallTime,
+}
+
+/// What is fixed for a session.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Settings {
+    /// Target duration of segments. No segment's duration, rounded to the nearest second, is above this, rounded too.
+    pub segment: Span,
+    /// How long a beginning waits for the second track.
+    pub second_track_wait: Span,
+    /// What follows the first cut by time.
+    pub long_gop: LongGop,
+    /// Where the timeline begins.
+    pub start: Start,
+}
+
+impl Default for Settings {
+    /// Segments of 2 s, a wait of 1 s, cuts by time, a new session.
+    fn default() -> Self {
+        Settings {
+            segment: Span::from_secs(2),
+            second_track_wait: Span::from_secs(1),
+            long_gop: LongGop::CutByTime,
+            start: Start::default(),
+        }
+    }
+}
+
+/// What a group of pictures longer than the target leads to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LongGop {
+    /// Cuts by time, for ever: copied video goes on, and some of its segments begin without a keyframe.
+    CutByTime,
+    /// The next keyframe is a discontinuity at which copying ends ([`Cut::copy_ends`](crate::media::Cut::copy_ends)).
+    EndCopy,
+}
+
+/// Where a timeline begins, or goes on after a restart of the daemon.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Start {
+    /// Presentation time of the first cut.
+    pub at: Timestamp,
+    /// Its media sequence number.
+    pub next_msn: u64,
+    /// A moment of the timeline and its PROGRAM-DATE-TIME, if the session has been there before.
+    pub anchor: Option<(Timestamp, WallTime)>,
+    /// The session has been running before: the first cut is a discontinuity.
+    pub resumed: bool,
+}
+
+impl Default for Start {
+    /// A new session. It starts at +10 s so that nothing is ever negative: DTS may lie before the first PTS.
+    fn default() -> Self {
+        Start { at: Timestamp::from_millis(10_000), next_msn: 0, anchor: None, resumed: false }
+    }
+}
+
+/// The publisher sends what this daemon cannot carry. The text is for the publisher; the connection should be closed with
+/// it. The session stays.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Rejected {
+    /// A codec that is not carried.
+    #[error("{0}")]
+    Codec(FlvError),
+    /// A video configuration that cannot be read.
+    #[error("the video configuration cannot be used: {0}")]
+    Video(H264Error),
+    /// An audio configuration that cannot be read, or is not carried.
+    #[error("the audio configuration cannot be used: {0}")]
+    Audio(AacError),
+    /// Nothing but damaged messages.
+    #[error("{messages} messages in a row are damaged, the last one: {reason}")]
+    Damaged {
+        /// How many.
+        messages: u32,
+        /// Why the last one could not be read.
+        reason: String,
+    },
+}
+
+/// The ingest of one session.
+#[derive(Debug)]
+pub struct Ingest {
+    second_track_wait: Duration,
+    connected: bool,
+    /// The connection has not begun its first run.
+    fresh: bool,
+    demux: Demux,
+    reorder_frames: Option<u32>,
+    video_configured: bool,
+    runs: Runs,
+    gather: Option<Gather>,
+    session: Session,
+    last_media: Duration,
+    last_call: Duration,
+    stats: IngestStats,
+}
+
+impl Ingest {
+    /// An ingest that waits for its first connection.
+    pub fn new(settings: Settings) -> Self {
+        Ingest {
+            second_track_wait: settings.second_track_wait.to_std(),
+            connected: false,
+            fresh: false,
+            demux: Demux::default(),
+            reorder_frames: None,
+            video_configured: false,
+            runs: Runs::default(),
+            gather: None,
+            session: Session::new(&settings),
+            last_media: Duration::ZERO,
+            last_call: Duration::ZERO,
+            stats: IngestStats::default(),
+        }
+    }
+
+    /// Takes `input` and appends what follows from it to `out`. Also does what [`Ingest::poll`] does.
+    ///
+    /// # Errors
+    /// The publisher sends what cannot be carried: close its connection with these words, then push
+    /// [`Input::Disconnected`]. What was appended to `out` before is valid.
+    pub fn push(&mut self, input: Input, now: Now, out: &mut Vec<Unit>) -> Result<(), Rejected> {
+        if self.session.has_ended() {
+            return Ok(());
+        }
+        // What was due before this came is done before this.
+        self.poll(now, out);
+        match input {
+            Input::Connected => self.connect(now, out),
+            Input::Disconnected => self.disconnect(now, out),
+            Input::Media(Inbound::Flv(tag)) => {
+                if !self.connected {
+                    self.connect(now, out);
+                }
+                self.media(&tag, now, out)?;
+            }
+        }
+        self.begin_run_if_complete(now, out);
+        Ok(())
+    }
+
+    /// Does what time alone calls for. Call it at or after [`Ingest::deadline`]; earlier calls do no harm.
+    pub fn poll(&mut self, now: Now, out: &mut Vec<Unit>) {
+        if self.session.has_ended() {
+            return;
+        }
+        self.last_call = now.monotonic;
+        self.session.release_overdue(now, out);
+        self.session.announce_gaps(now, out);
+        self.begin_run_if_complete(now, out);
+    }
+
+    /// Monotonic time at which [`Ingest::poll`] has something to do, if nothing is pushed before.
+    pub fn deadline(&self) -> Option<Duration> {
+        if self.session.has_ended() {
+            return None;
+        }
+        let gather = self.gather.as_ref().and_then(|gather| gather.deadline(self.last_call));
+        [gather, self.session.deadline()].into_iter().flatten().min()
+    }
+
+    /// What follows the first cut by time, from now on.
+    pub fn set_long_gop(&mut self, long_gop: LongGop) {
+        self.session.set_long_gop(long_gop);
+    }
+
+    /// Ends the session: what is held comes out, then [`Unit::End`]. Later calls do nothing.
+    pub fn end(&mut self, now: Now, out: &mut Vec<Unit>) {
+        if !self.session.has_ended() {
+            self.disconnect(now, out);
+            self.session.end(out);
+        }
+    }
+
+    /// Where a restarted daemon goes on: behind everything that has been given out.
+    pub fn resume_point(&self) -> Start {
+        self.session.resume_point()
+    }
+
+    /// Figures up to now.
+    pub fn stats(&self) -> IngestStats {
+        let mut stats = self.stats;
+        self.session.add_to(&mut stats);
+        add_skipped(&mut stats, &self.demux);
+        stats
+    }
+
+    fn connect(&mut self, now: Now, out: &mut Vec<Unit>) {
+        self.disconnect(now, out);
+        self.connected = true;
+        self.fresh = true;
+        self.last_media = now.monotonic;
+        self.gather = Some(Gather::new(self.runs.reconnect(), self.second_track_wait));
+    }
+
+    fn disconnect(&mut self, now: Now, out: &mut Vec<Unit>) {
+        if !self.connected {
+            return;
+        }
+        self.connected = false;
+        self.gather = None;
+        self.video_configured = false;
+        self.reorder_frames = None;
+        add_skipped(&mut self.stats, &self.demux);
+        self.demux = Demux::default();
+        self.session.leave(self.last_media, now, out);
+    }
+
+    fn media(&mut self, tag: &Tag, now: Now, out: &mut Vec<Unit>) -> Result<(), Rejected> {
+        self.last_media = now.monotonic;
+        self.stats.bytes += tag.data.len() as u64;
+        match tag.kind {
+            TagKind::Video => self.stats.video_messages += 1,
+            TagKind::Audio => self.stats.audio_messages += 1,
+            TagKind::Script => {}
+        }
+        let demuxed = self.demux.push(tag)?;
+        if let Some(configuration) = demuxed.configuration {
+            if let Track::Video(_) = *configuration.track {
+                self.video_configured = true;
+                self.reorder_frames = configuration.reorder_frames;
+            }
+            self.session.configure(configuration.track);
+        }
+        if let Some(unit) = demuxed.unit {
+            self.place(unit, now, out);
+        }
+        Ok(())
+    }
+
+    /// Finds the run that an access unit belongs to.
+    fn place(&mut self, unit: AccessUnit, now: Now, out: &mut Vec<Unit>) {
+        let placed = self.runs.place(unit.kind, unit.stamp_ms);
+        self.stats.repairs += u64::from(placed.repaired);
+        let sample = Sample {
+            kind: unit.kind,
+            source: Timestamp::from_millis(placed.at_ms),
+            composition: Span::from_millis(i64::from(unit.composition_ms)),
+            keyframe: unit.keyframe,
+            hole: placed.hole,
+            data: unit.data,
+            arrived: now,
+        };
+        if self.session.run() == Some(placed.run) {
+            self.session.feed(sample, out);
+            return;
+        }
+        let held = self.gather.as_ref().map(|gather| gather.run);
+        if held.max(self.session.run()).is_none_or(|newest| newest < placed.run) {
+            self.gather = Some(Gather::new(placed.run, self.second_track_wait));
+        }
+        match &mut self.gather {
+            Some(gather) if gather.run == placed.run => {
+                let held = gather.hold(sample);
+                self.stats.dropped.before_keyframe += u64::from(!held);
+            }
+            _ => self.stats.dropped.stale += 1,
+        }
+    }
+
+    fn begin_run_if_complete(&mut self, now: Now, out: &mut Vec<Unit>) {
+        let members = self.session.members();
+        let wanted = Wanted {
+            video: members.is_none_or(|members| members.has(Kind::Video)),
+            audio: members.is_none_or(|members| members.has(Kind::Audio)),
+            video_configured: self.video_configured,
+            reorder_frames: self.reorder_frames,
+        };
+        if let Some(gather) = self.gather.take_if(|gather| gather.is_complete(wanted, now.monotonic)) {
+            let reconnected = std::mem::take(&mut self.fresh);
+            self.session.begin_run(gather, reconnected, out);
+        }
+    }
+}
+
+fn add_skipped(stats: &mut IngestStats, demux: &Demux) {
+    let skipped = demux.skipped();
+    stats.dropped.damaged += skipped.damaged;
+    stats.dropped.unconfigured += skipped.unconfigured;
+    stats.dropped.empty += skipped.empty;
+}

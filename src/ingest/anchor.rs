@@ -1,0 +1,99 @@
+//! PROGRAM-DATE-TIME: anchor + media time, computed once per cut.
+//!
+//! The anchor is slewed towards the wall clock, so that a clock set by hand or by NTP never shows as a jump. Only behind
+//! the discontinuity of a new connection, where the wall clock went on without media, it steps, and only forward. PDT never
+//! goes back.
+
+use crate::media::{Span, Timestamp, WallTime};
+
+/// The most by which one segment's PDT leaves media time.
+const SLEW_PER_SEGMENT: Span = Span::from_flicks(crate::media::time::FLICKS_PER_SECOND / 2_000); // 0.5 ms
+
+/// The relation of media time and wall clock.
+#[derive(Debug, Default)]
+pub(super) struct Anchor {
+    /// The last cut, and its PDT.
+    pair: Option<(Timestamp, WallTime)>,
+}
+
+impl Anchor {
+    /// Goes on from where another ingest of the session stopped.
+    pub(super) fn resume(pair: Option<(Timestamp, WallTime)>) -> Self {
+        Anchor { pair }
+    }
+
+    /// The last cut and its PDT.
+    pub(super) fn pair(&self) -> Option<(Timestamp, WallTime)> {
+        self.pair
+    }
+
+    /// PDT of a cut at `at` whose media came in when the wall clock said `observed`. `rejoin`: the first cut of a connection.
+    pub(super) fn date(&mut self, at: Timestamp, observed: WallTime, rejoin: bool) -> WallTime {
+        let date = match self.pair {
+            None => observed,
+            Some((anchor, wall)) => {
+                let expected = wall.saturating_add(at - anchor);
+                let error = observed.since(expected);
+                let most = if rejoin { error.max(SLEW_PER_SEGMENT) } else { SLEW_PER_SEGMENT };
+                expected.saturating_add(error.clamp(-SLEW_PER_SEGMENT, most)).max(wall)
+            }
+        };
+        self.pair = Some((at, date));
+        date
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const NOON: WallTime = WallTime::from_unix_millis(1_795_262_400_000);
+
+    fn later(millis: i64) -> WallTime {
+        NOON.saturating_add(Span::from_millis(millis))
+    }
+
+    #[test]
+    fn media_time_counts_and_the_wall_clock_only_pulls() {
+        let mut anchor = Anchor::default();
+        assert_eq!(anchor.date(Timestamp::from_millis(10_000), later(0), false), later(0));
+        // Arrival jitters by 300 ms; dates move by half a millisecond at most.
+        let late = anchor.date(Timestamp::from_millis(12_000), later(2_300), false);
+        assert_eq!(late.unix_nanos() - later(2_000).unix_nanos(), 500_000);
+        let early = anchor.date(Timestamp::from_millis(14_000), later(3_900), false);
+        assert_eq!(early, later(4_000));
+        assert_eq!(anchor.date(Timestamp::from_millis(16_000), later(6_000), false), later(6_000));
+    }
+
+    #[test]
+    fn a_new_connection_steps_forward_but_never_back() {
+        let mut anchor = Anchor::default();
+        anchor.date(Timestamp::from_millis(10_000), later(0), false);
+        assert_eq!(anchor.date(Timestamp::from_millis(12_000), later(9_000), true), later(9_000));
+        let back = anchor.date(Timestamp::from_millis(14_000), later(-50_000), true);
+        assert_eq!(later(11_000).unix_nanos() - back.unix_nanos(), 500_000);
+    }
+
+    #[test]
+    fn a_day_of_a_drifting_wall_clock_is_followed_without_a_step() {
+        let mut anchor = Anchor::default();
+        let mut last = anchor.date(Timestamp::ZERO, NOON, false);
+        for segment in 1..=43_200i64 {
+            // The wall clock runs 100 ppm fast, and is set an hour forward at half time.
+            let millis = segment * 2_000 + segment / 5 + if segment > 21_600 { 3_600_000 } else { 0 };
+            let date = anchor.date(Timestamp::from_millis(segment * 2_000), later(millis), false);
+            let step = date.since(last);
+            assert!((step - Span::from_secs(2)).abs() <= SLEW_PER_SEGMENT, "segment {segment}: {step}");
+            if segment == 21_600 {
+                assert!(date.since(later(millis)).abs() < Span::from_millis(2));
+            }
+            last = date;
+        }
+    }
+
+    #[test]
+    fn a_restart_goes_on_from_the_last_pair() {
+        let mut anchor = Anchor::resume(Some((Timestamp::from_millis(60_000), later(0))));
+        assert_eq!(anchor.date(Timestamp::from_millis(62_000), later(2_000), true), later(2_000));
+    }
+}

@@ -1,0 +1,214 @@
+use super::*;
+use crate::wire::flv::{AudioTag, VideoTag};
+use proptest::prelude::*;
+
+const SPS: &[u8] = &[
+    0x67, 0x64, 0x00, 0x28, 0xac, 0xd9, 0x40, 0x78, 0x02, 0x27, 0xe5, 0xc0, 0x44, 0x00, 0x00, 0x03, 0x00, 0x04, 0x00,
+    0x00, 0x03, 0x00, 0xf0, 0x3c, 0x60, 0xc6, 0x58,
+];
+const OTHER_SPS: &[u8] = &[
+    0x67, 0x42, 0xc0, 0x1e, 0xd9, 0x00, 0xa0, 0x2f, 0xf9, 0x70, 0x11, 0x00, 0x00, 0x03, 0x03, 0xe9, 0x00, 0x00, 0xea,
+    0x60, 0x0f, 0x16, 0x2e, 0x48,
+];
+const PPS: &[u8] = &[0x68, 0xeb, 0xe3, 0xcb, 0x22, 0xc0];
+/// The same id, another content.
+const CHANGED_PPS: &[u8] = &[0x68, 0xcb, 0x83, 0xcb, 0x20];
+const IDR: &[u8] = &[0x65, 1, 2, 3];
+const SLICE: &[u8] = &[0x41, 4, 5];
+const SEI: &[u8] = &[0x06, 5, 1, 0x80];
+const DELIMITER: &[u8] = &[0x09, 0xf0];
+
+fn video(tag: &VideoTag) -> Tag {
+    Tag { kind: TagKind::Video, timestamp_ms: 40, data: tag.to_body() }
+}
+
+fn audio(tag: &AudioTag) -> Tag {
+    Tag { kind: TagKind::Audio, timestamp_ms: 40, data: tag.to_body() }
+}
+
+fn record(length_size: u8, sps: &[u8]) -> VideoTag {
+    let sps = vec![Bytes::copy_from_slice(sps)];
+    let config = h264::AvcConfig { length_size, sps, pps: vec![Bytes::from_static(PPS)] };
+    VideoTag::Config(config.write().expect("valid sets"))
+}
+
+fn joined(length_size: usize, nals: &[&[u8]]) -> Bytes {
+    let mut out = Vec::new();
+    for nal in nals {
+        out.extend(&(nal.len() as u32).to_be_bytes()[4 - length_size..]);
+        out.extend(*nal);
+    }
+    Bytes::from(out)
+}
+
+fn frame(length_size: usize, nals: &[&[u8]]) -> Tag {
+    video(&VideoTag::Frame { claimed_key: false, composition_ms: -5, data: joined(length_size, nals) })
+}
+
+fn started(length_size: u8) -> Demux {
+    let mut demux = Demux::default();
+    let demuxed = demux.push(&video(&record(length_size, SPS))).expect("valid");
+    assert!(demuxed.configuration.is_some() && demuxed.unit.is_none());
+    demux
+}
+
+fn unit(demuxed: Result<Demuxed, Rejected>) -> AccessUnit {
+    demuxed.expect("valid").unit.expect("a picture")
+}
+
+fn width(configuration: Option<Configuration>) -> Option<u32> {
+    match &*configuration?.track {
+        Track::Video(track) => Some(track.width),
+        Track::Audio(_) => None,
+    }
+}
+
+#[test]
+fn a_clean_access_unit_is_passed_on_without_a_copy() {
+    let tag = frame(4, &[SEI, IDR]);
+    let unit = unit(started(4).push(&tag));
+    assert_eq!(unit.data.as_ptr(), tag.data[5..].as_ptr());
+    let expected = AccessUnit {
+        kind: Kind::Video,
+        stamp_ms: 40,
+        composition_ms: -5,
+        keyframe: true,
+        data: joined(4, &[SEI, IDR]),
+    };
+    assert_eq!(unit, expected);
+}
+
+#[test]
+fn the_slices_decide_what_a_keyframe_is() {
+    let mut demux = started(4);
+    let claimed = VideoTag::Frame { claimed_key: true, composition_ms: 0, data: joined(4, &[SLICE]) };
+    assert!(!unit(demux.push(&video(&claimed))).keyframe);
+    assert!(unit(demux.push(&frame(4, &[IDR]))).keyframe);
+}
+
+#[test]
+fn short_lengths_delimiters_and_empty_units_are_rewritten() {
+    let expected = joined(4, &[SEI, IDR]);
+    assert_eq!(unit(started(2).push(&frame(2, &[SEI, IDR]))).data, expected);
+    assert_eq!(unit(started(1).push(&frame(1, &[DELIMITER, SEI, IDR]))).data, expected);
+    assert_eq!(unit(started(4).push(&frame(4, &[DELIMITER, SEI, &[], IDR]))).data, expected);
+}
+
+#[test]
+fn repeated_configurations_cost_nothing() {
+    let mut demux = started(4);
+    assert_eq!(demux.push(&video(&record(4, SPS))), Ok(Demuxed::default()));
+    let demuxed = demux.push(&frame(4, &[SPS, PPS, IDR])).expect("valid");
+    assert_eq!((demuxed.configuration, demuxed.unit.map(|unit| unit.data)), (None, Some(joined(4, &[IDR]))));
+    // Padded behind, as Annex B sources do.
+    let padded = [PPS, &[0, 0]].concat();
+    assert_eq!(demux.push(&frame(4, &[SPS, &padded, IDR])).map(|demuxed| demuxed.configuration), Ok(None));
+}
+
+#[test]
+fn other_sets_in_band_are_a_new_configuration() {
+    let mut demux = started(4);
+    let demuxed = demux.push(&frame(4, &[OTHER_SPS, PPS, IDR])).expect("valid");
+    assert_eq!(demuxed.unit.map(|unit| unit.data), Some(joined(4, &[IDR])));
+    assert_eq!(width(demuxed.configuration), Some(640));
+    let changed = demux.push(&frame(4, &[CHANGED_PPS, IDR])).expect("valid").configuration;
+    let Track::Video(track) = &*changed.expect("a new PPS").track else { panic!("video") };
+    let config = h264::AvcConfig::parse(&track.config).expect("our own");
+    assert_eq!((&config.sps[0][..], config.pps), (OTHER_SPS, vec![Bytes::from_static(CHANGED_PPS)]));
+}
+
+#[test]
+fn sets_that_come_in_band_only_are_enough() {
+    let mut demux = Demux::default();
+    assert_eq!(demux.push(&frame(4, &[SLICE])), Ok(Demuxed::default()));
+    assert_eq!(demux.push(&frame(4, &[SPS])), Ok(Demuxed::default()));
+    let demuxed = demux.push(&frame(4, &[PPS, IDR])).expect("valid");
+    assert_eq!(width(demuxed.configuration), Some(1_920));
+    assert!(demuxed.unit.is_some());
+    assert_eq!(demux.skipped(), Skipped { damaged: 0, unconfigured: 1, empty: 1 });
+}
+
+#[test]
+fn what_holds_no_picture_or_sound_is_counted() {
+    let mut demux = started(4);
+    for tag in [
+        video(&VideoTag::EndOfSequence),
+        frame(4, &[SEI]),
+        frame(4, &[DELIMITER]),
+        frame(4, &[]),
+        audio(&AudioTag::Config(Bytes::new())),
+        audio(&AudioTag::Frame(Bytes::new())),
+        audio(&AudioTag::Ignored),
+    ] {
+        assert_eq!(demux.push(&tag), Ok(Demuxed::default()), "{tag:?}");
+    }
+    assert_eq!(demux.push(&audio(&AudioTag::Frame(Bytes::from_static(&[1])))), Ok(Demuxed::default()));
+    assert_eq!(demux.skipped(), Skipped { damaged: 0, unconfigured: 1, empty: 7 });
+}
+
+#[test]
+fn sound_needs_its_configuration_once() {
+    let mut demux = Demux::default();
+    let config = audio(&AudioTag::Config(Bytes::from_static(&[0x11, 0x90])));
+    let track = demux.push(&config).expect("valid").configuration.expect("new").track;
+    assert_eq!((track.codecs(), track.timescale()), ("mp4a.40.2", 48_000));
+    assert_eq!(demux.push(&config), Ok(Demuxed::default()));
+    let unit = unit(demux.push(&audio(&AudioTag::Frame(Bytes::from_static(&[7])))));
+    assert_eq!((unit.kind, unit.keyframe, &unit.data[..]), (Kind::Audio, true, &[7][..]));
+}
+
+#[test]
+fn a_damaged_message_is_left_out_and_a_hundred_are_too_many() {
+    let mut demux = started(4);
+    let damaged = video(&VideoTag::Frame {
+        claimed_key: false,
+        composition_ms: 0,
+        data: Bytes::from_static(&[0, 0, 0, 9, 0x41]),
+    });
+    for _ in 0..99 {
+        assert_eq!(demux.push(&damaged), Ok(Demuxed::default()));
+    }
+    assert!(demux.push(&frame(4, &[IDR])).is_ok_and(|demuxed| demuxed.unit.is_some()));
+    let rejected = (0..100).find_map(|_| demux.push(&damaged).err()).expect("the hundredth in a row");
+    assert_eq!(
+        rejected.to_string(),
+        "100 messages in a row are damaged, the last one: H.264 NAL unit at byte 0 claims 9 bytes, 1 are left"
+    );
+    assert_eq!(demux.skipped().damaged, 199);
+}
+
+#[test]
+fn rejections_are_words_for_the_publisher() {
+    let rejected = |kind, data: &'static [u8]| {
+        let tag = Tag { kind, timestamp_ms: 0, data: Bytes::from_static(data) };
+        Demux::default().push(&tag).expect_err("rejected").to_string()
+    };
+    assert_eq!(rejected(TagKind::Audio, &[0x2f, 0]), "audio codec MP3 is not supported: set the encoder to AAC");
+    assert_eq!(
+        rejected(TagKind::Audio, &[0xaf, 0, 0x09, 0x90]),
+        "the audio configuration cannot be used: AAC audio object type 1 is not supported: set the encoder to AAC-LC"
+    );
+    assert_eq!(
+        rejected(TagKind::Video, &[0x17, 0, 0, 0, 0, 2]),
+        "the video configuration cannot be used: H.264 configuration record has version 2, only 1 is known"
+    );
+}
+
+proptest! {
+    #[test]
+    fn no_bytes_panic_and_what_comes_out_is_well_formed(
+        bodies in prop::collection::vec((any::<bool>(), prop::collection::vec(any::<u8>(), 0..40)), 0..20),
+    ) {
+        let mut demux = started(4);
+        for (is_video, body) in bodies {
+            let kind = if is_video { TagKind::Video } else { TagKind::Audio };
+            let head: &[u8] = if is_video { &[0x27, 1, 0, 0, 0, 0, 0, 0] } else { &[0xaf] };
+            let data = Bytes::from([head, &body].concat());
+            if let Ok(Demuxed { unit: Some(unit), .. }) = demux.push(&Tag { kind, timestamp_ms: 0, data })
+                && unit.kind == Kind::Video
+            {
+                prop_assert!(h264::nals_length_prefixed(&unit.data, 4).all(|nal| nal.is_ok()));
+            }
+        }
+    }
+}

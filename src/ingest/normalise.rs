@@ -1,0 +1,235 @@
+//! Stamps of the publisher become stamps of the session.
+//!
+//! Video: DTS rises strictly, PTS is never before it. Where composition times are negative, DTS moves back by a constant;
+//! PTS stays, because it is what sound is heard against. Audio: the first frame of a run is mapped, from then on samples are
+//! counted, so that the millisecond rounding of RTMP never reaches the output; [`Drift`] watches the count.
+//! Both are told times that are already on the session's timeline; which mapping led there is the caller's affair.
+
+use crate::media::{Span, Timestamp};
+
+/// The least step between two DTS: what a repaired stamp lies behind the one before. Exact in 90 kHz.
+const LEAST_STEP: Span = Span::from_millis(1);
+/// A composition time beyond this is damage. With a session that starts at +10 s no DTS becomes negative.
+const MAX_COMPOSITION: Span = Span::from_secs(5);
+/// Frame duration until two frames were seen, and the longest that is believed.
+const FIRST_FRAME: Span = Span::from_millis(33);
+const LONGEST_FRAME: Span = Span::from_secs(1);
+
+/// Stamps of one picture on the session's timeline.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Stamps {
+    pub dts: Timestamp,
+    pub pts: Timestamp,
+}
+
+/// The session's video clock.
+#[derive(Debug)]
+pub(super) struct VideoClock {
+    /// How far DTS was moved back: the most negative composition time so far.
+    shift: Span,
+    last: Option<Timestamp>,
+    highest_pts: Option<Timestamp>,
+    frame: Span,
+    /// The step to the next frame says nothing about the frame rate.
+    fresh: bool,
+    repairs: u64,
+}
+
+impl VideoClock {
+    pub(super) fn new() -> Self {
+        VideoClock { shift: Span::ZERO, last: None, highest_pts: None, frame: FIRST_FRAME, fresh: true, repairs: 0 }
+    }
+
+    /// Stamps that had to be changed by more than the mapping.
+    pub(super) fn repairs(&self) -> u64 {
+        self.repairs
+    }
+
+    /// DTS of the last picture.
+    pub(super) fn last_dts(&self) -> Option<Timestamp> {
+        self.last
+    }
+
+    /// A new run begins with the next picture.
+    pub(super) fn begin_run(&mut self) {
+        self.fresh = true;
+    }
+
+    /// Learns from a composition time before its picture is placed.
+    pub(super) fn learn(&mut self, composition: Span) {
+        self.shift = self.shift.max(-within_reason(composition));
+    }
+
+    /// The end of the last picture in presentation.
+    pub(super) fn end(&self) -> Option<Timestamp> {
+        self.highest_pts.map(|pts| pts + self.frame)
+    }
+
+    /// The earliest PTS that a run may begin with, so that its first picture decodes after the last one.
+    pub(super) fn earliest_pts(&self, composition: Span) -> Option<Timestamp> {
+        let decoded = self.last.map(|dts| dts + self.frame + within_reason(composition) + self.shift);
+        decoded.max(self.end())
+    }
+
+    /// Places a picture whose source DTS, mapped to the session, is `dts`.
+    pub(super) fn place(&mut self, dts: Timestamp, composition: Span) -> Stamps {
+        let believed = within_reason(composition);
+        self.learn(believed);
+        let mut pts = dts + believed;
+        let mut repaired = believed != composition;
+        let mut placed = dts - self.shift;
+        if let Some(last) = self.last {
+            let step = placed - last;
+            if step < LEAST_STEP {
+                placed = last + LEAST_STEP;
+                repaired = true;
+            } else if !self.fresh {
+                self.frame = step.min(LONGEST_FRAME);
+            }
+        }
+        if pts < placed {
+            pts = placed;
+            repaired = true;
+        }
+        self.fresh = false;
+        self.repairs += u64::from(repaired);
+        self.last = Some(placed);
+        self.highest_pts = self.highest_pts.max(Some(pts));
+        Stamps { dts: placed, pts }
+    }
+}
+
+/// A composition time without the damage.
+pub(super) fn within_reason(composition: Span) -> Span {
+    composition.clamp(-MAX_COMPOSITION, MAX_COMPOSITION)
+}
+
+/// The session's audio clock: a count of samples.
+#[derive(Debug)]
+pub(super) struct AudioClock {
+    rate: u32,
+    samples_per_frame: u32,
+    /// The next frame's PTS in samples; `None` until the first frame, and at the start of a run.
+    next: Option<i64>,
+    end: Option<Timestamp>,
+    drift: Drift,
+    corrections: u64,
+    corrected: Span,
+}
+
+impl AudioClock {
+    pub(super) fn new() -> Self {
+        AudioClock {
+            rate: 48_000,
+            samples_per_frame: 1_024,
+            next: None,
+            end: None,
+            drift: Drift::default(),
+            corrections: 0,
+            corrected: Span::ZERO,
+        }
+    }
+
+    /// Takes over a configuration. The count begins anew with the next frame.
+    pub(super) fn configure(&mut self, rate: u32, samples_per_frame: u32) {
+        self.rate = rate;
+        self.samples_per_frame = samples_per_frame;
+        self.begin_run();
+    }
+
+    /// The next frame is mapped, not counted.
+    pub(super) fn begin_run(&mut self) {
+        self.next = None;
+        self.drift = Drift::default();
+    }
+
+    /// Whether the next frame is counted; otherwise its source time decides.
+    pub(super) fn is_counting(&self) -> bool {
+        self.next.is_some()
+    }
+
+    /// The end of the last frame.
+    pub(super) fn end(&self) -> Option<Timestamp> {
+        self.end
+    }
+
+    /// How far the source clock is ahead of the count.
+    pub(super) fn drift(&self) -> Span {
+        self.drift.smoothed
+    }
+
+    /// How often, and by how much in all, the count was moved towards the source clock.
+    pub(super) fn corrections(&self) -> (u64, Span) {
+        (self.corrections, self.corrected)
+    }
+
+    /// Places a frame whose source time, mapped to the session, is `mapped`; returns PTS and duration. Within a run each
+    /// frame begins exactly where the one before ends, and all lie on the grid of samples.
+    pub(super) fn place(&mut self, mapped: Timestamp) -> (Timestamp, Span) {
+        let first = self.next.unwrap_or_else(|| self.ceil(self.end.map_or(mapped, |end| end.max(mapped))));
+        let pts = Timestamp::from_units(first, self.rate);
+        let frame = i64::from(self.samples_per_frame);
+        let nominal = Span::from_units(frame, self.rate);
+        let correction = match self.drift.observe(mapped - pts, nominal) {
+            // Half a frame at least stays of a frame: the rest is corrected with the next ones.
+            Some(off) => off.to_units(self.rate).max(frame / 2 - frame),
+            None => 0,
+        };
+        if correction != 0 {
+            self.corrections += 1;
+            self.corrected += Span::from_units(correction, self.rate);
+        }
+        let next = first + frame + correction;
+        let end = Timestamp::from_units(next, self.rate);
+        (self.next, self.end) = (Some(next), Some(end));
+        (pts, end - pts)
+    }
+
+    /// The first sample that does not begin before `time`: rounding down would put a run's first frame before its cut.
+    fn ceil(&self, time: Timestamp) -> i64 {
+        let nearest = time.to_units(self.rate);
+        nearest + i64::from(Timestamp::from_units(nearest, self.rate) < time)
+    }
+}
+
+/// Watches how far the source's clock is from the count of samples.
+#[derive(Debug, Default)]
+struct Drift {
+    /// Source minus count, smoothed over about 32 frames so that jitter of single stamps does not count.
+    smoothed: Span,
+    /// For how much media time it has been beyond the limit.
+    beyond: Span,
+}
+
+impl Drift {
+    const SMOOTHING_FRAMES: i64 = 32;
+    /// 20 ms are promised; what is beyond 15 ms for [`Drift::PATIENCE`] is corrected, so that neither the patience nor the
+    /// millisecond rounding leads over them.
+    const LIMIT: Span = Span::from_millis(15);
+    const PATIENCE: Span = Span::from_secs(5);
+    /// No clock drifts this far in one frame, and no known encoder jitters so much: frames were lost.
+    const LOST: Span = Span::from_millis(100);
+
+    /// What to add to the count now, if anything.
+    fn observe(&mut self, off: Span, frame: Span) -> Option<Span> {
+        if off.abs() > Self::LOST {
+            *self = Drift::default();
+            return Some(off);
+        }
+        let change = (off - self.smoothed).flicks() / Self::SMOOTHING_FRAMES;
+        self.smoothed += Span::from_flicks(change);
+        if self.smoothed.abs() <= Self::LIMIT {
+            self.beyond = Span::ZERO;
+            return None;
+        }
+        self.beyond += frame;
+        if self.beyond < Self::PATIENCE {
+            return None;
+        }
+        Some(std::mem::take(self).smoothed)
+    }
+}
+
+#[cfg(test)]
+#[path = "normalise_tests.rs"]
+mod tests;

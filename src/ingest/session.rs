@@ -1,0 +1,444 @@
+//! The session's timeline: a run of the publisher's clock mapped to it, in order, with its discontinuities and gaps.
+//!
+//! A run is mapped by one offset for both tracks, so that what was together stays together. The offset is chosen when the
+//! run begins: its first picture is presented where the last run, or the last gap, ended.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tracing::warn;
+
+use super::anchor::Anchor;
+use super::cuts::CutClock;
+use super::gaps::Gaps;
+use super::gather::{Gather, Sample};
+use super::interleave::Interleave;
+use super::normalise::{AudioClock, VideoClock, within_reason};
+use super::{IngestStats, LongGop, Now, Settings, Start};
+use crate::media::{Cut, CutKind, Kind, Packet, Span, Timestamp, Track, Unit};
+
+/// The least distance of two cuts.
+const LEAST_SEGMENT: Span = Span::from_millis(1);
+
+/// Which tracks a session has; fixed with its first cut.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Members {
+    video: bool,
+    audio: bool,
+}
+
+impl Members {
+    pub(super) fn has(self, kind: Kind) -> bool {
+        match kind {
+            Kind::Video => self.video,
+            Kind::Audio => self.audio,
+        }
+    }
+}
+
+/// The run that is flowing.
+#[derive(Debug)]
+struct Flow {
+    run: u32,
+    /// Session time minus the run's time.
+    offset: Span,
+    /// The last discontinuity: no packet behind it may lie before it.
+    floor: Timestamp,
+    /// The run has video; sound waits for it.
+    pictures: bool,
+    /// Pictures are no use until the next keyframe, and that is a discontinuity.
+    video_broken: bool,
+    /// Sound cannot go on until the next discontinuity.
+    audio_broken: bool,
+}
+
+/// A cut as its cause describes it.
+#[derive(Clone, Copy)]
+struct Planned {
+    at: Timestamp,
+    kind: CutKind,
+    discontinuity: bool,
+    copy_ends: bool,
+    /// First cut of a connection.
+    rejoin: bool,
+}
+
+impl Planned {
+    fn plain(at: Timestamp, kind: CutKind) -> Self {
+        Planned { at, kind, discontinuity: false, copy_ends: false, rejoin: false }
+    }
+}
+
+/// The session's state across runs and connections.
+#[derive(Debug)]
+pub(super) struct Session {
+    start: Start,
+    segment: Span,
+    members: Option<Members>,
+    /// What the publisher's tracks are, and what has been given out of it, by kind.
+    configured: [Option<Arc<Track>>; 2],
+    announced: [Option<Arc<Track>>; 2],
+    flow: Option<Flow>,
+    video: VideoClock,
+    audio: AudioClock,
+    held: Interleave,
+    /// PTS of the last sound given out.
+    last_sound: Timestamp,
+    cuts: CutClock,
+    anchor: Anchor,
+    gaps: Gaps,
+    next_msn: u64,
+    ended: bool,
+    warned_of_late_track: bool,
+    counted: IngestStats,
+}
+
+impl Session {
+    pub(super) fn new(settings: &Settings) -> Self {
+        Session {
+            start: settings.start,
+            segment: settings.segment,
+            members: None,
+            configured: [None, None],
+            announced: [None, None],
+            flow: None,
+            video: VideoClock::new(),
+            audio: AudioClock::new(),
+            held: Interleave::default(),
+            last_sound: Timestamp::from_flicks(i64::MIN),
+            cuts: CutClock::new(settings.segment, settings.long_gop),
+            anchor: Anchor::resume(settings.start.anchor),
+            gaps: Gaps::new(settings.segment),
+            next_msn: settings.start.next_msn,
+            ended: false,
+            warned_of_late_track: false,
+            counted: IngestStats::default(),
+        }
+    }
+
+    pub(super) fn has_ended(&self) -> bool {
+        self.ended
+    }
+
+    /// The tracks, once they are fixed.
+    pub(super) fn members(&self) -> Option<Members> {
+        self.members
+    }
+
+    /// The run that is flowing.
+    pub(super) fn run(&self) -> Option<u32> {
+        self.flow.as_ref().map(|flow| flow.run)
+    }
+
+    pub(super) fn set_long_gop(&mut self, long_gop: LongGop) {
+        self.cuts.set_long_gop(long_gop);
+    }
+
+    pub(super) fn deadline(&self) -> Option<Duration> {
+        [self.held.deadline(), self.gaps.deadline()].into_iter().flatten().min()
+    }
+
+    pub(super) fn resume_point(&self) -> Start {
+        Start {
+            at: self.timeline_end(),
+            next_msn: self.next_msn,
+            anchor: self.anchor.pair(),
+            resumed: self.start.resumed || self.members.is_some(),
+        }
+    }
+
+    pub(super) fn add_to(&self, stats: &mut IngestStats) {
+        let counted = &self.counted;
+        stats.packets += counted.packets;
+        stats.cuts += counted.cuts;
+        stats.discontinuities += counted.discontinuities;
+        stats.gaps += counted.gaps;
+        stats.dropped.before_keyframe += counted.dropped.before_keyframe;
+        stats.dropped.trimmed_audio += counted.dropped.trimmed_audio;
+        stats.dropped.late_track += counted.dropped.late_track;
+        stats.repairs += self.video.repairs();
+        stats.drift = self.audio.drift();
+        (stats.drift_corrections, stats.drift_corrected) = self.audio.corrections();
+        (stats.keyframe_interval, stats.longest_keyframe_interval) = self.cuts.keyframe_intervals();
+    }
+
+    /// The publisher's track from its next packet on.
+    pub(super) fn configure(&mut self, track: Arc<Track>) {
+        let kind = track.kind();
+        let changed = self.announced[kind as usize].as_ref() != Some(&track);
+        if let Some(flow) = self.flow.as_mut().filter(|_| changed) {
+            match kind {
+                Kind::Video => flow.video_broken = true,
+                Kind::Audio => flow.audio_broken = true,
+            }
+        }
+        self.configured[kind as usize] = Some(track);
+    }
+
+    /// Begins the run that `gather` has held, behind everything that was given out.
+    pub(super) fn begin_run(&mut self, gather: Gather, reconnected: bool, out: &mut Vec<Unit>) {
+        let run = gather.run;
+        let samples = gather.into_samples();
+        let first = |kind| samples.iter().find(|sample: &&Sample| sample.kind == kind);
+        let found = Members { video: first(Kind::Video).is_some(), audio: first(Kind::Audio).is_some() };
+        let begun = self.members.is_some();
+        let members = *self.members.get_or_insert(found);
+        let picture = first(Kind::Video).filter(|_| members.video);
+        let Some(leader) = picture.or_else(|| first(Kind::Audio)) else { return };
+        self.flush_sound(out);
+        for sample in samples.iter().filter(|sample| sample.kind == Kind::Video) {
+            self.video.learn(sample.composition);
+        }
+        let mut at = self.timeline_end();
+        if picture.is_some() {
+            at = at.max(self.video.earliest_pts(leader.composition).unwrap_or(at));
+        }
+        self.gaps.stop();
+        self.video.begin_run();
+        self.audio.begin_run();
+        self.flow = Some(Flow {
+            run,
+            offset: at - (leader.source + within_reason(leader.composition)),
+            floor: at,
+            pictures: picture.is_some(),
+            video_broken: false,
+            audio_broken: false,
+        });
+        let discontinuity = begun || self.start.resumed;
+        let copy_ends = discontinuity && picture.is_some() && self.cuts.take_copy_end();
+        if !begun {
+            self.announce_tracks(out);
+        }
+        let kind = CutKind::Keyframe;
+        let rejoin = reconnected;
+        self.cut(Planned { at, kind, discontinuity, copy_ends, rejoin }, leader.arrived, out);
+        self.cuts.begin(at, true);
+        self.announce_tracks(out);
+        for sample in samples {
+            self.feed(sample, out);
+        }
+    }
+
+    /// Takes a packet of the run that is flowing.
+    pub(super) fn feed(&mut self, sample: Sample, out: &mut Vec<Unit>) {
+        if !self.members.is_some_and(|members| members.has(sample.kind)) {
+            self.counted.dropped.late_track += 1;
+            if !std::mem::replace(&mut self.warned_of_late_track, true) {
+                warn!(
+                    track = sample.kind.as_str(),
+                    "a track came after the session's renditions were fixed; it is left out"
+                );
+            }
+            return;
+        }
+        match sample.kind {
+            Kind::Video => self.feed_video(sample, out),
+            Kind::Audio => self.feed_audio(sample, out),
+        }
+    }
+
+    fn feed_video(&mut self, sample: Sample, out: &mut Vec<Unit>) {
+        let Some(flow) = self.flow.as_mut() else { return };
+        flow.video_broken |= sample.hole || !flow.pictures;
+        if flow.video_broken && !sample.keyframe {
+            self.counted.dropped.before_keyframe += 1;
+            return;
+        }
+        let broken = flow.video_broken || flow.audio_broken || self.cuts.copy_ends_at_keyframe();
+        let mut offset = flow.offset;
+        if sample.keyframe && broken {
+            offset = self.break_at_keyframe(offset, &sample, out);
+        }
+        let stamps = self.video.place(sample.source + offset, sample.composition);
+        while let Some(sound) = self.held.take_until(stamps.dts) {
+            self.give_sound(sound, out);
+        }
+        let due = self.cuts.on_video(stamps.dts, stamps.pts, sample.keyframe, self.last_sound);
+        if let Some(due) = due {
+            self.cut(Planned::plain(due.at, due.kind), sample.arrived, out);
+        }
+        self.give(
+            Packet {
+                kind: Kind::Video,
+                dts: stamps.dts,
+                pts: stamps.pts,
+                duration: Span::ZERO,
+                keyframe: sample.keyframe,
+                data: sample.data,
+            },
+            out,
+        );
+    }
+
+    /// A discontinuity within a run: the clock goes on, but something else does not. Returns the run's offset.
+    fn break_at_keyframe(&mut self, offset: Span, keyframe: &Sample, out: &mut Vec<Unit>) -> Span {
+        let pts = keyframe.source + offset + within_reason(keyframe.composition);
+        while let Some(sound) = self.held.take_before(pts) {
+            self.give_sound(sound, out);
+        }
+        let taken = self.last_sound.max(self.cuts.start());
+        let mut at = pts;
+        if pts <= taken {
+            // Sound was let go ahead of late video: the timeline makes room, for both tracks alike.
+            at = self.audio.end().unwrap_or(taken).max(taken + LEAST_SEGMENT);
+            self.audio.begin_run();
+        }
+        let moved = at - pts;
+        let Some(flow) = self.flow.as_mut() else { return offset };
+        flow.offset = offset + moved;
+        flow.floor = at;
+        flow.pictures = true;
+        flow.video_broken = false;
+        if std::mem::take(&mut flow.audio_broken) {
+            self.audio.begin_run();
+            while self.held.take_any().is_some() {
+                self.counted.dropped.trimmed_audio += 1;
+            }
+        }
+        self.video.begin_run();
+        let copy_ends = self.cuts.take_copy_end();
+        let planned = Planned { at, kind: CutKind::Keyframe, discontinuity: true, copy_ends, rejoin: false };
+        self.cut(planned, keyframe.arrived, out);
+        self.cuts.begin(at, true);
+        self.announce_tracks(out);
+        offset + moved
+    }
+
+    fn feed_audio(&mut self, sample: Sample, out: &mut Vec<Unit>) {
+        let Some(flow) = self.flow.as_mut() else { return };
+        flow.audio_broken |= sample.hole;
+        let mapped = sample.source + flow.offset;
+        if flow.audio_broken {
+            if flow.pictures {
+                self.counted.dropped.trimmed_audio += 1;
+                return;
+            }
+            self.break_at_sound(mapped, sample.arrived, out);
+        }
+        let (pictures, floor) = self.flow.as_ref().map_or((false, mapped), |flow| (flow.pictures, flow.floor));
+        if !self.audio.is_counting() && mapped < floor {
+            self.counted.dropped.trimmed_audio += 1;
+            return;
+        }
+        let (pts, duration) = self.audio.place(mapped);
+        if pts < floor {
+            self.counted.dropped.trimmed_audio += 1;
+            return;
+        }
+        let packet = Packet { kind: Kind::Audio, dts: pts, pts, duration, keyframe: true, data: sample.data };
+        if !pictures {
+            self.give_sound_alone(packet, sample.arrived, out);
+        } else if self.held.is_empty() && self.video.last_dts().is_some_and(|dts| pts <= dts) {
+            self.give_sound(packet, out);
+        } else {
+            self.held.hold(packet, sample.arrived.monotonic);
+            self.release_overdue(sample.arrived, out);
+        }
+    }
+
+    /// A discontinuity of a run without video.
+    fn break_at_sound(&mut self, mapped: Timestamp, arrived: Now, out: &mut Vec<Unit>) {
+        let at = mapped.max(self.audio.end().unwrap_or(mapped)).max(self.cuts.start() + LEAST_SEGMENT);
+        self.audio.begin_run();
+        if let Some(flow) = self.flow.as_mut() {
+            flow.audio_broken = false;
+            flow.offset += at - mapped;
+            flow.floor = at;
+        }
+        let planned = Planned { at, kind: CutKind::Keyframe, discontinuity: true, copy_ends: false, rejoin: false };
+        self.cut(planned, arrived, out);
+        self.cuts.begin(at, true);
+        self.announce_tracks(out);
+    }
+
+    /// Lets go what sound has waited too long for video.
+    pub(super) fn release_overdue(&mut self, now: Now, out: &mut Vec<Unit>) {
+        while let Some(sound) = self.held.take_overdue(now.monotonic) {
+            self.give_sound_alone(sound, now, out);
+        }
+    }
+
+    /// Announces the gaps whose time is over.
+    pub(super) fn announce_gaps(&mut self, now: Now, out: &mut Vec<Unit>) {
+        while let Some(gap) = self.gaps.take_due(now.monotonic) {
+            let since_its_start = Span::from_std(now.monotonic.saturating_sub(gap.due)) + self.segment;
+            let began = Now { wall: now.wall.saturating_add(-since_its_start), ..now };
+            self.counted.gaps += 1;
+            self.cut(Planned::plain(gap.at, CutKind::Gap { duration: self.segment }), began, out);
+            self.cuts.begin(gap.at, true);
+        }
+    }
+
+    /// The publisher is gone.
+    pub(super) fn leave(&mut self, last_media: Duration, now: Now, out: &mut Vec<Unit>) {
+        self.flush_sound(out);
+        self.flow = None;
+        self.configured = [None, None];
+        if self.members.is_some() {
+            self.gaps.begin(self.timeline_end(), last_media);
+            self.announce_gaps(now, out);
+        }
+    }
+
+    /// Nothing follows.
+    pub(super) fn end(&mut self, out: &mut Vec<Unit>) {
+        self.flush_sound(out);
+        self.ended = true;
+        out.push(Unit::End);
+    }
+
+    /// Where nothing has been given out yet.
+    fn timeline_end(&self) -> Timestamp {
+        let ends = [self.video.end(), self.audio.end(), self.gaps.end()];
+        ends.into_iter().flatten().fold(self.start.at, Timestamp::max)
+    }
+
+    fn flush_sound(&mut self, out: &mut Vec<Unit>) {
+        while let Some(sound) = self.held.take_any() {
+            self.give_sound(sound, out);
+        }
+    }
+
+    /// Sound that video has not come as far as: it makes its own cuts.
+    fn give_sound_alone(&mut self, packet: Packet, now: Now, out: &mut Vec<Unit>) {
+        if let Some(due) = self.cuts.on_audio_alone(packet.pts) {
+            self.cut(Planned::plain(due.at, due.kind), now, out);
+        }
+        self.give_sound(packet, out);
+    }
+
+    fn give_sound(&mut self, packet: Packet, out: &mut Vec<Unit>) {
+        self.last_sound = packet.pts;
+        self.give(packet, out);
+    }
+
+    fn give(&mut self, packet: Packet, out: &mut Vec<Unit>) {
+        self.counted.packets += 1;
+        out.push(Unit::Packet(packet));
+    }
+
+    fn cut(&mut self, planned: Planned, observed: Now, out: &mut Vec<Unit>) {
+        let Planned { at, kind, discontinuity, copy_ends, rejoin } = planned;
+        let wall = self.anchor.date(at, observed.wall, rejoin);
+        self.counted.cuts += 1;
+        self.counted.discontinuities += u64::from(discontinuity);
+        out.push(Unit::Cut(Cut { msn: self.next_msn, at, wall, discontinuity, copy_ends, kind }));
+        self.next_msn += 1;
+    }
+
+    /// Gives out the configurations that are not known yet.
+    fn announce_tracks(&mut self, out: &mut Vec<Unit>) {
+        for kind in [Kind::Video, Kind::Audio] {
+            let Some(track) = &self.configured[kind as usize] else { continue };
+            let known = self.announced[kind as usize].as_ref() == Some(track);
+            if known || !self.members.is_some_and(|members| members.has(kind)) {
+                continue;
+            }
+            if let Track::Audio(audio) = &**track {
+                self.audio.configure(audio.sample_rate, audio.samples_per_frame);
+            }
+            self.announced[kind as usize] = Some(track.clone());
+            out.push(Unit::Track(track.clone()));
+        }
+    }
+}

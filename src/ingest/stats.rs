@@ -1,0 +1,55 @@
+//! Figures of an ingest, for metrics and the session's state.
+
+use crate::media::Span;
+
+/// What has happened since the ingest was made, over all connections.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct IngestStats {
+    /// Video messages taken in.
+    pub video_messages: u64,
+    /// Audio messages taken in.
+    pub audio_messages: u64,
+    /// Payload bytes of all messages taken in.
+    pub bytes: u64,
+    /// Packets given out.
+    pub packets: u64,
+    /// Cuts given out, gaps included.
+    pub cuts: u64,
+    /// Cuts with a discontinuity.
+    pub discontinuities: u64,
+    /// Gap segments.
+    pub gaps: u64,
+    /// Stamps that were repaired: small steps back, DTS out of order, impossible composition times.
+    pub repairs: u64,
+    /// From the last keyframe but one to the last keyframe.
+    pub keyframe_interval: Option<Span>,
+    /// The longest keyframe interval since the last discontinuity.
+    pub longest_keyframe_interval: Span,
+    /// How far the source's clock is ahead of the samples that it sent, smoothed.
+    pub drift: Span,
+    /// How often the count of samples was moved towards the source's clock.
+    pub drift_corrections: u64,
+    /// By how much in all: the drift that was corrected.
+    pub drift_corrected: Span,
+    /// What was left out.
+    pub dropped: Dropped,
+}
+
+/// Messages and packets that were left out, by reason.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Dropped {
+    /// Could not be parsed.
+    pub damaged: u64,
+    /// Came before their configuration.
+    pub unconfigured: u64,
+    /// Held no picture and no sound.
+    pub empty: u64,
+    /// Pictures before a keyframe, where one was needed.
+    pub before_keyframe: u64,
+    /// Sound before the first picture of a run, or in the hole before a discontinuity.
+    pub trimmed_audio: u64,
+    /// Came from a run of the clock that was over.
+    pub stale: u64,
+    /// Of a track that came after the renditions were fixed.
+    pub late_track: u64,
+}
