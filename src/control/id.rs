@@ -160,9 +160,6 @@ mod tests {
         for text in ["", "short", "0123456789ab0", "0123456789AB", "0123456789ai", "../../../../", "ääääää"] {
             assert_eq!(text.parse::<StreamId>(), Err(NotAnId(12)), "{text}");
         }
-        assert_eq!(
-            NotAnId(12).to_string(),
-            "not an id: ids are 12 characters of 0-9 and a-z without i, l, o, u"
-        );
+        assert_eq!(NotAnId(12).to_string(), "not an id: ids are 12 characters of 0-9 and a-z without i, l, o, u");
     }
 }

@@ -156,7 +156,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_session_goes_through_its_states() {
-        let Fixture { control, clock, .. } = fixture().await;
+        let Fixture { control, clock, dir: _dir } = fixture().await;
         let stream = stream(&control).await;
         let begun = control.begin_session(&stream).await.expect("begun");
         let start = control.now();
@@ -190,12 +190,15 @@ mod tests {
 
     #[tokio::test]
     async fn an_ended_session_stays_ended() {
-        let Fixture { control, .. } = fixture().await;
+        let Fixture { control, dir: _dir, .. } = fixture().await;
         let id = control.begin_session(&stream(&control).await).await.expect("begun").id;
         control.end_session(&id).await.expect("ended");
         let error = control.raise_epoch(&id).await.expect_err("it has ended");
         assert_eq!((error.code(), error.to_string()), ("session_ended", format!("session {id} has ended")));
-        assert_eq!(control.set_session_state(&id, SessionState::Live).await.expect_err("ended").code(), "session_ended");
+        assert_eq!(
+            control.set_session_state(&id, SessionState::Live).await.expect_err("ended").code(),
+            "session_ended"
+        );
         let none: SessionId = "0000000000000000".parse().expect("an id");
         assert_eq!(control.end_session(&none).await.expect_err("none").code(), "session_not_found");
         assert_eq!(control.raise_epoch(&none).await.expect_err("none").code(), "session_not_found");
@@ -203,7 +206,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_stream_has_one_open_session() {
-        let Fixture { control, clock, .. } = fixture().await;
+        let Fixture { control, clock, dir: _dir } = fixture().await;
         let stream = stream(&control).await;
         let first = control.begin_session(&stream).await.expect("begun");
         let error = control.begin_session(&stream).await.expect_err("the second");

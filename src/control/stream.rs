@@ -151,7 +151,9 @@ pub(super) fn check_text(text: &str) -> Option<&'static str> {
 fn check_preset(preset: &str) -> Result<(), ControlError> {
     let refuse = |reason: String| Err(ControlError::InvalidPreset { preset: preset.to_owned(), reason });
     if !crate::media::naming::is_component(preset) {
-        return refuse("a stream's preset is the name of a built-in one; files belong into the configuration".to_owned());
+        return refuse(
+            "a stream's preset is the name of a built-in one; files belong into the configuration".to_owned(),
+        );
     }
     Ok(())
 }

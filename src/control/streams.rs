@@ -128,7 +128,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_stream_is_what_was_asked_for() {
-        let Fixture { control, .. } = fixture().await;
+        let Fixture { control, dir: _dir, .. } = fixture().await;
         let new = NewStream {
             name: "arena".to_owned(),
             title: Some("The arena".to_owned()),
@@ -157,7 +157,7 @@ mod tests {
 
     #[tokio::test]
     async fn names_are_taken_once() {
-        let Fixture { control, .. } = fixture().await;
+        let Fixture { control, dir: _dir, .. } = fixture().await;
         assert_eq!(control.create_stream(named("a")).await.expect("the first").title, "a");
         let error = control.create_stream(named("a")).await.expect_err("the second");
         assert_eq!(error.code(), "name_taken");
@@ -169,7 +169,7 @@ mod tests {
 
     #[tokio::test]
     async fn an_id_is_looked_for_before_a_name() {
-        let Fixture { control, .. } = fixture().await;
+        let Fixture { control, dir: _dir, .. } = fixture().await;
         let one = control.create_stream(named("one")).await.expect("made");
         control.create_stream(named(one.id.as_str())).await.expect("a name may look like an id");
         assert_eq!(control.find_stream(one.id.as_str()).await.expect("found"), one);
@@ -177,7 +177,7 @@ mod tests {
 
     #[tokio::test]
     async fn disabling_and_deleting_are_announced() {
-        let Fixture { control, .. } = fixture().await;
+        let Fixture { control, dir: _dir, .. } = fixture().await;
         let Stream { id, .. } = control.create_stream(named("a")).await.expect("made");
         let mut events = control.events();
         let off = StreamChange { title: Some("off air".to_owned()), enabled: Some(false) };
@@ -190,12 +190,15 @@ mod tests {
         assert_eq!(events.recv().await, Ok(ControlEvent::StreamDeleted { stream }));
         let gone = control.delete_stream(&id).await.expect_err("it is gone");
         assert_eq!(gone.to_string(), format!("no stream has the id or name \"{id}\""));
-        assert_eq!(control.update_stream(&id, StreamChange::default()).await.expect_err("gone").code(), "stream_not_found");
+        assert_eq!(
+            control.update_stream(&id, StreamChange::default()).await.expect_err("gone").code(),
+            "stream_not_found"
+        );
     }
 
     #[tokio::test]
     async fn deleting_ends_the_session_and_keeps_its_row() {
-        let Fixture { control, .. } = fixture().await;
+        let Fixture { control, dir: _dir, .. } = fixture().await;
         let Stream { id, .. } = control.create_stream(named("a")).await.expect("made");
         let session = control.begin_session(&id).await.expect("begun");
         control.delete_stream(&id).await.expect("deleted");

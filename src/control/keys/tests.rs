@@ -23,7 +23,7 @@ async fn refusal(control: &Control, secret: &SecretString) -> &'static str {
 
 #[tokio::test]
 async fn a_key_admits_to_its_stream() {
-    let Fixture { control, .. } = fixture().await;
+    let Fixture { control, dir: _dir, .. } = fixture().await;
     let stream = stream(&control).await;
     let issued = key(&control, &stream.id).await;
     let grant = control.authenticate(&issued.secret).await.expect("admitted");
@@ -36,7 +36,7 @@ async fn a_key_admits_to_its_stream() {
 
 #[tokio::test]
 async fn keys_expire_at_their_moment() {
-    let Fixture { control, clock, .. } = fixture().await;
+    let Fixture { control, clock, dir: _dir } = fixture().await;
     let stream = stream(&control).await.id;
     let end = control.now().saturating_add(Span::from_secs(60));
     let new = NewKey { label: "guest".to_owned(), expires_at: Some(end) };
@@ -52,7 +52,7 @@ async fn keys_expire_at_their_moment() {
 
 #[tokio::test]
 async fn revoking_is_announced_and_refuses() {
-    let Fixture { control, .. } = fixture().await;
+    let Fixture { control, dir: _dir, .. } = fixture().await;
     let stream = stream(&control).await.id;
     let issued = key(&control, &stream).await;
     let mut events = control.events();
@@ -67,7 +67,7 @@ async fn revoking_is_announced_and_refuses() {
 
 #[tokio::test]
 async fn a_disabled_stream_refuses_all_keys() {
-    let Fixture { control, .. } = fixture().await;
+    let Fixture { control, dir: _dir, .. } = fixture().await;
     let stream = stream(&control).await.id;
     let issued = key(&control, &stream).await;
     let off = StreamChange { enabled: Some(false), ..StreamChange::default() };
@@ -80,7 +80,7 @@ async fn a_disabled_stream_refuses_all_keys() {
 
 #[tokio::test]
 async fn rotating_replaces_the_key() {
-    let Fixture { control, clock, .. } = fixture().await;
+    let Fixture { control, clock, dir: _dir } = fixture().await;
     let stream = stream(&control).await.id;
     let end = Some(control.now().saturating_add(Span::from_secs(60)));
     let old = control.create_key(&stream, NewKey { label: "truck".to_owned(), expires_at: end }).await.expect("made");
@@ -98,7 +98,7 @@ async fn rotating_replaces_the_key() {
 
 #[tokio::test]
 async fn rotating_with_an_overlap_lets_both_in_for_a_while() {
-    let Fixture { control, clock, .. } = fixture().await;
+    let Fixture { control, clock, dir: _dir } = fixture().await;
     let old = key(&control, &stream(&control).await.id).await;
     let mut events = control.events();
     let new = control.rotate_key(&old.key.id, Duration::from_secs(600)).await.expect("rotated");
@@ -114,7 +114,7 @@ async fn rotating_with_an_overlap_lets_both_in_for_a_while() {
 
 #[tokio::test]
 async fn an_overlap_never_prolongs_a_key() {
-    let Fixture { control, .. } = fixture().await;
+    let Fixture { control, dir: _dir, .. } = fixture().await;
     let stream = stream(&control).await.id;
     let end = Some(control.now().saturating_add(Span::from_secs(60)));
     let old = control.create_key(&stream, NewKey { expires_at: end, ..NewKey::default() }).await.expect("made");
@@ -140,7 +140,7 @@ async fn the_last_use_is_shown_at_once_and_written_by_the_end() {
 
 #[tokio::test]
 async fn many_publishers_come_at_once() {
-    let Fixture { control, .. } = fixture().await;
+    let Fixture { control, dir: _dir, .. } = fixture().await;
     let stream = stream(&control).await.id;
     let issued = Arc::new(key(&control, &stream).await);
     let wrong = SecretString::from("ms_00000000000000000000000000000000");
@@ -179,7 +179,7 @@ async fn no_secret_is_in_the_database_or_in_what_is_printed() {
 
 #[tokio::test]
 async fn a_closed_database_says_try_again() {
-    let Fixture { control, .. } = fixture().await;
+    let Fixture { control, dir: _dir, .. } = fixture().await;
     let issued = key(&control, &stream(&control).await.id).await;
     control.close().await;
     let error = control.authenticate(&issued.secret).await.expect_err("closed");
@@ -188,7 +188,7 @@ async fn a_closed_database_says_try_again() {
 
 #[tokio::test]
 async fn unknown_things_are_named() {
-    let Fixture { control, .. } = fixture().await;
+    let Fixture { control, dir: _dir, .. } = fixture().await;
     let stream: StreamId = "000000000000".parse().expect("an id");
     let id: KeyId = "111111111111".parse().expect("an id");
     assert_eq!(control.create_key(&stream, NewKey::default()).await.expect_err("none").code(), "stream_not_found");
