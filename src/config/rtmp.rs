@@ -36,6 +36,14 @@ const MAX_CONNECTIONS: Key = Key {
     doc: "Connections at one time, those that have not published yet included (1 to 100000). More are closed at once.",
 };
 
+const MAX_CONNECTIONS_PER_ADDRESS: Key = Key {
+    section: SECTION,
+    name: "max_connections_per_address",
+    kind: KeyType::Count,
+    default: "64",
+    doc: "The same for one address, or one IPv6 network of 64 bits (1 to 100000).",
+};
+
 const MAX_MESSAGE: Key = Key {
     section: SECTION,
     name: "max_message",
@@ -45,7 +53,8 @@ const MAX_MESSAGE: Key = Key {
 };
 
 /// All keys of the section.
-pub(super) const KEYS: &[Key] = &[LISTEN, HANDSHAKE, CONNECT, PUBLISH, SILENCE, MAX_CONNECTIONS, MAX_MESSAGE];
+pub(super) const KEYS: &[Key] =
+    &[LISTEN, HANDSHAKE, CONNECT, PUBLISH, SILENCE, MAX_CONNECTIONS, MAX_CONNECTIONS_PER_ADDRESS, MAX_MESSAGE];
 
 const fn deadline(name: &'static str, default: &'static str, doc: &'static str) -> Key {
     Key { section: SECTION, name, kind: KeyType::Duration, default, doc }
@@ -66,6 +75,8 @@ pub struct Rtmp {
     pub silence: Duration,
     /// Connections at one time.
     pub max_connections: u32,
+    /// Connections of one address at one time.
+    pub max_connections_per_address: u32,
     /// Bytes of the largest message.
     pub max_message_bytes: u32,
 }
@@ -79,6 +90,7 @@ impl Rtmp {
             publish: reader.read(&PUBLISH, parse_deadline),
             silence: reader.read(&SILENCE, parse_deadline),
             max_connections: reader.read(&MAX_CONNECTIONS, parse_connections),
+            max_connections_per_address: reader.read(&MAX_CONNECTIONS_PER_ADDRESS, parse_connections),
             max_message_bytes: reader.read(&MAX_MESSAGE, parse_message),
         }
     }

@@ -33,13 +33,14 @@ impl Control {
     /// There is no such stream.
     pub async fn keys(&self, stream: &StreamId) -> Result<Vec<Key>, ControlError> {
         self.find_stream(stream.as_str()).await?;
+        let unwritten = self.inner.uses.unwritten();
         let keys: Vec<Key> = sqlx::query_as("SELECT * FROM stream_keys WHERE stream_id = ? ORDER BY created_at, rowid")
             .bind(stream.as_str())
             .fetch_all(&self.db().relaxed)
             .await
             .map_err(while_doing("listing keys"))?;
         let now = self.now();
-        Ok(keys.into_iter().map(|key| self.inner.uses.overlay(key).at(now)).collect())
+        Ok(keys.into_iter().map(|key| unwritten.overlay(key).at(now)).collect())
     }
 
     /// Makes a new key with the old one's label and lifetime, and revokes the old one: at once when `overlap` is zero,
@@ -85,6 +86,7 @@ impl Control {
     /// There is no such key.
     pub async fn revoke_key(&self, id: &KeyId) -> Result<Key, ControlError> {
         let now = self.now();
+        let unwritten = self.inner.uses.unwritten();
         let revoked: Option<Key> =
             sqlx::query_as("UPDATE stream_keys SET revoked_at = COALESCE(revoked_at, ?) WHERE id = ? RETURNING *")
                 .bind(now.unix_millis())
@@ -94,7 +96,7 @@ impl Control {
                 .map_err(while_doing("revoking a key"))?;
         let key = revoked.ok_or_else(|| ControlError::KeyNotFound(id.clone()))?;
         self.announce(ControlEvent::KeyRevoked { stream: key.stream_id.clone(), key_id: id.clone() });
-        Ok(self.inner.uses.overlay(key).at(now))
+        Ok(unwritten.overlay(key).at(now))
     }
 }
 

@@ -127,6 +127,9 @@ fn check_name(name: &str) -> Result<(), ControlError> {
         refuse("must not be empty")
     } else if name.trim() != name {
         refuse("must not begin or end with spaces")
+    } else if !name.chars().any(char::is_alphanumeric) {
+        // "." and ".." would be lost in a URL.
+        refuse("must hold a letter or a digit")
     } else {
         check_text(name).map_or(Ok(()), refuse)
     }
@@ -175,6 +178,7 @@ mod tests {
         assert!(named("Zürich 1").validate().is_ok() && named(&"x".repeat(100)).validate().is_ok());
         assert_eq!(refusal(named("")), "the name must not be empty");
         assert_eq!(refusal(named(" a")), "the name must not begin or end with spaces");
+        assert_eq!(refusal(named("..")), "the name must hold a letter or a digit");
         assert_eq!(refusal(named(&"x".repeat(101))), "the name must have at most 100 characters");
         assert_eq!(refusal(named("a\nb")), "the name must not hold control characters");
         let title = NewStream { title: Some("\u{1b}[2J".to_owned()), ..named("a") };

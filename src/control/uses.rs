@@ -33,14 +33,34 @@ pub(super) struct UseLog {
 
 #[derive(Debug, Default)]
 struct Shared {
-    pending: Mutex<Pending>,
+    uses: Mutex<Uses>,
     noted: Notify,
+}
+
+/// Uses that no reader of the database is sure to see.
+#[derive(Debug, Default)]
+struct Uses {
+    /// Not begun to be written.
+    pending: Pending,
+    /// Being written.
+    writing: Pending,
 }
 
 impl Shared {
     /// A panic while it was held cannot have left it half changed: each use of it is one call.
-    fn pending(&self) -> MutexGuard<'_, Pending> {
-        self.pending.lock().unwrap_or_else(PoisonError::into_inner)
+    fn uses(&self) -> MutexGuard<'_, Uses> {
+        self.uses.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Uses that were not written at one moment.
+#[derive(Debug)]
+pub(super) struct Unwritten(Pending);
+
+impl Unwritten {
+    /// A key that was read after that moment, with its use.
+    pub(super) fn overlay(&self, key: Key) -> Key {
+        Key { last_used_at: self.0.get(&key.id).copied().max(key.last_used_at), ..key }
     }
 }
 
@@ -55,14 +75,16 @@ impl UseLog {
 
     /// Notes a use.
     pub(super) fn note(&self, key: &KeyId, at: WallTime) {
-        self.shared.pending().insert(key.clone(), at);
+        self.shared.uses().pending.insert(key.clone(), at);
         self.shared.noted.notify_one();
     }
 
-    /// The key with a use that is not written yet.
-    pub(super) fn overlay(&self, key: Key) -> Key {
-        let pending = self.shared.pending().get(&key.id).copied();
-        Key { last_used_at: pending.max(key.last_used_at), ..key }
+    /// What is not written yet. Ask before reading keys: a use is in the answer, or in what is read after it, or in both.
+    pub(super) fn unwritten(&self) -> Unwritten {
+        let uses = self.shared.uses();
+        let mut all = uses.writing.clone();
+        all.extend(uses.pending.iter().map(|(key, at)| (key.clone(), *at)));
+        Unwritten(all)
     }
 
     /// Writes what is pending and ends the task.
@@ -92,15 +114,21 @@ async fn write_until(stop: CancellationToken, shared: Arc<Shared>, pool: SqliteP
 }
 
 async fn write_pending(shared: &Shared, pool: &SqlitePool) {
-    let batch = std::mem::take(&mut *shared.pending());
+    let batch = {
+        let mut uses = shared.uses();
+        uses.writing = std::mem::take(&mut uses.pending);
+        uses.writing.clone()
+    };
     if batch.is_empty() {
         return;
     }
-    if let Err(error) = write(&batch, pool).await {
+    let written = write(&batch, pool).await;
+    let mut uses = shared.uses();
+    uses.writing.clear();
+    if let Err(error) = written {
         tracing::warn!(keys = batch.len(), %error, "cannot write when stream keys were last used; will try again");
-        let mut pending = shared.pending();
         for (key, at) in batch {
-            pending.entry(key).or_insert(at);
+            uses.pending.entry(key).or_insert(at);
         }
         shared.noted.notify_one();
     }
