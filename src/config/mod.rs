@@ -1,1 +1,131 @@
-//! Configuration.
+//! Configuration: typed per section, every key with an environment twin, unknown keys refused.
+//!
+//! | module | holds |
+//! |---|---|
+//! | [`http`] [`rtmp`] [`storage`] [`hls`] [`ladder`] [`session`] [`log`] | one section each: its keys, its type, its rules |
+//! | [`key`] | what is known of a key: name, type, default, environment twin, meaning |
+//! | [`reader`] | layers flags, environment and file, and hands out typed values |
+//! | [`units`] | texts of durations, sizes and addresses |
+//! | [`error`] | what is wrong, and where it was written |
+//! | [`source`] | the only IO: reads the file and the environment, then parses |
+//!
+//! [`Config::parse`] is a pure function: equal input gives an equal configuration or equal errors, and all errors are
+//! reported at once. A flag beats the environment, which beats the file, which beats the default. Relative paths are left
+//! relative: they are against the working directory of the daemon.
+//!
+//! What belongs to one stream (its preset, grace time, policies) is only defaulted here; `control` holds it.
+
+use std::path::PathBuf;
+
+pub mod error;
+pub mod hls;
+pub mod http;
+pub mod key;
+pub mod ladder;
+pub mod log;
+pub mod reader;
+pub mod rtmp;
+pub mod session;
+pub mod source;
+pub mod storage;
+pub mod units;
+
+pub use error::{ConfigError, Problem};
+pub use hls::{Container, Hls};
+pub use http::Http;
+pub use key::{Key, reference};
+pub use ladder::Ladder;
+pub use log::{Log, LogFormat, LogLevel};
+pub use rtmp::Rtmp;
+pub use session::{Conflict, OnUnpublish, Session};
+pub use storage::{Storage, StorageUrl};
+
+use key::{KeyType, Section};
+use reader::Reader;
+
+/// Everything that an operator may decide for the whole daemon.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// Folder of the database, the lock, the control socket and, by default, spool and objects.
+    pub data_dir: PathBuf,
+    /// `[http]`
+    pub http: Http,
+    /// `[rtmp]`
+    pub rtmp: Rtmp,
+    /// `[storage]`
+    pub storage: Storage,
+    /// `[hls]`
+    pub hls: Hls,
+    /// `[ladder]`
+    pub ladder: Ladder,
+    /// `[session]`
+    pub session: Session,
+    /// `[log]`
+    pub log: Log,
+}
+
+/// Values given as flags; they beat everything else.
+#[derive(Clone, Debug, Default)]
+pub struct Overrides {
+    /// `--data-dir`
+    pub data_dir: Option<String>,
+}
+
+const DATA_DIR: Key = Key {
+    section: Section::Top,
+    name: "data_dir",
+    kind: KeyType::Path,
+    default: "./data",
+    doc: "Folder of the database, the lock, the control socket and, by default, the spool and the objects.",
+};
+
+/// Keys that stand above all sections.
+const TOP: &[Key] = &[DATA_DIR];
+
+impl Config {
+    /// Makes a configuration of flags, environment (`MILLSTREAM_*`; other variables are not looked at) and a file
+    /// (its name for messages, and its text).
+    ///
+    /// # Errors
+    /// All that is wrong, each problem with the place where it was written.
+    pub fn parse(
+        flags: &Overrides,
+        env: impl IntoIterator<Item = (String, String)>,
+        file: Option<(&str, &str)>,
+    ) -> Result<Config, ConfigError> {
+        let mut reader = Reader::default();
+        if let Some((path, text)) = file {
+            reader.add_file(path, text);
+        }
+        reader.add_env(env);
+        if let Some(data_dir) = &flags.data_dir {
+            reader.add_flag(&DATA_DIR, "--data-dir", data_dir);
+        }
+        let data_dir = reader.read(&DATA_DIR, units::parse_path);
+        let config = Config {
+            http: Http::read(&mut reader),
+            rtmp: Rtmp::read(&mut reader),
+            storage: Storage::read(&mut reader, &data_dir),
+            hls: Hls::read(&mut reader),
+            ladder: Ladder::read(&mut reader),
+            session: Session::read(&mut reader),
+            log: Log::read(&mut reader),
+            data_dir,
+        };
+        config.check_ports(&mut reader);
+        reader.finish().map(|()| config)
+    }
+
+    /// Two listeners on one address would fail at start with less to say.
+    fn check_ports(&self, reader: &mut Reader) {
+        if self.http.listen == self.rtmp.listen && self.http.listen.port() != 0 {
+            let message = format!("{} is taken by http.listen already: give each its own port", self.rtmp.listen);
+            reader.refuse(&rtmp::LISTEN, message);
+        }
+    }
+
+    /// The control socket's path: `<data_dir>/control.sock`.
+    pub fn control_socket(&self) -> PathBuf {
+        self.data_dir.join("control.sock")
+    }
+}

@@ -1,0 +1,47 @@
+//! Every route of the API.
+
+use std::sync::Arc;
+
+use axum::Router;
+use axum::routing::{delete, get, post};
+
+use super::error::ApiError;
+use super::live::LiveSessions;
+use super::{keys, sessions, streams};
+use crate::control::Control;
+
+/// What the handlers work with.
+#[derive(Clone)]
+pub struct ApiState {
+    /// Streams, keys, sessions.
+    pub control: Control,
+    /// Running sessions.
+    pub live: Arc<dyn LiveSessions>,
+}
+
+/// The routes under `/api/v1`, open to whoever reaches them: for the control socket. [`super::protected`] is for TCP.
+/// Paths under `/api/v1` that are no route are answered here too, so that the router can be merged with others.
+pub fn router(state: ApiState) -> Router {
+    let v1 = Router::new()
+        .route("/streams", get(streams::list).post(streams::create))
+        .route("/streams/{stream}", get(streams::show).patch(streams::update).delete(streams::delete))
+        .route("/streams/{stream}/keys", get(keys::list).post(keys::create))
+        .route("/keys/{key}/rotate", post(keys::rotate))
+        .route("/keys/{key}", delete(keys::revoke))
+        .route("/sessions", get(sessions::list))
+        .fallback(no_such_path)
+        .method_not_allowed_fallback(no_such_method)
+        .with_state(state);
+    Router::new().nest("/api/v1", v1)
+}
+
+async fn no_such_path() -> ApiError {
+    ApiError::not_found("path_not_found", "the API has no such path".to_owned())
+}
+
+async fn no_such_method() -> ApiError {
+    ApiError::method_not_allowed()
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,56 @@
+//! `GET /api/v1/sessions`: the newest first, with live details of those that run.
+
+use axum::Json;
+use axum::extract::{Query, State};
+use serde::{Deserialize, Serialize};
+
+use super::error::ApiError;
+use super::live::LiveDetails;
+use super::router::ApiState;
+use crate::control::{SessionRow, StreamId};
+
+/// Sessions of an answer when the request names no number.
+const DEFAULT_LIMIT: u32 = 100;
+/// Sessions of an answer at most.
+const MAX_LIMIT: u32 = 1_000;
+
+/// The query of the list.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Filter {
+    /// Only this stream's, by id or name.
+    stream: Option<String>,
+    /// How many.
+    limit: Option<u32>,
+}
+
+/// A session of the list.
+#[derive(Debug, Serialize)]
+pub(super) struct SessionView {
+    #[serde(flatten)]
+    row: SessionRow,
+    /// `null` when it does not run.
+    live: Option<LiveDetails>,
+}
+
+/// `GET /sessions?stream=S&limit=N`
+pub(super) async fn list(
+    State(api): State<ApiState>,
+    filter: Result<Query<Filter>, axum::extract::rejection::QueryRejection>,
+) -> Result<Json<Vec<SessionView>>, ApiError> {
+    let Query(filter) = filter.map_err(|error| ApiError::bad_request(error.body_text()))?;
+    let stream = stream_id(&api, filter.stream.as_deref()).await?;
+    let limit = filter.limit.unwrap_or(DEFAULT_LIMIT).min(MAX_LIMIT);
+    let rows = api.control.sessions(stream.as_ref(), limit).await?;
+    Ok(Json(rows.into_iter().map(|row| SessionView { live: api.live.details(&row.id), row }).collect()))
+}
+
+/// An id is taken as it is, so that sessions of a deleted stream can be listed.
+async fn stream_id(api: &ApiState, stream: Option<&str>) -> Result<Option<StreamId>, ApiError> {
+    let Some(text) = stream else { return Ok(None) };
+    match (api.control.find_stream(text).await, text.parse()) {
+        (Ok(stream), _) => Ok(Some(stream.id)),
+        (Err(_), Ok(id)) => Ok(Some(id)),
+        (Err(error), Err(_)) => Err(error.into()),
+    }
+}

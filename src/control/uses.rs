@@ -1,0 +1,147 @@
+//! When keys were last used, written in batches: one commit per second at most, however many publishers come.
+//!
+//! Uses wait in memory, one entry per key, so that the wait is bounded by the number of keys. A batch that fails goes back
+//! and is tried again with the next.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use sqlx::SqlitePool;
+use tokio::sync::Notify;
+use tokio::task::JoinHandle;
+use tokio_util::sync::{CancellationToken, DropGuard};
+
+use super::db::Database;
+use super::id::KeyId;
+use super::key::Key;
+use crate::media::WallTime;
+
+/// The least time between two commits.
+const INTERVAL: Duration = Duration::from_secs(1);
+
+type Pending = HashMap<KeyId, WallTime>;
+
+/// Notes uses and has them written. Dropping it writes what is pending, if the runtime still runs.
+#[derive(Debug)]
+pub(super) struct UseLog {
+    shared: Arc<Shared>,
+    stop: CancellationToken,
+    task: Mutex<Option<JoinHandle<()>>>,
+    _stop_on_drop: DropGuard,
+}
+
+#[derive(Debug, Default)]
+struct Shared {
+    uses: Mutex<Uses>,
+    noted: Notify,
+}
+
+/// Uses that no reader of the database is sure to see.
+#[derive(Debug, Default)]
+struct Uses {
+    /// Not begun to be written.
+    pending: Pending,
+    /// Being written.
+    writing: Pending,
+}
+
+impl Shared {
+    /// A panic while it was held cannot have left it half changed: each use of it is one call.
+    fn uses(&self) -> MutexGuard<'_, Uses> {
+        self.uses.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Uses that were not written at one moment.
+#[derive(Debug)]
+pub(super) struct Unwritten(Pending);
+
+impl Unwritten {
+    /// A key that was read after that moment, with its use.
+    pub(super) fn overlay(&self, key: Key) -> Key {
+        Key { last_used_at: self.0.get(&key.id).copied().max(key.last_used_at), ..key }
+    }
+}
+
+impl UseLog {
+    /// Starts the writing task.
+    pub(super) fn start(db: Database) -> UseLog {
+        let shared = Arc::new(Shared::default());
+        let stop = CancellationToken::new();
+        let task = tokio::spawn(write_until(stop.clone(), shared.clone(), db.relaxed));
+        UseLog { shared, _stop_on_drop: stop.clone().drop_guard(), stop, task: Mutex::new(Some(task)) }
+    }
+
+    /// Notes a use.
+    pub(super) fn note(&self, key: &KeyId, at: WallTime) {
+        self.shared.uses().pending.insert(key.clone(), at);
+        self.shared.noted.notify_one();
+    }
+
+    /// What is not written yet. Ask before reading keys: a use is in the answer, or in what is read after it, or in both.
+    pub(super) fn unwritten(&self) -> Unwritten {
+        let uses = self.shared.uses();
+        let mut all = uses.writing.clone();
+        all.extend(uses.pending.iter().map(|(key, at)| (key.clone(), *at)));
+        Unwritten(all)
+    }
+
+    /// Writes what is pending and ends the task.
+    pub(super) async fn stop(&self) {
+        self.stop.cancel();
+        let task = self.task.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some(task) = task {
+            // A panic in the task has been printed; there is nothing left to write.
+            let _ = task.await;
+        }
+    }
+}
+
+async fn write_until(stop: CancellationToken, shared: Arc<Shared>, pool: SqlitePool) {
+    while !stop.is_cancelled() {
+        tokio::select! {
+            () = shared.noted.notified() => {}
+            () = stop.cancelled() => break,
+        }
+        write_pending(&shared, &pool).await;
+        tokio::select! {
+            () = tokio::time::sleep(INTERVAL) => {}
+            () = stop.cancelled() => break,
+        }
+    }
+    write_pending(&shared, &pool).await;
+}
+
+async fn write_pending(shared: &Shared, pool: &SqlitePool) {
+    let batch = {
+        let mut uses = shared.uses();
+        uses.writing = std::mem::take(&mut uses.pending);
+        uses.writing.clone()
+    };
+    if batch.is_empty() {
+        return;
+    }
+    let written = write(&batch, pool).await;
+    let mut uses = shared.uses();
+    uses.writing.clear();
+    if let Err(error) = written {
+        tracing::warn!(keys = batch.len(), %error, "cannot write when stream keys were last used; will try again");
+        for (key, at) in batch {
+            uses.pending.entry(key).or_insert(at);
+        }
+        shared.noted.notify_one();
+    }
+}
+
+async fn write(batch: &Pending, pool: &SqlitePool) -> Result<(), sqlx::Error> {
+    let mut transaction = pool.begin().await?;
+    for (key, at) in batch {
+        sqlx::query("UPDATE stream_keys SET last_used_at = ? WHERE id = ?")
+            .bind(at.unix_millis())
+            .bind(key.as_str())
+            .execute(&mut *transaction)
+            .await?;
+    }
+    transaction.commit().await
+}
