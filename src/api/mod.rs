@@ -1,1 +1,3 @@
 //! HTTP API and operations.
+
+pub mod operations;
