@@ -99,7 +99,10 @@ mod tests {
         let mut client = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
         let router = router(Fixed(checks), metrics);
         let server = tokio::spawn(async move { axum::serve(listener, router).await });
-        client.write_all(format!("GET {path} HTTP/1.1\r\nhost: h\r\nconnection: close\r\n\r\n").as_bytes()).await.unwrap();
+        client
+            .write_all(format!("GET {path} HTTP/1.1\r\nhost: h\r\nconnection: close\r\n\r\n").as_bytes())
+            .await
+            .unwrap();
         let mut text = String::new();
         client.read_to_string(&mut text).await.unwrap();
         server.abort();
@@ -112,15 +115,15 @@ mod tests {
 
     #[tokio::test]
     async fn the_process_answers() {
-        let expected = "HTTP/1.1 200 OK\ncontent-type: application/json\ncache-control: no-store\nconnection: close\n\
-            content-length: 15\n\n{\"status\":\"ok\"}";
+        let expected = "HTTP/1.1 200 OK\ncontent-type: application/json\ncache-control: no-store\ncontent-length: 15\n\
+            connection: close\n\n{\"status\":\"ok\"}";
         assert_eq!(answer(vec![Check::failed("store", "gone")], metrics(), "/healthz").await, expected);
     }
 
     #[tokio::test]
     async fn ready_is_when_all_checks_pass() {
-        let expected = "HTTP/1.1 200 OK\ncontent-type: application/json\ncache-control: no-store\nconnection: close\n\
-            content-length: 57\n\n{\"ready\":true,\"checks\":[{\"name\":\"database\",\"ok\":true}]}";
+        let expected = "HTTP/1.1 200 OK\ncontent-type: application/json\ncache-control: no-store\ncontent-length: 55\n\
+            connection: close\n\n{\"ready\":true,\"checks\":[{\"name\":\"database\",\"ok\":true}]}";
         assert_eq!(answer(vec![Check::passed("database")], metrics(), "/readyz").await, expected);
     }
 

@@ -5,7 +5,7 @@
 //! | `/live/<stream>/index.m3u8` | `multivariant` | 2 s |
 //! | `/live/<stream>/<session>/<rendition>/index.m3u8` | `playlist` | 1 s; 60 s with ENDLIST |
 //! | `/live/<stream>/<session>/<rendition>/<name>` | `media` | a year: names are never used again |
-//! | anything else | `live_other` | not at all |
+//! | anything else, in the whole daemon | `other` | not at all |
 //!
 //! Conventions of reference: RFC 9110 for conditions and ranges, RFC 8216 section 4 for content types, the Fetch standard for CORS.
 
@@ -38,13 +38,14 @@ const CACHE_LIVE: HeaderValue = HeaderValue::from_static("public, max-age=1");
 const CACHE_ENDED: HeaderValue = HeaderValue::from_static("public, max-age=60");
 const CACHE_FOREVER: HeaderValue = HeaderValue::from_static("public, max-age=31536000, immutable");
 
-/// The routes over `source`, with CORS for every origin: a public playback URL works in any page.
+/// The routes over `source`, with CORS for every origin: a public playback URL works in any page. The fallback for paths that nobody
+/// knows is in here, so no router that is merged with this one may have its own.
 pub fn router<S: PlaybackSource>(source: S) -> Router {
     Router::new()
         .route("/live/{stream}/index.m3u8", counted("multivariant", read(get(multivariant::<S>))))
         .route("/live/{stream}/{session}/{rendition}/index.m3u8", counted("playlist", read(get(media_playlist::<S>))))
         .route("/live/{stream}/{session}/{rendition}/{name}", counted("media", read(get(media::<S>))))
-        .route("/live/{*path}", counted("live_other", any(answer::not_found)))
+        .fallback_service(counted("other", any(answer::not_found)))
         .layer(map_response(allow_any_origin))
         .with_state(source)
 }

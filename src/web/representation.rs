@@ -161,7 +161,7 @@ mod tests {
         assert_eq!(playlist.text().gzip().as_ptr(), other.text().gzip().as_ptr());
         let mut plain = Vec::new();
         GzDecoder::new(playlist.text().gzip().as_ref()).read_to_end(&mut plain).unwrap();
-        assert_eq!(plain, playlist.text().plain());
+        assert_eq!(&plain, playlist.text().plain());
     }
 
     #[test]
