@@ -1,5 +1,7 @@
 //! Connections: what is bounded, what is waited for, and how serving ends.
 
+#![allow(clippy::unwrap_used, reason = "a test that cannot be set up has failed")]
+
 mod web_support;
 
 use std::sync::Arc;

@@ -1,5 +1,7 @@
 //! The watch page and what belongs to it, with and without a built front end.
 
+#![allow(clippy::unwrap_used, reason = "a test that cannot be set up has failed")]
+
 mod web_support;
 
 use bytes::Bytes;

@@ -1,5 +1,7 @@
 //! What players and CDNs get from `/live`: whole answers over a real socket.
 
+#![allow(clippy::unwrap_used, reason = "a test that cannot be set up has failed")]
+
 mod web_support;
 
 use std::io::Read;

@@ -1,11 +1,11 @@
 //! Requests counted by route and status, bodies by bytes, and a span around each request.
 //!
-//! The span has method, route, path and peer, never the query or a header: those may carry tokens. Counters are found once, when the
-//! router is built, so a request costs two additions.
+//! The span has method, route, path and peer, never the query or a header: those may carry tokens. Counters are found once
+//! and kept, so a request costs two additions.
 
 use std::net::SocketAddr;
 use std::pin::Pin;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::task::{Context, Poll, ready};
 
 use axum::body::Body;
@@ -40,30 +40,37 @@ const STATUSES: [(u16, &str); 14] = [
 ];
 const CLASSES: [&str; 5] = ["1xx", "2xx", "3xx", "4xx", "5xx"];
 
-/// The counters of one route.
+/// The counters of one route, each made when it first counts: `/metrics` shows what happened, not all that could.
 #[derive(Debug)]
 struct Route {
     name: &'static str,
-    by_status: [Counter; STATUSES.len()],
-    by_class: [Counter; CLASSES.len()],
-    bytes: Counter,
+    by_status: [OnceLock<Counter>; STATUSES.len()],
+    by_class: [OnceLock<Counter>; CLASSES.len()],
+    bytes: OnceLock<Counter>,
 }
 
 impl Route {
     fn new(name: &'static str) -> Self {
-        let requests = |status: &str| names::HTTP_REQUESTS.counter(&[("route", name), ("status", status)]);
         Route {
             name,
-            by_status: STATUSES.map(|(_, text)| requests(text)),
-            by_class: CLASSES.map(requests),
-            bytes: names::HTTP_BYTES.counter(&[("route", name)]),
+            by_status: [const { OnceLock::new() }; STATUSES.len()],
+            by_class: [const { OnceLock::new() }; CLASSES.len()],
+            bytes: OnceLock::new(),
         }
     }
 
     fn count(&self, status: StatusCode) {
         let known = STATUSES.iter().position(|(code, _)| *code == status.as_u16());
         let class = usize::from(status.as_u16() / 100).clamp(1, CLASSES.len()) - 1;
-        known.map_or(&self.by_class[class], |index| &self.by_status[index]).increment(1);
+        let (slot, text) = match known {
+            Some(index) => (&self.by_status[index], STATUSES[index].1),
+            None => (&self.by_class[class], CLASSES[class]),
+        };
+        slot.get_or_init(|| names::HTTP_REQUESTS.counter(&[("route", self.name), ("status", text)])).increment(1);
+    }
+
+    fn bytes(&self) -> Counter {
+        self.bytes.get_or_init(|| names::HTTP_BYTES.counter(&[("route", self.name)])).clone()
     }
 }
 
@@ -81,7 +88,7 @@ async fn track(State(route): State<Arc<Route>>, request: Request, next: Next) ->
     let span = tracing::debug_span!("request", route = route.name, %method, path, peer);
     let response = next.run(request).instrument(span).await;
     route.count(response.status());
-    let bytes = route.bytes.clone();
+    let bytes = route.bytes();
     response.map(|inner| Body::new(Counted { inner, bytes }))
 }
 
@@ -114,5 +121,49 @@ impl hyper::body::Body for Counted {
 
     fn size_hint(&self) -> SizeHint {
         self.inner.size_hint()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::telemetry::Metrics;
+    use crate::web::{ServeOptions, serve};
+    use axum::Router;
+    use axum::routing::get;
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    use tokio::net::{TcpListener, TcpStream};
+    use tokio_util::sync::CancellationToken;
+
+    #[tokio::test]
+    async fn requests_bytes_and_connections_are_counted() {
+        let (metrics, recorder) = Metrics::detached().unwrap();
+        let _guard = metrics::set_default_local_recorder(&recorder);
+        let router = Router::new()
+            .route("/a", counted("media", get(async || "12345")))
+            .route("/b", counted("playlist", get(async || StatusCode::IM_A_TEAPOT)));
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let stop = CancellationToken::new();
+        let server = tokio::spawn(serve(listener, router, ServeOptions::default(), stop.clone()));
+        let mut stream = TcpStream::connect(address).await.unwrap();
+        for (method, path, last) in
+            [("GET", "/a", ""), ("HEAD", "/a?token=secret", ""), ("GET", "/b", "connection: close\r\n")]
+        {
+            stream.write_all(format!("{method} {path} HTTP/1.1\r\nhost: h\r\n{last}\r\n").as_bytes()).await.unwrap();
+        }
+        stream.read_to_end(&mut Vec::new()).await.unwrap();
+        stop.cancel();
+        server.await.unwrap();
+        let text = metrics.render();
+        for line in [
+            "millstream_http_requests_total{route=\"media\",status=\"200\"} 2",
+            "millstream_http_requests_total{route=\"playlist\",status=\"4xx\"} 1",
+            "millstream_http_response_bytes_total{route=\"media\"} 5",
+            "millstream_http_connections 0",
+            "millstream_http_connections_refused_total 0",
+        ] {
+            assert!(text.lines().any(|have| have == line), "{line}\n{text}");
+        }
     }
 }

@@ -18,7 +18,7 @@
 //! | [`answer`] | errors as JSON with a stable code |
 //! | [`pages`], [`assets`] | the watch page and the front end inside the binary |
 //! | [`access`] | requests and bytes counted by route |
-//! | [`serve`], [`stall`] | connections, their deadlines and their end |
+//! | [`mod@serve`], [`stall`] | connections, their deadlines and their end |
 //!
 //! Invariants: a path component is checked by [`crate::media::naming`] before the source hears of it; no body is copied on its
 //! way from the source to the socket; an answer that may change soon says so to caches, one that never changes does too.
@@ -41,7 +41,8 @@ pub use representation::{ContentType, Media, Playlist};
 pub use serve::{ServeOptions, serve};
 pub use source::{PlaybackError, PlaybackSource, RenditionInfo, StreamState, StreamStatus};
 
-/// All routes of this module, over `source`. Build it after [`crate::telemetry::Metrics::install`]: its counters are made here.
+/// All routes of this module, over `source`. Serve it after [`crate::telemetry::Metrics::install`]: counters
+/// are made when they first count. Paths that nobody knows end in this router's fallback.
 pub fn router<S: PlaybackSource>(source: S) -> axum::Router {
     origin::router(source.clone()).merge(pages::router(source))
 }

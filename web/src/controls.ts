@@ -13,7 +13,7 @@ export function byId<T extends HTMLElement>(id: string): T {
   return element as T;
 }
 
-/** Connects the bar and the keys with `player`; call `update` when the player has changed, and every second. */
+/** Connects the bar and the keys with `player`; call `update` when the player has changed, and once a second. */
 export function controls(player: Player): { update: () => void } {
   const { video } = player;
   const stage = byId("stage");
@@ -45,6 +45,10 @@ export function controls(player: Player): { update: () => void } {
   live.addEventListener("click", () => player.goLive());
   level.addEventListener("change", () => player.choose(Number(level.value)));
   fullscreen.addEventListener("click", toggleFullscreen);
+  // A mouse click on the picture pauses, as people expect; a finger's tap only brings the bar.
+  video.addEventListener("click", (event) => {
+    if ((event as PointerEvent).pointerType === "mouse" && player.attached) player.toggle();
+  });
   volume.addEventListener("input", () => {
     video.volume = Number(volume.value);
     video.muted = video.volume === 0;

@@ -29,7 +29,9 @@ export class Player {
   ) {
     for (const event of ["playing", "timeupdate"]) {
       video.addEventListener(event, () => {
-        if (this.#url !== null && !video.ended) this.#set("showing");
+        // A stalled video may tell its time too, when hls.js looks for a way over a hole.
+        const moves = video.readyState >= HTMLMediaElement.HAVE_FUTURE_DATA;
+        if (this.#url !== null && moves && !video.ended) this.#set("showing");
       });
     }
     video.addEventListener("waiting", () => this.#url !== null && this.#set("waiting"));
@@ -168,8 +170,12 @@ export class Player {
   }
 
   #play(): void {
-    // A browser may refuse sound without a gesture; the page begins muted, and whoever pressed Play made one.
-    this.video.play().catch(() => this.changed());
+    // The page begins muted, which browsers allow; one that saves power may still want a gesture. Then the bar with its Play
+    // button is what the viewer must see.
+    this.video.play().catch((error: unknown) => {
+      if (error instanceof DOMException && error.name === "NotAllowedError" && this.#url !== null) this.#set("showing");
+      this.changed();
+    });
   }
 
   #set(playback: Playback): void {

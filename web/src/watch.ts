@@ -6,7 +6,7 @@
 import type Hls from "hls.js";
 import { byId, controls } from "./controls";
 import { Player } from "./player";
-import { playable, scene, type Known } from "./scene";
+import { latencyText, playable, scene, type Known } from "./scene";
 import { follow } from "./status";
 
 declare global {
@@ -46,8 +46,15 @@ function render(): void {
     say("veil-detail", message.detail);
   }
   say("state", state);
-  say("facts", player.playback === "showing" ? player.showing() : "");
+  say("facts", facts());
   bar.update();
+}
+
+/** What is on the screen and how old it is. */
+function facts(): string {
+  if (player.playback !== "showing") return "";
+  const latency = known === "live" ? player.latency() : null;
+  return [player.showing(), latency === null ? "" : `${latencyText(latency)} behind`].filter((text) => text !== "").join(" · ");
 }
 
 /** Sets a text that changed; a live region would read an unchanged one again. */
@@ -71,5 +78,5 @@ follow(stream, (now, status) => {
   render();
 });
 
-setInterval(() => bar.update(), 1000);
+setInterval(render, 1000);
 render();
