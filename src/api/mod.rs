@@ -12,6 +12,7 @@
 //! | [`auth`] | the bearer token of the API over TCP |
 //! | [`socket`] | the same routes on `data_dir/control.sock`, for the command line |
 //! | [`live`] | what the API asks of running sessions |
+//! | [`operations`] | `/healthz`, `/readyz`, `/metrics`, beside `/api/v1` and without a token |
 //! | [`error`] [`body`] | errors as JSON with stable codes; request bodies |
 //!
 //! Invariants: an error is never a 200; a key's secret is in the answers that make it and in no other; what the database
@@ -22,6 +23,7 @@ mod body;
 pub mod error;
 mod keys;
 pub mod live;
+pub mod operations;
 pub mod router;
 mod sessions;
 pub mod socket;

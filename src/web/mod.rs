@@ -1,1 +1,48 @@
-//! Playback over HTTP.
+//! Playback over HTTP: playlists and media for players, and a page to watch on.
+//!
+//! ```text
+//! connection ─▶ serve ─▶ router ─▶ access ─┬─▶ origin  /live/...                      playlists, segments, parts
+//!                                          └─▶ pages   /watch/<stream>, /assets/...   the player
+//!                                                 │
+//!                                                 └──▶ PlaybackSource (whoever holds the media)
+//! ```
+//!
+//! | module | holds |
+//! |---|---|
+//! | [`source`] | [`PlaybackSource`]: what this module asks of whoever holds the media |
+//! | [`representation`] | [`Playlist`] and [`Media`]: bodies that are made once and shared by all viewers |
+//! | [`origin`] | the routes under `/live`, their headers and errors |
+//! | [`conditional`] | If-None-Match and Accept-Encoding |
+//! | [`range`] | Range and Content-Range |
+//! | [`body`] | a response body that is a chain of shared buffers |
+//! | [`answer`] | errors as JSON with a stable code |
+//! | [`pages`], [`assets`] | the watch page and the front end inside the binary |
+//! | [`access`] | requests and bytes counted by route |
+//! | [`mod@serve`], [`stall`] | connections, their deadlines and their end |
+//!
+//! Invariants: a path component is checked by [`crate::media::naming`] before the source hears of it; no body is copied on its
+//! way from the source to the socket; an answer that may change soon says so to caches, one that never changes does too.
+//! What is not here: what a playlist says (`wire/hls`), who may publish (`listen`), the API (`api`).
+
+pub mod access;
+pub mod answer;
+pub mod assets;
+pub mod body;
+pub mod conditional;
+pub mod origin;
+pub mod pages;
+pub mod range;
+pub mod representation;
+pub mod serve;
+pub mod source;
+pub mod stall;
+
+pub use representation::{ContentType, Media, Playlist};
+pub use serve::{ServeOptions, serve};
+pub use source::{PlaybackError, PlaybackSource, RenditionInfo, StreamState, StreamStatus};
+
+/// All routes of this module, over `source`. Serve it after [`crate::telemetry::Metrics::install`]: counters
+/// are made when they first count. Paths that nobody knows end in this router's fallback.
+pub fn router<S: PlaybackSource>(source: S) -> axum::Router {
+    origin::router(source.clone()).merge(pages::router(source))
+}

@@ -1,0 +1,149 @@
+//! Log lines to standard error.
+//!
+//! A log line reads alone: its message says what and where, and carries `stream`, `session` and `peer` from its span where
+//! they are known. Standard output is for answers of the command line only.
+
+use std::io;
+use std::str::FromStr;
+
+use tracing::Subscriber;
+use tracing_subscriber::EnvFilter;
+use tracing_subscriber::fmt::MakeWriter;
+
+/// How a log line looks.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum LogFormat {
+    /// One line of text for a person.
+    #[default]
+    Human,
+    /// One JSON object for a log collector.
+    Json,
+}
+
+/// The text is not the name of a log format.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("log format `{0}` is unknown: use `human` or `json`")]
+pub struct UnknownLogFormat(String);
+
+impl FromStr for LogFormat {
+    type Err = UnknownLogFormat;
+
+    fn from_str(text: &str) -> Result<Self, UnknownLogFormat> {
+        match text {
+            "human" => Ok(LogFormat::Human),
+            "json" => Ok(LogFormat::Json),
+            other => Err(UnknownLogFormat(other.to_owned())),
+        }
+    }
+}
+
+/// Logging cannot begin.
+#[derive(Debug, thiserror::Error)]
+pub enum LoggingError {
+    /// `RUST_LOG` or the configured level is no filter.
+    #[error(
+        "log filter `{filter}` is not understood: {reason}; a level such as `info` or `info,millstream::listen=debug` is"
+    )]
+    Filter {
+        /// The text.
+        filter: String,
+        /// The parser's words.
+        reason: String,
+    },
+    /// There is a subscriber already.
+    #[error("logging was set up twice")]
+    Twice,
+}
+
+/// Sends the log of this process to standard error. `level` is a `tracing` filter (`info`, `info,millstream::web=debug`);
+/// the environment variable `RUST_LOG`, when set, is asked instead of it.
+///
+/// # Errors
+/// The filter is not understood, or logging was set up before.
+pub fn init_logging(format: LogFormat, level: &str) -> Result<(), LoggingError> {
+    let wanted = std::env::var(EnvFilter::DEFAULT_ENV).ok().filter(|text| !text.is_empty());
+    let subscriber = subscriber(format, wanted.as_deref().unwrap_or(level), io::stderr)?;
+    tracing::subscriber::set_global_default(subscriber).map_err(|_| LoggingError::Twice)
+}
+
+fn subscriber<W>(format: LogFormat, filter: &str, writer: W) -> Result<Box<dyn Subscriber + Send + Sync>, LoggingError>
+where
+    W: for<'w> MakeWriter<'w> + Send + Sync + 'static,
+{
+    let parsed = EnvFilter::builder().parse(filter);
+    let filter =
+        parsed.map_err(|error| LoggingError::Filter { filter: filter.to_owned(), reason: error.to_string() })?;
+    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(writer);
+    Ok(match format {
+        LogFormat::Human => Box::new(builder.with_ansi(false).finish()),
+        LogFormat::Json => Box::new(builder.json().flatten_event(true).with_current_span(false).finish()),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::{Arc, Mutex};
+
+    #[derive(Clone, Default)]
+    struct Captured(Arc<Mutex<Vec<u8>>>);
+    impl io::Write for Captured {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            self.0.lock().expect("no test panics while it writes").extend_from_slice(bytes);
+            Ok(bytes.len())
+        }
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    fn logged(format: LogFormat, filter: &str) -> String {
+        let captured = Captured::default();
+        let writer = captured.clone();
+        let subscriber = subscriber(format, filter, move || writer.clone()).unwrap();
+        tracing::subscriber::with_default(subscriber, || {
+            let _span = tracing::info_span!("session", stream = "s1").entered();
+            tracing::info!(segment = 3, "segment stored");
+            tracing::debug!("not at this level");
+        });
+        let bytes = captured.0.lock().expect("the writers are gone").clone();
+        String::from_utf8(bytes).unwrap()
+    }
+
+    #[test]
+    fn a_person_reads_one_line_with_its_span() {
+        let text = logged(LogFormat::Human, "info");
+        let (_time, rest) = text.split_once(' ').unwrap();
+        assert_eq!(
+            rest.trim_start(),
+            "INFO session{stream=\"s1\"}: millstream::telemetry::logging::tests: segment stored segment=3\n"
+        );
+    }
+
+    #[test]
+    fn a_collector_reads_one_object_with_its_spans() {
+        let mut line: serde_json::Value = serde_json::from_str(&logged(LogFormat::Json, "info")).unwrap();
+        line["timestamp"].take();
+        let expected = serde_json::json!({
+            "timestamp": null, "level": "INFO", "message": "segment stored", "segment": 3,
+            "target": "millstream::telemetry::logging::tests", "spans": [{"name": "session", "stream": "s1"}],
+        });
+        assert_eq!(line, expected);
+    }
+
+    #[test]
+    fn filters_choose_by_module() {
+        assert_eq!(logged(LogFormat::Human, "info,millstream::telemetry=warn"), "");
+    }
+
+    #[test]
+    fn a_bad_filter_and_a_bad_format_are_refused_in_words() {
+        let error = subscriber(LogFormat::Human, "info,=,", io::sink).err().unwrap().to_string();
+        assert!(error.starts_with("log filter `info,=,` is not understood: "), "{error}");
+        assert_eq!(
+            "JSON".parse::<LogFormat>().unwrap_err().to_string(),
+            "log format `JSON` is unknown: use `human` or `json`"
+        );
+        assert_eq!(("human".parse(), "json".parse()), (Ok(LogFormat::Human), Ok(LogFormat::Json)));
+    }
+}

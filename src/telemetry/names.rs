@@ -1,0 +1,176 @@
+//! The one table of all metrics.
+//!
+//! Counters end in `_total`, everything else in its unit. A metric with a `session` label is read from its session at the
+//! scrape ([`super::Samples`]); all others go through the `metrics` facade, by the methods of [`Metric`].
+
+use metrics::{Counter, Gauge, Histogram, Key, Label, Level, Metadata, SharedString, Unit};
+
+/// What a metric does over time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// Only rises.
+    Counter,
+    /// Rises and falls.
+    Gauge,
+    /// A distribution.
+    Histogram,
+}
+
+/// One row of the table.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Metric {
+    /// Name in `/metrics`.
+    pub name: &'static str,
+    /// What it does over time.
+    pub kind: Kind,
+    /// What one of it is.
+    pub unit: Unit,
+    /// Names of its labels, in order.
+    pub labels: &'static [&'static str],
+    /// One sentence for the operator.
+    pub help: &'static str,
+}
+
+const METADATA: Metadata<'static> = Metadata::new(module_path!(), Level::INFO, None);
+
+impl Metric {
+    /// Whether this belongs to a session, and so to [`super::Samples`].
+    pub fn is_per_session(&self) -> bool {
+        self.labels.contains(&"session")
+    }
+
+    /// The counter with these label values. Keep it where it counts often: finding it costs a hash and allocations.
+    pub fn counter(&self, labels: &[(&'static str, &str)]) -> Counter {
+        metrics::with_recorder(|recorder| recorder.register_counter(&self.key(Kind::Counter, labels), &METADATA))
+    }
+
+    /// The gauge with these label values.
+    pub fn gauge(&self, labels: &[(&'static str, &str)]) -> Gauge {
+        metrics::with_recorder(|recorder| recorder.register_gauge(&self.key(Kind::Gauge, labels), &METADATA))
+    }
+
+    /// The histogram with these label values.
+    pub fn histogram(&self, labels: &[(&'static str, &str)]) -> Histogram {
+        metrics::with_recorder(|recorder| recorder.register_histogram(&self.key(Kind::Histogram, labels), &METADATA))
+    }
+
+    fn key(&self, kind: Kind, labels: &[(&'static str, &str)]) -> Key {
+        debug_assert!(self.kind == kind && !self.is_per_session(), "{} is not used as the table says", self.name);
+        debug_assert!(labels.iter().map(|label| label.0).eq(self.labels.iter().copied()), "labels of {}", self.name);
+        let labels: Vec<Label> = labels.iter().map(|(name, value)| Label::new(*name, (*value).to_owned())).collect();
+        Key::from_parts(self.name, labels)
+    }
+}
+
+/// Tells the recorder the help text and unit of every metric that goes through the facade.
+pub fn describe_all() {
+    metrics::with_recorder(|recorder| {
+        for metric in ALL.iter().filter(|metric| !metric.is_per_session()) {
+            let (name, unit) = (metrics::KeyName::from_const_str(metric.name), Some(metric.unit));
+            let help = SharedString::const_str(metric.help);
+            match metric.kind {
+                Kind::Counter => recorder.describe_counter(name, unit, help),
+                Kind::Gauge => recorder.describe_gauge(name, unit, help),
+                Kind::Histogram => recorder.describe_histogram(name, unit, help),
+            }
+        }
+    });
+}
+
+macro_rules! table {
+    ($($constant:ident = $kind:ident $name:literal [$($label:literal)*] $unit:ident $help:literal;)*) => {
+        $(
+            #[doc = $help]
+            pub static $constant: Metric = Metric {
+                name: concat!("millstream_", $name),
+                kind: Kind::$kind,
+                unit: Unit::$unit,
+                labels: &[$($label),*],
+                help: $help,
+            };
+        )*
+
+        /// Every metric of the daemon.
+        pub static ALL: &[&Metric] = &[$(&$constant),*];
+    };
+}
+
+table! {
+    BUILD_INFO = Gauge "build_info" ["version"] Count "Always 1; the label names the version that runs.";
+    SESSIONS = Gauge "sessions" ["state"] Count "Sessions by state: starting, live, reconnecting.";
+    STAGE_PANICS = Counter "stage_panics_total" ["stage"] Count "Stage threads that ended by a panic, each with its session.";
+
+    LISTEN_OPEN = Gauge "listen_connections" ["protocol"] Count "Open connections of encoders.";
+    LISTEN_ACCEPTED = Counter "listen_connections_total" ["protocol"] Count "Connections accepted from encoders.";
+    LISTEN_REFUSALS = Counter "listen_refusals_total" ["protocol" "reason"] Count "Publishers refused, by reason.";
+    LISTEN_ERRORS = Counter "listen_errors_total" ["protocol" "reason"] Count "Connections of encoders that ended by an error or a deadline.";
+
+    INGEST_BYTES = Counter "ingest_bytes_total" ["stream" "session" "kind"] Bytes "Payload bytes of the session's packets as they came from the encoder.";
+    INGEST_PACKETS = Counter "ingest_packets_total" ["stream" "session" "kind"] Count "Packets that came from the encoder.";
+    INGEST_BITRATE = Gauge "ingest_bitrate_bits_per_second" ["stream" "session" "kind"] BitsPerSecond "Bitrate of the last seconds as it came from the encoder.";
+    INGEST_FPS = Gauge "ingest_frames_per_second" ["stream" "session"] CountPerSecond "Frame rate of the last seconds as it came from the encoder.";
+    INGEST_DRIFT = Gauge "ingest_drift_seconds" ["stream" "session"] Seconds "How far the audio's clock has left the video's since the last correction.";
+    INGEST_REPAIRS = Counter "ingest_repaired_timestamps_total" ["stream" "session"] Count "Timestamps moved because they went back or jumped a little.";
+    INGEST_DISCONTINUITIES = Counter "ingest_discontinuities_total" ["stream" "session"] Count "Breaks in the source's timeline.";
+
+    EDGE_ITEMS = Gauge "edge_queue_items" ["stream" "session" "edge"] Count "Items waiting between two stages.";
+    EDGE_BYTES = Gauge "edge_queue_bytes" ["stream" "session" "edge"] Bytes "Payload bytes waiting between two stages.";
+    EDGE_DROPPED = Counter "edge_dropped_total" ["stream" "session" "edge"] Count "Items dropped because the next stage was slow.";
+
+    TRANSCODE_FRAMES = Counter "transcode_frames_total" ["stream" "session" "rung"] Count "Frames encoded.";
+    TRANSCODE_DROPPED = Counter "transcode_dropped_frames_total" ["stream" "session"] Count "Frames left out of all encoded rungs because the encoders were slow.";
+    TRANSCODE_SPEED = Gauge "transcode_speed_ratio" ["stream" "session" "rung"] Count "Media seconds that the encoder makes per second of its own time; below 1 it cannot follow.";
+
+    PACKAGE_BYTES = Counter "package_bytes_total" ["stream" "session" "rung"] Bytes "Bytes of finished parts.";
+    PACKAGE_BITRATE = Gauge "package_bitrate_bits_per_second" ["stream" "session" "rung"] BitsPerSecond "Bitrate of the last segments, container included.";
+    PACKAGE_PARTS = Counter "package_parts_total" ["stream" "session" "rung"] Count "Parts finished.";
+    PACKAGE_SEGMENTS = Counter "package_segments_total" ["stream" "session" "rung"] Count "Segments finished.";
+
+    STORE_SPOOL_BYTES = Gauge "store_spool_bytes" [] Bytes "Bytes in the spool's journal.";
+    STORE_BACKLOG = Gauge "store_backlog_segments" [] Count "Closed segments that are not in the store yet.";
+    STORE_BACKLOG_BYTES = Gauge "store_backlog_bytes" [] Bytes "Bytes of closed segments that are not in the store yet.";
+    STORE_WRITTEN = Counter "store_objects_written_total" ["kind"] Count "Objects written to the store: init, segment, playlist.";
+    STORE_WRITTEN_BYTES = Counter "store_written_bytes_total" [] Bytes "Bytes written to the store.";
+    STORE_DELETED = Counter "store_objects_deleted_total" [] Count "Objects deleted from the store when their time was over.";
+    STORE_FAILURES = Counter "store_failures_total" ["operation"] Count "Operations of spool and store that failed, each try counted.";
+    STORE_UPLOAD_SECONDS = Histogram "store_upload_seconds" [] Seconds "Time from a segment's end to its presence in the store.";
+
+    HTTP_OPEN = Gauge "http_connections" [] Count "Open connections of HTTP clients.";
+    HTTP_REFUSED = Counter "http_connections_refused_total" [] Count "HTTP connections closed at once because too many were open.";
+    HTTP_STALLED = Counter "http_connections_stalled_total" [] Count "HTTP connections closed because the client did not read its answer.";
+    HTTP_REQUESTS = Counter "http_requests_total" ["route" "status"] Count "Requests answered.";
+    HTTP_BYTES = Counter "http_response_bytes_total" ["route"] Bytes "Bytes of response bodies handed to connections.";
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::collections::BTreeSet;
+
+    #[test]
+    fn names_follow_the_conventions_and_are_given_once() {
+        let names: BTreeSet<_> = ALL.iter().map(|metric| metric.name).collect();
+        assert_eq!(names.len(), ALL.len());
+        for metric in ALL {
+            let plain = metric.name.bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'_');
+            assert!(plain, "{}", metric.name);
+            assert_eq!(metric.name.ends_with("_total"), metric.kind == Kind::Counter, "{}", metric.name);
+            assert!(metric.help.ends_with('.') && !metric.help.contains('\n'), "{}", metric.name);
+            let unit_in_name = match metric.unit {
+                Unit::Bytes => metric.name.contains("_bytes"),
+                Unit::Seconds => metric.name.ends_with("_seconds"),
+                Unit::BitsPerSecond | Unit::CountPerSecond => metric.name.ends_with("_per_second"),
+                _ => true,
+            };
+            assert!(unit_in_name, "{}", metric.name);
+        }
+    }
+
+    #[test]
+    fn a_session_is_named_with_its_stream_first() {
+        for metric in ALL.iter().filter(|metric| metric.is_per_session()) {
+            assert_eq!(metric.labels[..2], ["stream", "session"], "{}", metric.name);
+            assert_ne!(metric.kind, Kind::Histogram, "{}", metric.name);
+        }
+    }
+}

@@ -1,0 +1,158 @@
+//! Connections: accepted, bounded, watched and ended.
+//!
+//! One task per connection; all of them are awaited before [`serve`] returns. Nothing a client does or leaves undone keeps a connection:
+//! a deadline stands on each request's head (idle keep-alive counts too) and on each answer's progress. A panic in a handler ends its connection
+//! only. TLS and HTTP/2 will come in here, in front of the same router.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router;
+use axum::extract::ConnectInfo;
+use hyper::body::Incoming;
+use hyper::server::conn::http1;
+use hyper::service::{Service, service_fn};
+use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::service::TowerToHyperService;
+use metrics::Gauge;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::time::{sleep, timeout};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use super::stall::Stall;
+use crate::telemetry::names;
+
+/// The most that one connection buffers of a request's head, and of small answers.
+const MAX_BUFFER_BYTES: usize = 64 * 1024;
+/// No player sends half as many.
+const MAX_HEADERS: usize = 64;
+/// Waiting time after a failed accept: it fails again at once while file descriptors are used up.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+
+/// Limits of an HTTP listener.
+#[derive(Clone, Debug)]
+pub struct ServeOptions {
+    /// Connections open at a time. The next one is closed at once and counted.
+    pub max_connections: usize,
+    /// Time for a request's head to arrive, counted from the end of the request before it.
+    pub header_timeout: Duration,
+    /// Time in which a client that is slow must take [`super::stall::MIN_PROGRESS_BYTES`] of its answer.
+    pub stall_timeout: Duration,
+    /// Time for requests in flight to be answered once shutdown begins.
+    pub drain: Duration,
+}
+
+impl Default for ServeOptions {
+    fn default() -> Self {
+        ServeOptions {
+            max_connections: 16_384,
+            header_timeout: Duration::from_secs(30),
+            stall_timeout: Duration::from_secs(20),
+            drain: Duration::from_secs(5),
+        }
+    }
+}
+
+/// Serves `router` until `shutdown`, then lets requests in flight end within `options.drain`. Handlers find the client's address
+/// as [`ConnectInfo<SocketAddr>`].
+pub async fn serve(listener: TcpListener, router: Router, options: ServeOptions, shutdown: CancellationToken) {
+    let places = Arc::new(Semaphore::new(options.max_connections.min(Semaphore::MAX_PERMITS)));
+    let (open, refused) = (names::HTTP_OPEN.gauge(&[]), names::HTTP_REFUSED.counter(&[]));
+    let tasks = TaskTracker::new();
+    loop {
+        let accepted = tokio::select! {
+            () = shutdown.cancelled() => break,
+            accepted = listener.accept() => accepted,
+        };
+        match accepted {
+            Ok((stream, peer)) => match places.clone().try_acquire_owned() {
+                Ok(place) => {
+                    let seat = Seat::taken(open.clone(), place);
+                    tasks.spawn(connection(stream, peer, router.clone(), options.clone(), shutdown.clone(), seat));
+                }
+                Err(_) => refused.increment(1),
+            },
+            Err(error) => {
+                tracing::warn!(%error, "http: cannot accept a connection; the limit of open files may be reached");
+                sleep(ACCEPT_PAUSE).await;
+            }
+        }
+    }
+    drop(listener);
+    tasks.close();
+    tasks.wait().await;
+}
+
+/// A connection's place among the allowed ones, given back however it ends.
+struct Seat {
+    open: Gauge,
+    _place: OwnedSemaphorePermit,
+}
+
+impl Seat {
+    fn taken(open: Gauge, place: OwnedSemaphorePermit) -> Self {
+        open.increment(1.0);
+        Seat { open, _place: place }
+    }
+}
+
+impl Drop for Seat {
+    fn drop(&mut self) {
+        self.open.decrement(1.0);
+    }
+}
+
+async fn connection(
+    stream: TcpStream,
+    peer: SocketAddr,
+    router: Router,
+    options: ServeOptions,
+    shutdown: CancellationToken,
+    _seat: Seat,
+) {
+    // Playlists are small and waited for; Nagle would hold them back.
+    if let Err(error) = stream.set_nodelay(true) {
+        tracing::debug!(%peer, %error, "http: cannot set TCP_NODELAY");
+    }
+    drive(stream, peer, router, &options, &shutdown).await;
+}
+
+async fn drive<T>(stream: T, peer: SocketAddr, router: Router, options: &ServeOptions, shutdown: &CancellationToken)
+where
+    T: AsyncRead + AsyncWrite + Unpin,
+{
+    let router = TowerToHyperService::new(router);
+    let service = service_fn(move |mut request: hyper::Request<Incoming>| {
+        request.extensions_mut().insert(ConnectInfo(peer));
+        router.call(request)
+    });
+    let mut builder = http1::Builder::new();
+    builder
+        .timer(TokioTimer::new())
+        .header_read_timeout(options.header_timeout)
+        .max_buf_size(MAX_BUFFER_BYTES)
+        .max_headers(MAX_HEADERS);
+    let io = TokioIo::new(Stall::new(stream, options.stall_timeout));
+    let mut connection = std::pin::pin!(builder.serve_connection(io, service));
+    let ended = tokio::select! {
+        ended = connection.as_mut() => ended,
+        () = shutdown.cancelled() => {
+            connection.as_mut().graceful_shutdown();
+            match timeout(options.drain, connection).await {
+                Ok(ended) => ended,
+                Err(_) => {
+                    tracing::debug!(%peer, "http: connection dropped, its answer was not done in time");
+                    return;
+                }
+            }
+        }
+    };
+    if let Err(error) = ended {
+        // Clients leave in the middle of everything: not worth more than a debug line.
+        tracing::debug!(%peer, %error, "http: connection ended early");
+    }
+}

@@ -1,0 +1,141 @@
+//! Connections: what is bounded, what is waited for, and how serving ends.
+
+#![allow(clippy::unwrap_used, reason = "a test that cannot be set up has failed")]
+
+mod web_support;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router;
+use axum::extract::ConnectInfo;
+use axum::routing::get;
+use millstream::web::ServeOptions;
+use std::net::SocketAddr;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio::sync::Notify;
+use web_support::Served;
+
+const REQUEST: &[u8] = b"GET / HTTP/1.1\r\nhost: h\r\n\r\n";
+
+async fn read_all(stream: &mut TcpStream) -> String {
+    let mut text = Vec::new();
+    // Whether the peer ends in peace or by a reset is the system's business.
+    let _ = stream.read_to_end(&mut text).await;
+    String::from_utf8(text).unwrap()
+}
+
+#[tokio::test]
+async fn handlers_know_the_client() {
+    let router =
+        Router::new().route("/", get(async |ConnectInfo(peer): ConnectInfo<SocketAddr>| peer.ip().to_string()));
+    let served = Served::start(router, ServeOptions::default()).await;
+    assert_eq!(served.get("/").await.text(), "127.0.0.1");
+}
+
+#[tokio::test]
+async fn one_connection_too_many_is_closed_at_once_and_the_others_live() {
+    let router = Router::new().route("/", get(async || "here"));
+    let served = Served::start(router, ServeOptions { max_connections: 1, ..ServeOptions::default() }).await;
+    let mut first = TcpStream::connect(served.address).await.unwrap();
+    first.write_all(REQUEST).await.unwrap();
+    let mut buffer = [0; 12];
+    first.read_exact(&mut buffer).await.unwrap();
+    assert_eq!(&buffer, b"HTTP/1.1 200");
+    let mut second = TcpStream::connect(served.address).await.unwrap();
+    assert_eq!(read_all(&mut second).await, "");
+    served.stop.cancel();
+    assert!(read_all(&mut first).await.ends_with("here"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn silence_and_half_a_request_end_by_the_deadline() {
+    let served = Served::start(Router::new(), ServeOptions::default()).await;
+    for bytes in [&b""[..], b"GET / HT", b"GET / HTTP/1.1\r\nhost: h\r\nx-slow: "] {
+        let mut stream = TcpStream::connect(served.address).await.unwrap();
+        stream.write_all(bytes).await.unwrap();
+        let text = read_all(&mut stream).await;
+        assert!(text.is_empty() || text.starts_with("HTTP/1.1 408"), "{text}");
+    }
+}
+
+#[tokio::test]
+async fn an_idle_connection_ends_by_the_deadline_too() {
+    let served = Served::start(Router::new().route("/", get(async || "here")), ServeOptions::default()).await;
+    let mut stream = TcpStream::connect(served.address).await.unwrap();
+    stream.write_all(REQUEST).await.unwrap();
+    let mut buffer = [0; 12];
+    stream.read_exact(&mut buffer).await.unwrap();
+    // From here on nothing but a deadline can happen, so the clock may jump to it.
+    tokio::time::pause();
+    assert_eq!(&buffer, b"HTTP/1.1 200");
+    assert!(read_all(&mut stream).await.ends_with("\r\n\r\nhere"));
+}
+
+#[tokio::test]
+async fn oversized_heads_are_refused() {
+    let served = Served::start(Router::new().route("/", get(async || "here")), ServeOptions::default()).await;
+    let many: String = (0..100).map(|n| format!("x-{n}: 1\r\n")).collect();
+    let long = format!("x: {}\r\n", "y".repeat(500_000));
+    for headers in [many, long] {
+        let mut stream = TcpStream::connect(served.address).await.unwrap();
+        let _ = stream.write_all(format!("GET / HTTP/1.1\r\nhost: h\r\n{headers}\r\n").as_bytes()).await;
+        let text = read_all(&mut stream).await;
+        assert!(text.is_empty() || text.starts_with("HTTP/1.1 431"), "{text}");
+    }
+    assert_eq!(served.get("/").await.status(), 200);
+}
+
+#[tokio::test]
+async fn a_panic_ends_its_connection_only() {
+    let router = Router::new()
+        .route("/", get(async || "here"))
+        .route("/bad", get(async || -> &'static str { panic!("broken") }));
+    let served = Served::start(router, ServeOptions::default()).await;
+    let mut stream = TcpStream::connect(served.address).await.unwrap();
+    stream.write_all(b"GET /bad HTTP/1.1\r\nhost: h\r\n\r\n").await.unwrap();
+    assert_eq!(read_all(&mut stream).await, "");
+    assert_eq!(served.get("/").await.text(), "here");
+}
+
+/// A route that tells when it was entered and answers when it is told to.
+fn held() -> (Router, Arc<Notify>, Arc<Notify>) {
+    let (entered, release) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
+    let (tell, wait) = (entered.clone(), release.clone());
+    let handler = move || {
+        let (tell, wait) = (tell.clone(), wait.clone());
+        async move {
+            tell.notify_one();
+            wait.notified().await;
+            "late"
+        }
+    };
+    (Router::new().route("/", get(handler)), entered, release)
+}
+
+#[tokio::test]
+async fn a_request_in_flight_is_answered_before_serving_ends() {
+    let (router, entered, release) = held();
+    let served = Served::start(router, ServeOptions::default()).await;
+    let mut stream = TcpStream::connect(served.address).await.unwrap();
+    stream.write_all(REQUEST).await.unwrap();
+    entered.notified().await;
+    served.stop.cancel();
+    release.notify_one();
+    assert!(read_all(&mut stream).await.ends_with("late"));
+    served.task.await.unwrap();
+}
+
+#[tokio::test]
+async fn a_request_that_does_not_end_is_dropped_after_the_drain_time() {
+    let (router, entered, _release) = held();
+    let served = Served::start(router, ServeOptions { drain: Duration::from_secs(5), ..ServeOptions::default() }).await;
+    let mut stream = TcpStream::connect(served.address).await.unwrap();
+    stream.write_all(REQUEST).await.unwrap();
+    entered.notified().await;
+    tokio::time::pause();
+    served.stop.cancel();
+    served.task.await.unwrap();
+    assert_eq!(read_all(&mut stream).await, "");
+}

@@ -1,0 +1,168 @@
+//! A source that holds its media in memory and remembers what it was asked, a served router, and a client that shows whole answers.
+
+#![allow(dead_code, reason = "each test binary uses a part of it")]
+#![allow(clippy::unwrap_used, reason = "a test that cannot be set up has failed")]
+
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex};
+
+use axum::Router;
+use axum::body::Body;
+use bytes::Bytes;
+use http_body_util::BodyExt;
+use hyper::Request;
+use hyper_util::rt::TokioIo;
+use millstream::media::naming::MediaName;
+use millstream::web::{
+    ContentType, Media, PlaybackError, PlaybackSource, Playlist, RenditionInfo, ServeOptions, StreamState, StreamStatus,
+};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+
+pub const MULTIVARIANT: &str = "#EXTM3U\n#EXT-X-STREAM-INF:BANDWIDTH=1\na/720p/index.m3u8\n";
+pub const LIVE: &str = "#EXTM3U\n#EXT-X-VERSION:6\n#EXTINF:2.00000,\n1-0.m4s\n";
+pub const ENDED: &str = "#EXTM3U\n#EXT-X-VERSION:6\n#EXTINF:2.00000,\n1-0.m4s\n#EXT-X-ENDLIST\n";
+/// The segment `1-0.m4s`: three parts, whose joined text is the digits.
+pub const PARTS: [&[u8]; 3] = [b"012", b"3456", b"789"];
+
+/// Streams: `s1` plays (sessions `a`, and `z`, which ended), the others are named after what is wrong with them.
+#[derive(Clone, Default)]
+pub struct Memory {
+    asked: Arc<Mutex<Vec<String>>>,
+}
+
+impl Memory {
+    /// What the source was asked for since it was made.
+    pub fn asked(&self) -> Vec<String> {
+        self.asked.lock().unwrap().clone()
+    }
+
+    fn ask(&self, stream: &str, what: String) -> Result<(), PlaybackError> {
+        self.asked.lock().unwrap().push(format!("{stream}/{what}"));
+        match stream {
+            "s1" => Ok(()),
+            "offline" => Err(PlaybackError::StreamOffline),
+            "starting" => Err(PlaybackError::Starting),
+            "broken" => Err(PlaybackError::Internal("spool: cannot read segment: device error".to_owned())),
+            _ => Err(PlaybackError::NoSuchStream),
+        }
+    }
+}
+
+impl PlaybackSource for Memory {
+    async fn multivariant(&self, stream: &str) -> Result<Playlist, PlaybackError> {
+        self.ask(stream, "index.m3u8".to_owned())?;
+        Ok(Playlist::new(MULTIVARIANT, false))
+    }
+
+    async fn media_playlist(&self, stream: &str, session: &str, rendition: &str) -> Result<Playlist, PlaybackError> {
+        self.ask(stream, format!("{session}/{rendition}/index.m3u8"))?;
+        match (session, rendition) {
+            ("a", "720p") => Ok(Playlist::new(LIVE, false)),
+            ("z", "720p") => Ok(Playlist::new(ENDED, true)),
+            ("before", _) => Err(PlaybackError::Gone),
+            _ => Err(PlaybackError::NotFound),
+        }
+    }
+
+    async fn media(
+        &self,
+        stream: &str,
+        session: &str,
+        rendition: &str,
+        name: MediaName,
+    ) -> Result<Media, PlaybackError> {
+        self.ask(stream, format!("{session}/{rendition}/{name}"))?;
+        let content_type = if rendition == "audio" { ContentType::AudioMp4 } else { ContentType::VideoMp4 };
+        match name {
+            MediaName::Segment { epoch: 1, msn: 0 } => Ok(Media::new(PARTS.map(Bytes::from_static), content_type)),
+            MediaName::Init { number: 0 } => Ok(Media::new([], content_type)),
+            MediaName::Segment { epoch: 0, .. } => Err(PlaybackError::Gone),
+            _ => Err(PlaybackError::NotFound),
+        }
+    }
+
+    async fn stream_status(&self, stream: &str) -> Result<StreamStatus, PlaybackError> {
+        let live = StreamStatus {
+            title: "Sunday <b>\"live\"</b> & more".to_owned(),
+            state: StreamState::Live,
+            renditions: vec![
+                RenditionInfo { name: "720p".to_owned(), width: Some(1280), height: Some(720), bandwidth: 3_000_000 },
+                RenditionInfo { name: "audio".to_owned(), width: None, height: None, bandwidth: 130_000 },
+            ],
+        };
+        match self.ask(stream, "status".to_owned()) {
+            Ok(()) => Ok(live),
+            Err(PlaybackError::StreamOffline) => {
+                Ok(StreamStatus { state: StreamState::Offline, renditions: vec![], ..live })
+            }
+            Err(error) => Err(error),
+        }
+    }
+}
+
+/// A router behind a real socket.
+pub struct Served {
+    pub address: SocketAddr,
+    pub stop: CancellationToken,
+    pub task: JoinHandle<()>,
+}
+
+impl Served {
+    pub async fn start(router: Router, options: ServeOptions) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let (address, stop) = (listener.local_addr().unwrap(), CancellationToken::new());
+        let task = tokio::spawn(millstream::web::serve(listener, router, options, stop.clone()));
+        Served { address, stop, task }
+    }
+
+    /// The answer to one request on a connection of its own.
+    pub async fn ask(&self, method: &str, path: &str, headers: &[(&str, &str)]) -> Answer {
+        let stream = TcpStream::connect(self.address).await.unwrap();
+        let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.unwrap();
+        let connection = tokio::spawn(connection);
+        let mut request = Request::builder().method(method).uri(path).header("host", "localhost");
+        for (name, value) in headers {
+            request = request.header(*name, *value);
+        }
+        let response = sender.send_request(request.body(Body::empty()).unwrap()).await.unwrap();
+        let (head, body) = response.into_parts();
+        let body = body.collect().await.unwrap().to_bytes();
+        drop(sender);
+        connection.await.unwrap().unwrap();
+        Answer { head, body }
+    }
+
+    pub async fn get(&self, path: &str) -> Answer {
+        self.ask("GET", path, &[]).await
+    }
+}
+
+pub struct Answer {
+    pub head: hyper::http::response::Parts,
+    pub body: Bytes,
+}
+
+impl Answer {
+    pub fn status(&self) -> u16 {
+        self.head.status.as_u16()
+    }
+
+    pub fn header(&self, name: &str) -> Option<&str> {
+        self.head.headers.get(name).map(|value| value.to_str().unwrap())
+    }
+
+    pub fn text(&self) -> &str {
+        std::str::from_utf8(&self.body).unwrap()
+    }
+
+    /// Status, headers in alphabetical order without the date, body.
+    pub fn whole(&self) -> String {
+        let mut headers: Vec<String> =
+            self.head.headers.iter().map(|(name, value)| format!("{name}: {}", value.to_str().unwrap())).collect();
+        headers.retain(|line| !line.starts_with("date: "));
+        headers.sort();
+        format!("{}\n{}\n\n{}", self.head.status.as_u16(), headers.join("\n"), self.text())
+    }
+}
