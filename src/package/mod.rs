@@ -1,1 +1,192 @@
 //! Stage 3: packets become parts, parts become segments, segments become a window.
+//!
+//! ```text
+//! RenditionUnit ─▶ Packager ─▶ lane per rendition: cuts ─▶ samples ─▶ parts ─▶ Output ─▶ Window ─▶ readers
+//!                                                                                  └───▶ store
+//! ```
+//!
+//! | module | holds |
+//! |---|---|
+//! | [`part`] | where a segment is divided into parts |
+//! | [`window`] | the live window: what playlists list and what is served from memory |
+//! | `lane` | one rendition: which packet belongs to which segment |
+//! | `samples` | packets to samples: durations and decode times in the track's timescale |
+//! | `segment` | the open segment: samples to parts |
+//!
+//! [`Packager`] does no IO, knows no clock and shares nothing: one thread calls it, and what comes out depends on nothing but what
+//! went in. Files and objects are written by `store`, playlists by [`crate::wire::hls`].
+
+mod lane;
+pub mod part;
+mod samples;
+mod segment;
+#[cfg(test)]
+mod tests;
+pub mod window;
+
+use std::sync::Arc;
+
+use crate::media::segment::{RenditionId, RenditionUnit, Renditions};
+use crate::media::{Kind, Output, Span, Timestamp, Track};
+use crate::wire::fmp4::{ChunkError, InitError};
+
+use lane::Lane;
+pub use window::{RenditionStart, View, Window, WindowSettings};
+
+/// What is fixed when packaging of a session begins.
+#[derive(Clone, Debug)]
+pub struct PackageSettings {
+    /// The session's epoch: part of every segment's name.
+    pub epoch: u32,
+    /// No part is longer, except one that holds a single sample which is.
+    pub part_target: Span,
+    /// All renditions of the session.
+    pub renditions: Renditions,
+    /// Where each rendition goes on, in the order of `renditions`. Missing ones begin anew.
+    pub resume: Vec<RenditionResume>,
+}
+
+/// Where a rendition goes on after a restart.
+#[derive(Clone, Debug, Default)]
+pub struct RenditionResume {
+    /// Number of the next init segment.
+    pub next_init: u32,
+    /// What the init segment before that describes. An equal track goes on with it.
+    pub track: Option<Arc<Track>>,
+}
+
+/// Why a unit cannot be packaged: in each case the caller broke an order that [`crate::media`] states, or the media does
+/// not fit the format. The session cannot go on from there.
+#[derive(Debug, thiserror::Error)]
+pub enum PackageError {
+    /// The session has no such rendition.
+    #[error("rendition {} is not one of the session's", rendition.0)]
+    UnknownRendition {
+        /// As the unit has it.
+        rendition: RenditionId,
+    },
+    /// Video in an audio rendition, or the other way round.
+    #[error("rendition {} carries {expected:?} and got {found:?}", rendition.0)]
+    WrongKind {
+        /// The rendition.
+        rendition: RenditionId,
+        /// What it carries.
+        expected: Kind,
+        /// What came.
+        found: Kind,
+    },
+    /// A packet came before the first cut, so that no segment is there for it.
+    #[error("rendition {} got a packet at {pts} before the first cut", rendition.0)]
+    BeforeFirstCut {
+        /// The rendition.
+        rendition: RenditionId,
+        /// The packet's.
+        pts: Timestamp,
+    },
+    /// A segment was to begin and nothing has said yet what is in it.
+    #[error("rendition {} got a packet at {pts} before its track", rendition.0)]
+    NoTrack {
+        /// The rendition.
+        rendition: RenditionId,
+        /// The packet's.
+        pts: Timestamp,
+    },
+    /// MSNs rise by one and cut times rise.
+    #[error("rendition {}: the cut to segment {msn} at {at} does not follow segment {previous_msn} at {previous_at}", rendition.0)]
+    CutOrder {
+        /// The rendition.
+        rendition: RenditionId,
+        /// The new cut's.
+        msn: u64,
+        /// The new cut's.
+        at: Timestamp,
+        /// The cut's before.
+        previous_msn: u64,
+        /// The cut's before.
+        previous_at: Timestamp,
+    },
+    /// A packet does not lie behind the one before it.
+    #[error("rendition {}: the packet at dts {dts} ends no later than its predecessor", rendition.0)]
+    NotRising {
+        /// The rendition.
+        rendition: RenditionId,
+        /// The packet's.
+        dts: Timestamp,
+    },
+    /// A time before zero, or a difference of times that the format's fields cannot hold.
+    #[error("rendition {}: the packet at dts {dts}, pts {pts} does not fit the fields of fMP4", rendition.0)]
+    TimeRange {
+        /// The rendition.
+        rendition: RenditionId,
+        /// The packet's.
+        dts: Timestamp,
+        /// The packet's.
+        pts: Timestamp,
+    },
+    /// Something followed `Unit::End`.
+    #[error("rendition {} has ended", rendition.0)]
+    AfterEnd {
+        /// The rendition.
+        rendition: RenditionId,
+    },
+    /// The track cannot be described.
+    #[error("rendition {}: {source}", rendition.0)]
+    Init {
+        /// The rendition.
+        rendition: RenditionId,
+        /// Why.
+        source: InitError,
+    },
+    /// The part cannot be written.
+    #[error("rendition {}, segment {msn}: {source}", rendition.0)]
+    Chunk {
+        /// The rendition.
+        rendition: RenditionId,
+        /// The segment.
+        msn: u64,
+        /// Why.
+        source: ChunkError,
+    },
+}
+
+/// Turns the units of all renditions of one session into outputs.
+///
+/// Units of one rendition come in the order of [`crate::media::Unit`]; renditions may be ahead of each other. Outputs of one
+/// rendition come in the order of [`crate::media::segment`].
+#[derive(Debug)]
+pub struct Packager {
+    lanes: Vec<Lane>,
+}
+
+impl Packager {
+    /// A packager at the beginning of a session, or of an epoch of it.
+    pub fn new(settings: PackageSettings) -> Self {
+        let mut resume = settings.resume.into_iter();
+        let lanes = settings.renditions.iter().enumerate().map(|(index, rendition)| {
+            // Renditions are counted in a u8 by RenditionId; a session has a handful.
+            let id = RenditionId(u8::try_from(index).unwrap_or(u8::MAX));
+            Lane::new(id, rendition.kind, settings.epoch, settings.part_target, resume.next().unwrap_or_default())
+        });
+        Packager { lanes: lanes.collect() }
+    }
+
+    /// Packages one unit; what became whole by it is appended to `out`.
+    ///
+    /// # Errors
+    /// See [`PackageError`]. What was appended to `out` before the error is whole and may be used.
+    pub fn push(&mut self, unit: RenditionUnit, out: &mut Vec<Output>) -> Result<(), PackageError> {
+        let RenditionUnit { rendition, unit } = unit;
+        let lane = self.lanes.get_mut(usize::from(rendition.0));
+        lane.ok_or(PackageError::UnknownRendition { rendition })?.push(unit, out)
+    }
+
+    /// Packets that were dropped because the segment that they belong to was over, per rendition: audio that came more than
+    /// [`MAX_CUTS_AHEAD`] segments late, and media inside a gap.
+    pub fn late_packets(&self) -> impl Iterator<Item = u64> + '_ {
+        self.lanes.iter().map(Lane::late_packets)
+    }
+}
+
+/// Cuts that an audio rendition may know of without having reached the first of them. When one more comes, its segment is
+/// given up as a gap, so that a silent rendition neither holds memory nor stops its playlist.
+pub const MAX_CUTS_AHEAD: usize = 3;

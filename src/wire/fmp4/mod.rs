@@ -1,1 +1,22 @@
-//! CMAF init segments and chunks.
+//! Fragmented MP4 (CMAF): one track per file, an init segment and chunks behind it.
+//!
+//! | module | holds |
+//! |---|---|
+//! | [`init`] | writes ftyp and moov of a [`crate::media::Track`] |
+//! | [`chunk`] | writes moof and mdat: a part of a segment |
+//! | [`boxes`] | walks boxes of bytes that nobody vouches for, and draws them as a tree |
+//! | [`read`] | reads init segments and chunks back |
+//!
+//! Sources: ISO/IEC 14496-12 (boxes), 14496-14 (mp4a), 14496-15 (avc1), 23000-19 (CMAF). When a sample begins and how long
+//! it lasts is decided in `package`; files for download (edit lists, faststart) are not made here.
+
+pub mod boxes;
+pub mod chunk;
+pub mod init;
+pub mod read;
+
+pub use chunk::{ChunkError, ChunkHead, Sample, write_chunk};
+pub use init::{InitError, write_init};
+
+/// Every file holds one track, with this id.
+pub const TRACK_ID: u32 = 1;
