@@ -69,7 +69,11 @@ impl Backend {
     }
 
     /// The object, or these bytes of it; `None` when it is not there.
-    pub(crate) async fn get(&self, key: &str, range: Option<std::ops::Range<u64>>) -> Result<Option<Bytes>, StoreError> {
+    pub(crate) async fn get(
+        &self,
+        key: &str,
+        range: Option<std::ops::Range<u64>>,
+    ) -> Result<Option<Bytes>, StoreError> {
         let options = GetOptions { range: range.map(GetRange::Bounded), ..GetOptions::default() };
         let got = match self.objects.get_opts(&Path::from(key), options).await {
             Ok(got) => got.bytes().await,

@@ -17,7 +17,9 @@ pub enum StoreError {
         reason: &'static str,
     },
     /// Another process holds the spool.
-    #[error("spool `{path}` is in use by another daemon ({holder}): stop that one, or give this one a spool of its own")]
+    #[error(
+        "spool `{path}` is in use by another daemon ({holder}): stop that one, or give this one a spool of its own"
+    )]
     Locked {
         /// The spool folder.
         path: PathBuf,

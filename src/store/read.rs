@@ -85,7 +85,8 @@ fn find(session: &Session, rendition: &str, name: MediaName, in_spool: bool) -> 
             log.inits.get(&number).map_or(Place::Nowhere, |entry| Place::Memory(entry.init.bytes.clone()))
         }
         MediaName::Segment { epoch, msn } => {
-            let entry = log.entry(msn).filter(|entry| entry.segment.epoch == epoch && entry.placement != Placement::Open);
+            let entry =
+                log.entry(msn).filter(|entry| entry.segment.epoch == epoch && entry.placement != Placement::Open);
             entry.map_or(Place::Nowhere, |entry| segment(entry, in_spool))
         }
         MediaName::Part { epoch, msn, part: index } => {

@@ -179,13 +179,7 @@ fn take_in(shared: &Arc<Shared>, found: Vec<Found>) -> Vec<RecoveredSession> {
     recovered
 }
 
-fn describe(
-    shared: &Shared,
-    catalog: &Catalog,
-    clean: bool,
-    power_was_cut: bool,
-    next_msn: u64,
-) -> RecoveredSession {
+fn describe(shared: &Shared, catalog: &Catalog, clean: bool, power_was_cut: bool, next_msn: u64) -> RecoveredSession {
     let window = catalog.window(shared.settings.window);
     let renditions = catalog.ids().map(|(id, log)| {
         let live = log.live(window);

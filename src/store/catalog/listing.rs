@@ -124,9 +124,10 @@ impl RenditionLog {
     fn useless_inits(&mut self) -> Vec<MediaName> {
         let newest = self.next_init.saturating_sub(1);
         let used: std::collections::BTreeSet<u32> = self.entries.iter().map(|entry| entry.segment.init).collect();
-        let useless = self.inits.iter_mut().filter(|(number, entry)| {
-            **number < newest && entry.stored && !entry.deleting && !used.contains(number)
-        });
+        let useless = self
+            .inits
+            .iter_mut()
+            .filter(|(number, entry)| **number < newest && entry.stored && !entry.deleting && !used.contains(number));
         useless
             .map(|(number, entry)| {
                 entry.deleting = true;

@@ -326,6 +326,3 @@ impl RenditionLog {
         }
     }
 }
-
-
-

@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use super::Catalog;
-use crate::media::naming::MediaName;
 use crate::media::Span;
+use crate::media::naming::MediaName;
 use crate::store::journal::Record;
 use crate::store::journal::record::{Counters, Head, Known, Placement};
 use crate::store::journal::writer::Snapshot;

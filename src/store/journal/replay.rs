@@ -7,9 +7,7 @@
 
 use std::path::{Path, PathBuf};
 
-use super::format::{
-    FILE_HEADER_BYTES, PART_KIND, RECORD_HEADER_BYTES, RecordHeader, VERSION, file_version,
-};
+use super::format::{FILE_HEADER_BYTES, PART_KIND, RECORD_HEADER_BYTES, RecordHeader, VERSION, file_version};
 use super::record::{PART_HEAD_BYTES, Record};
 use crate::store::StoreError;
 use crate::store::files::Files;
