@@ -1,0 +1,328 @@
+//! What is known of a session: its renditions, segments and inits, and where their bytes are. No IO, no clock.
+//!
+//! The catalog is built by the outputs of packaging while a session runs, and by the records of its journal at start: the
+//! same methods, so that both lead to the same. It is the one source of stored playlists, uploads, deletions and reads.
+//!
+//! | module | holds |
+//! |---|---|
+//! | here | applying outputs and records |
+//! | [`listing`] | what a stored playlist lists, and which objects are due to be deleted |
+//! | [`settle`] | closing what an unclean end left open, and where a session may be resumed |
+//! | [`shared`] | the catalog behind its lock: snapshots for the journal, answers for the spool |
+
+pub(crate) mod listing;
+pub(crate) mod settle;
+pub(crate) mod shared;
+
+use std::collections::{BTreeMap, VecDeque};
+use std::time::Duration;
+
+use super::journal::Record;
+use super::journal::record::{Counters, Known, PartHead, Placement};
+use super::session::{Finish, ResumePoint, SessionHead};
+use super::spool::Extent;
+use crate::media::naming::MediaName;
+use crate::media::segment::{Init, RenditionId, SegmentEnd, SegmentStart};
+use crate::media::{Segment, Span, Timestamp, WallTime};
+
+/// Most parts of one segment: a record of a snapshot counts them in 16 bits, and no segment comes near.
+const MAX_PARTS: usize = 4_096;
+
+/// A step that does not follow the one before it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Disorder {
+    pub what: &'static str,
+    pub rendition: RenditionId,
+    pub number: u64,
+}
+
+/// One session.
+#[derive(Clone, Debug)]
+pub(crate) struct Catalog {
+    pub head: SessionHead,
+    /// By [`RenditionId`].
+    pub renditions: Vec<RenditionLog>,
+    pub resume: Option<ResumePoint>,
+    /// How and when the last writer left in order.
+    pub finish: Option<(Finish, WallTime)>,
+}
+
+/// One rendition.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct RenditionLog {
+    pub inits: BTreeMap<u32, InitEntry>,
+    /// By MSN, which may jump after a power cut.
+    pub entries: VecDeque<Entry>,
+    /// One more than the highest MSN opened.
+    pub next_msn: u64,
+    /// One more than the highest init number.
+    pub next_init: u32,
+    /// Discontinuities of segments that were forgotten.
+    pub discontinuities_gone: u64,
+    /// ENDLIST.
+    pub ended: bool,
+    /// MSN of the first segment that the stored playlist lists, once there is one.
+    pub listed_from: Option<u64>,
+    /// The stored playlist has ENDLIST.
+    pub listed_end: bool,
+    /// Duration of the longest playlist that was stored.
+    pub longest_listed: Span,
+}
+
+/// An init segment. Its bytes are small and stay in memory.
+#[derive(Clone, Debug)]
+pub(crate) struct InitEntry {
+    pub init: Init,
+    pub stored: bool,
+    /// A deletion is under way.
+    pub deleting: bool,
+}
+
+/// A segment.
+#[derive(Clone, Debug)]
+pub(crate) struct Entry {
+    pub segment: Segment,
+    /// Presentation time of its cut.
+    pub at: Timestamp,
+    /// Where its parts lie in the spool; `None` for one that is not there. Emptied once nothing of it is there.
+    pub extents: Vec<Option<Extent>>,
+    pub placement: Placement,
+    /// Monotonic time when the stored playlist ceased to list it.
+    pub left_at: Option<Duration>,
+    /// A deletion is under way.
+    pub deleting: bool,
+}
+
+impl Entry {
+    fn new(start: &SegmentStart) -> Self {
+        let placement = Placement::Open;
+        let segment = Segment::open(start);
+        Entry { segment, at: start.at, extents: Vec::new(), placement, left_at: None, deleting: false }
+    }
+
+    /// All parts, if all of them lie in the spool.
+    pub fn spooled(&self) -> Option<Vec<Extent>> {
+        let whole = !self.extents.is_empty() && self.extents.len() == self.segment.parts.len();
+        if whole { self.extents.iter().copied().collect() } else { None }
+    }
+
+    /// Its EXTINF, zero while it is open.
+    pub fn duration(&self) -> Span {
+        self.segment.duration.unwrap_or(Span::ZERO)
+    }
+
+    fn close(&mut self, duration: Span) -> Placement {
+        self.segment.duration = Some(duration);
+        self.placement = match (self.segment.gap, self.spooled()) {
+            (true, _) => Placement::Gap,
+            (false, Some(_)) => Placement::Spooled,
+            (false, None) => Placement::Lost,
+        };
+        self.placement
+    }
+}
+
+impl Catalog {
+    /// A session of which nothing is known but its head.
+    pub fn new(head: SessionHead) -> Self {
+        let renditions = head.renditions.iter().map(|_| RenditionLog::default()).collect();
+        Catalog { head, renditions, resume: None, finish: None }
+    }
+
+    /// The rendition, if there is one.
+    pub fn rendition(&self, id: RenditionId) -> Option<&RenditionLog> {
+        self.renditions.get(usize::from(id.0))
+    }
+
+    /// The rendition of this name.
+    pub fn rendition_named(&self, name: &str) -> Option<RenditionId> {
+        let at = self.head.renditions.iter().position(|rendition| rendition.name == name)?;
+        u8::try_from(at).ok().map(RenditionId)
+    }
+
+    fn log(&mut self, what: &'static str, rendition: RenditionId, number: u64) -> Result<&mut RenditionLog, Disorder> {
+        self.renditions.get_mut(usize::from(rendition.0)).ok_or(Disorder { what, rendition, number })
+    }
+
+    /// Applies what was read from a journal; `extent` is a part's payload.
+    ///
+    /// # Errors
+    /// The record does not fit what is known, because one before it was damaged. It is as if it were not there.
+    pub fn replay(&mut self, record: Record, extent: Option<Extent>) -> Result<(), Disorder> {
+        match record {
+            Record::Head(head) => {
+                self.head = head.session;
+                self.finish = None;
+            }
+            Record::Counters(counters) => self.counters(&counters)?,
+            Record::Init(init) => self.init(init)?,
+            Record::Open(start) => self.open(&start)?,
+            Record::Part(part) => self.part(&part, extent)?,
+            Record::Close(end) => self.close(&end).map(|_| ())?,
+            Record::Checkpoint(point) => self.resume = Some(point),
+            Record::End(rendition) => self.end(rendition)?,
+            Record::Finish(how, at) => self.finish = Some((how, at)),
+            Record::Stored(rendition, name) => self.stored(rendition, name),
+            Record::Deleted(rendition, name) => self.deleted(rendition, name),
+            Record::Known(known) => self.known(known)?,
+        }
+        Ok(())
+    }
+
+    /// A new configuration. One that is known already, from an older file, is left as it is.
+    pub fn init(&mut self, init: Init) -> Result<(), Disorder> {
+        let log = self.log("init", init.rendition, u64::from(init.number))?;
+        log.next_init = log.next_init.max(init.number.saturating_add(1));
+        log.inits.entry(init.number).or_insert(InitEntry { init, stored: false, deleting: false });
+        Ok(())
+    }
+
+    /// A segment begins.
+    pub fn open(&mut self, start: &SegmentStart) -> Result<(), Disorder> {
+        let log = self.log("segment", start.rendition, start.msn)?;
+        if start.msn < log.next_msn || log.open_entry().is_some() {
+            return Err(Disorder { what: "segment", rendition: start.rendition, number: start.msn });
+        }
+        log.next_msn = start.msn.saturating_add(1);
+        log.entries.push_back(Entry::new(start));
+        Ok(())
+    }
+
+    /// A part of the open segment, in the spool at `extent` if it could be written.
+    pub fn part(&mut self, part: &PartHead, extent: Option<Extent>) -> Result<(), Disorder> {
+        let disorder = Disorder { what: "part of segment", rendition: part.rendition, number: part.msn };
+        let entry = self.log(disorder.what, part.rendition, part.msn)?.open_entry().ok_or(disorder)?;
+        let next = entry.segment.parts.len();
+        if entry.segment.msn != part.msn || usize::try_from(part.index) != Ok(next) || next == MAX_PARTS {
+            return Err(disorder);
+        }
+        entry.segment.parts.push(part.entry.clone());
+        entry.extents.push(extent);
+        Ok(())
+    }
+
+    /// The open segment is whole; tells where it is now.
+    pub fn close(&mut self, end: &SegmentEnd) -> Result<Placement, Disorder> {
+        let disorder = Disorder { what: "end of segment", rendition: end.rendition, number: end.msn };
+        let entry = self.log(disorder.what, end.rendition, end.msn)?.open_entry().ok_or(disorder)?;
+        if entry.segment.msn != end.msn {
+            return Err(disorder);
+        }
+        Ok(entry.close(end.duration))
+    }
+
+    /// The rendition is over.
+    pub fn end(&mut self, rendition: RenditionId) -> Result<(), Disorder> {
+        self.log("end of rendition", rendition, 0)?.ended = true;
+        Ok(())
+    }
+
+    /// The object is in the store.
+    pub fn stored(&mut self, rendition: RenditionId, name: MediaName) {
+        let Ok(log) = self.log("object", rendition, 0) else { return };
+        match name {
+            MediaName::Init { number } => {
+                if let Some(init) = log.inits.get_mut(&number) {
+                    init.stored = true;
+                }
+            }
+            MediaName::Segment { msn, .. } | MediaName::Part { msn, .. } => {
+                if let Some(entry) = log.entry_mut(msn).filter(|entry| entry.placement == Placement::Spooled) {
+                    entry.placement = Placement::Stored;
+                }
+            }
+        }
+    }
+
+    /// The object is no longer in the store; it is forgotten.
+    pub fn deleted(&mut self, rendition: RenditionId, name: MediaName) {
+        let Ok(log) = self.log("object", rendition, 0) else { return };
+        match name {
+            MediaName::Init { number } => {
+                log.inits.remove(&number);
+            }
+            MediaName::Segment { msn, .. } | MediaName::Part { msn, .. } => log.forget(msn),
+        }
+    }
+
+    /// A segment that waited for its upload is lost. False when it did not wait.
+    pub fn lose(&mut self, rendition: RenditionId, msn: u64) -> bool {
+        let log = self.renditions.get_mut(usize::from(rendition.0));
+        let entry = log.and_then(|log| log.entry_mut(msn)).filter(|entry| entry.placement == Placement::Spooled);
+        entry.map(|entry| (entry.placement, entry.extents) = (Placement::Lost, Vec::new())).is_some()
+    }
+
+    fn counters(&mut self, counters: &Counters) -> Result<(), Disorder> {
+        let log = self.log("counters", counters.rendition, counters.next_msn)?;
+        while log.entries.front().is_some_and(|entry| entry.segment.msn < counters.first_msn) {
+            log.entries.pop_front();
+        }
+        log.next_msn = log.next_msn.max(counters.next_msn);
+        log.next_init = log.next_init.max(counters.next_init);
+        log.discontinuities_gone = counters.discontinuities_gone;
+        log.ended = counters.ended;
+        Ok(())
+    }
+
+    /// A segment as a snapshot tells it: what an older file said of its bytes still holds.
+    fn known(&mut self, known: Known) -> Result<(), Disorder> {
+        let log = self.log("segment", known.rendition, known.segment.msn)?;
+        let Known { segment, at, placement, .. } = known;
+        log.next_msn = log.next_msn.max(segment.msn.saturating_add(1));
+        match log.entries.binary_search_by_key(&segment.msn, |entry| entry.segment.msn) {
+            Ok(index) => {
+                let entry = &mut log.entries[index];
+                entry.extents.resize(segment.parts.len(), None);
+                (entry.segment, entry.placement) = (segment, placement);
+            }
+            Err(index) => {
+                let extents = vec![None; segment.parts.len()];
+                log.entries.insert(index, Entry { segment, at, extents, placement, left_at: None, deleting: false });
+            }
+        }
+        Ok(())
+    }
+
+    /// What waits to be uploaded: inits, then segments, the oldest first.
+    pub fn pending(&self) -> Vec<(RenditionId, MediaName)> {
+        let (mut inits, mut segments) = (Vec::new(), Vec::new());
+        for (id, log) in self.ids() {
+            let waiting = log.inits.values().filter(|entry| !entry.stored);
+            inits.extend(waiting.map(|entry| (id, MediaName::Init { number: entry.init.number })));
+            let waiting = log.entries.iter().filter(|entry| entry.placement == Placement::Spooled);
+            segments.extend(waiting.map(|entry| (entry.segment.msn, id, entry.segment.name())));
+        }
+        segments.sort_unstable();
+        inits.into_iter().chain(segments.into_iter().map(|(_, id, name)| (id, name))).collect()
+    }
+
+    /// All renditions with their ids.
+    pub fn ids(&self) -> impl Iterator<Item = (RenditionId, &RenditionLog)> {
+        (0..=u8::MAX).map(RenditionId).zip(&self.renditions)
+    }
+}
+
+impl RenditionLog {
+    fn open_entry(&mut self) -> Option<&mut Entry> {
+        self.entries.back_mut().filter(|entry| entry.placement == Placement::Open)
+    }
+
+    /// The segment of this number.
+    pub fn entry(&self, msn: u64) -> Option<&Entry> {
+        let index = self.entries.binary_search_by_key(&msn, |entry| entry.segment.msn).ok()?;
+        self.entries.get(index)
+    }
+
+    /// The segment of this number.
+    pub fn entry_mut(&mut self, msn: u64) -> Option<&mut Entry> {
+        let index = self.entries.binary_search_by_key(&msn, |entry| entry.segment.msn).ok()?;
+        self.entries.get_mut(index)
+    }
+
+    fn forget(&mut self, msn: u64) {
+        let found = self.entries.binary_search_by_key(&msn, |entry| entry.segment.msn);
+        if let Some(entry) = found.ok().and_then(|index| self.entries.remove(index)) {
+            self.discontinuities_gone += u64::from(entry.segment.discontinuity);
+        }
+    }
+}

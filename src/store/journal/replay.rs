@@ -1,0 +1,162 @@
+//! Reading a journal file, in memory that does not grow with it.
+//!
+//! A file ends in one of three ways: with its last record, with a torn tail (the process or the machine died while a
+//! record was written, or its blocks never reached the disk), or with a head that is damaged, behind which nothing can be
+//! found any more. A body that fails its checksum is passed over and counted; what follows it is read.
+//! No writer ever appends to a file found at start, so a torn tail is left as it is.
+
+use std::path::{Path, PathBuf};
+
+use super::format::{FILE_HEADER_BYTES, PART_KIND, RECORD_HEADER_BYTES, RecordHeader, VERSION, file_version};
+use super::record::{PART_HEAD_BYTES, Record};
+use crate::store::StoreError;
+use crate::store::files::Files;
+
+/// Bytes read at once. Larger bodies of metadata (at most 1 MiB) make one larger read.
+const CHUNK_BYTES: u64 = 256 << 10;
+
+/// What was found at the reader's place.
+#[derive(Debug)]
+pub(crate) enum Step {
+    /// A whole record. Of a part only the head; its payload lies in the file at `payload_at`.
+    Record {
+        /// The record.
+        record: Record,
+        /// Offset of a part's payload in the file.
+        payload_at: u64,
+    },
+    /// A record whose body is damaged or of an unknown kind; passed over.
+    Damaged,
+}
+
+/// How reading ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Ending {
+    /// Behind the last record.
+    Whole,
+    /// At a record that is not whole, or a head that is none; the offset where it begins.
+    Torn(u64),
+}
+
+/// A reader of one journal file.
+#[derive(Debug)]
+pub(crate) struct Reader<'a> {
+    files: &'a dyn Files,
+    path: PathBuf,
+    len: u64,
+    offset: u64,
+    chunk: Vec<u8>,
+    chunk_at: u64,
+    ending: Option<Ending>,
+}
+
+impl<'a> Reader<'a> {
+    /// Opens a journal file and reads its header. A file whose header never reached the disk reads as torn at 0.
+    ///
+    /// # Errors
+    /// The disk fails, or a later release wrote the file.
+    pub fn open(files: &'a dyn Files, path: &Path) -> Result<Self, StoreError> {
+        let len = files.len(path).map_err(StoreError::disk("read", path))?;
+        let (chunk, path) = (Vec::new(), path.to_owned());
+        let mut reader = Reader { files, path, len, offset: 0, chunk, chunk_at: 0, ending: None };
+        let version = reader.array::<FILE_HEADER_BYTES>(0)?.and_then(|header| file_version(&header));
+        match version {
+            Some(version) if version > VERSION => {
+                return Err(StoreError::NewerJournal { path: reader.path, version });
+            }
+            Some(_) => reader.offset = FILE_HEADER_BYTES as u64,
+            None => reader.ending = Some(Ending::Torn(0)),
+        }
+        Ok(reader)
+    }
+
+    /// How the file ended, once [`Reader::step`] has returned `None`.
+    pub fn ending(&self) -> Option<Ending> {
+        self.ending
+    }
+
+    /// The file.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Length of the file in bytes.
+    pub fn file_len(&self) -> u64 {
+        self.len
+    }
+
+    /// The next record, or `None` at the end.
+    ///
+    /// # Errors
+    /// The disk fails.
+    pub fn step(&mut self) -> Result<Option<Step>, StoreError> {
+        if self.ending.is_some() {
+            return Ok(None);
+        }
+        if self.offset == self.len {
+            self.ending = Some(Ending::Whole);
+            return Ok(None);
+        }
+        let header = self.array::<RECORD_HEADER_BYTES>(self.offset)?.and_then(|bytes| RecordHeader::decode(&bytes));
+        let body_at = self.offset + RECORD_HEADER_BYTES as u64;
+        let Some(header) = header.filter(|header| u64::from(header.len) <= self.len - body_at) else {
+            self.ending = Some(Ending::Torn(self.offset));
+            return Ok(None);
+        };
+        self.offset = body_at + u64::from(header.len);
+        let whole = self.checksum(body_at, header.len)? == header.body_crc;
+        let record = if whole { self.record(header, body_at)? } else { None };
+        let payload_at = body_at + PART_HEAD_BYTES as u64;
+        Ok(Some(record.map_or(Step::Damaged, |record| Step::Record { record, payload_at })))
+    }
+
+    fn record(&mut self, header: RecordHeader, body_at: u64) -> Result<Option<Record>, StoreError> {
+        let len = header.len as usize;
+        if header.kind != PART_KIND {
+            return Ok(Record::decode(header.kind, self.slice(body_at, len)?).ok());
+        }
+        let Some(size) = len.checked_sub(PART_HEAD_BYTES) else { return Ok(None) };
+        let record = Record::decode(header.kind, self.slice(body_at, PART_HEAD_BYTES)?).ok();
+        Ok(record.map(|record| match record {
+            Record::Part(mut head) => {
+                head.entry.size = size;
+                Record::Part(head)
+            }
+            other => other,
+        }))
+    }
+
+    fn checksum(&mut self, at: u64, len: u32) -> Result<u32, StoreError> {
+        let (mut at, end) = (at, at + u64::from(len));
+        let mut crc = 0;
+        while at < end {
+            let piece = (end - at).min(CHUNK_BYTES);
+            crc = crc32c::crc32c_append(crc, self.slice(at, piece as usize)?);
+            at += piece;
+        }
+        Ok(crc)
+    }
+
+    /// `None` when the file ends before.
+    fn array<const N: usize>(&mut self, at: u64) -> Result<Option<[u8; N]>, StoreError> {
+        if self.len.saturating_sub(at) < N as u64 {
+            return Ok(None);
+        }
+        let slice = self.slice(at, N)?;
+        Ok(slice.try_into().ok())
+    }
+
+    /// `len` bytes from `at`, which the caller knows to lie within the file.
+    fn slice(&mut self, at: u64, len: usize) -> Result<&[u8], StoreError> {
+        let inside = at >= self.chunk_at && at + len as u64 <= self.chunk_at + self.chunk.len() as u64;
+        if !inside {
+            let size = (len as u64).max(CHUNK_BYTES).min(self.len - at);
+            self.chunk.resize(size as usize, 0);
+            self.chunk_at = at;
+            let read = self.files.read_exact_at(&self.path, &mut self.chunk, at);
+            read.map_err(StoreError::disk("read", &self.path))?;
+        }
+        let from = (at - self.chunk_at) as usize;
+        Ok(&self.chunk[from..from + len])
+    }
+}

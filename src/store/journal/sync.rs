@@ -1,0 +1,165 @@
+//! Group commit: one thread makes the writes of all sessions durable, so that fifty streams cost the disk no more often
+//! than one.
+//!
+//! The first write after a commit starts the interval; when it is over, every file written since is synced. A power cut
+//! takes at most the interval and the time of one sync. kill -9 takes nothing: what was written is the kernel's.
+
+use std::collections::BTreeSet;
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use crate::clock::SharedClock;
+use crate::flow::stage::{self, Stage};
+use crate::store::StoreError;
+use crate::store::files::{AppendFile, Files};
+use crate::store::stats::Counters;
+
+/// A journal file that is being written, as writer and syncer share it.
+#[derive(Debug)]
+pub(crate) struct SharedFile {
+    /// Where it lies.
+    pub path: PathBuf,
+    /// The open file.
+    pub file: Arc<dyn AppendFile>,
+    /// Written since the last sync.
+    dirty: AtomicBool,
+    /// A sync failed: what the disk holds of it is unknown, so nothing more is written to it.
+    pub failed: AtomicBool,
+}
+
+impl SharedFile {
+    /// A file just made.
+    pub fn new(path: PathBuf, file: Arc<dyn AppendFile>) -> Arc<Self> {
+        Arc::new(SharedFile { path, file, dirty: AtomicBool::new(false), failed: AtomicBool::new(false) })
+    }
+}
+
+#[derive(Debug, Default)]
+struct Pending {
+    files: Vec<Arc<SharedFile>>,
+    folders: BTreeSet<PathBuf>,
+    stop: bool,
+}
+
+impl Pending {
+    fn is_empty(&self) -> bool {
+        self.files.is_empty() && self.folders.is_empty()
+    }
+}
+
+/// The dirty list and its thread's bell.
+#[derive(Debug)]
+pub(crate) struct Syncer {
+    files: Arc<dyn Files>,
+    counters: Arc<Counters>,
+    clock: SharedClock,
+    every: Duration,
+    pending: Mutex<Pending>,
+    bell: Condvar,
+}
+
+impl Syncer {
+    /// Starts the thread.
+    ///
+    /// # Errors
+    /// The system cannot start another thread.
+    pub fn start(
+        files: Arc<dyn Files>,
+        counters: Arc<Counters>,
+        clock: SharedClock,
+        every: Duration,
+    ) -> std::io::Result<(Arc<Syncer>, Stage<StoreError>)> {
+        let pending = Mutex::new(Pending::default());
+        let syncer = Arc::new(Syncer { files, counters, clock, every, pending, bell: Condvar::new() });
+        let body = {
+            let syncer = syncer.clone();
+            move || {
+                syncer.run();
+                Ok(())
+            }
+        };
+        let stage = stage::spawn("store-sync", tracing::info_span!("store-sync"), body, |_| ())?;
+        Ok((syncer, stage))
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Pending> {
+        self.pending.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Notes a write to `file`; the next commit covers it.
+    pub fn written(&self, file: &Arc<SharedFile>) {
+        if !file.dirty.swap(true, Ordering::SeqCst) {
+            self.lock().files.push(file.clone());
+            self.bell.notify_one();
+        }
+    }
+
+    /// Notes a new name in `folder`.
+    pub fn named(&self, folder: PathBuf) {
+        self.lock().folders.insert(folder);
+        self.bell.notify_one();
+    }
+
+    /// Commits now, on the caller's thread, and says whether everything written so far is durable.
+    ///
+    /// # Errors
+    /// The first file or folder that could not be synced.
+    pub fn commit(&self) -> Result<(), StoreError> {
+        let (files, folders) = {
+            let mut pending = self.lock();
+            (std::mem::take(&mut pending.files), std::mem::take(&mut pending.folders))
+        };
+        let mut result = Ok(());
+        for file in files {
+            // Cleared before the sync: a write that comes meanwhile is covered by the next commit.
+            file.dirty.store(false, Ordering::SeqCst);
+            result = result.and(self.sync_file(&file));
+        }
+        for folder in folders {
+            let synced = self.files.sync_folder(&folder).map_err(StoreError::disk("sync", &folder));
+            result = result.and(synced.inspect_err(|error| self.failed(error)));
+        }
+        result
+    }
+
+    fn sync_file(&self, file: &SharedFile) -> Result<(), StoreError> {
+        let start = self.clock.monotonic();
+        let synced = file.file.sync().map_err(StoreError::disk("sync", &file.path));
+        self.counters.synced(self.clock.monotonic().saturating_sub(start));
+        synced.inspect_err(|error| {
+            // After a failed sync the kernel may forget which pages were dirty: a later success would prove nothing.
+            file.failed.store(true, Ordering::SeqCst);
+            self.failed(error);
+        })
+    }
+
+    fn failed(&self, error: &StoreError) {
+        if self.counters.disk_failed() {
+            tracing::error!(%error, "the journal cannot be made durable; a power cut now may take more than usual");
+        }
+    }
+
+    fn run(&self) {
+        loop {
+            let mut pending = self.lock();
+            while pending.is_empty() && !pending.stop {
+                pending = self.bell.wait(pending).unwrap_or_else(PoisonError::into_inner);
+            }
+            let interval = self.bell.wait_timeout_while(pending, self.every, |pending| !pending.stop);
+            let stop = interval.unwrap_or_else(PoisonError::into_inner).0.stop;
+            // Counted and raised as an alarm where it happened.
+            let _ = self.commit();
+            if stop {
+                return;
+            }
+        }
+    }
+
+    /// Makes the thread commit once more and end.
+    pub fn stop(&self) {
+        self.lock().stop = true;
+        self.bell.notify_all();
+    }
+}

@@ -1,0 +1,190 @@
+//! Appending to a session's journal.
+//!
+//! The journal heals itself: after a failed write the file is left as it is, torn, and the next write that finds room and
+//! a working disk begins a new file, whose snapshot holds everything that the failed writes would have told. Only payloads
+//! are lost.
+
+use std::io;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use super::format::{MAX_BODY_BYTES, MAX_PART_BODY_BYTES, RECORD_HEADER_BYTES, file_header};
+use super::record::{PART_HEAD_BYTES, Record, part_frame};
+use super::sync::SharedFile;
+use crate::media::Part;
+use crate::store::StoreError;
+use crate::store::spool::{Extent, FileAge, Spool, Tenant};
+
+/// Pause after a failed write before a new file is tried, so that a full disk is not asked for each part.
+const RETRY_AFTER: Duration = Duration::from_secs(1);
+
+/// Who can say everything that is known of the session, as records.
+pub(crate) trait Snapshot {
+    /// Appends the head and whatever else a reader needs that sees no older file.
+    fn snapshot(&self, out: &mut Vec<u8>);
+}
+
+#[derive(Debug)]
+struct Active {
+    shared: Arc<SharedFile>,
+    number: u64,
+    age: FileAge,
+    len: u64,
+    /// Bytes of header and snapshot, which do not count towards the limit: else a large one would rotate at once.
+    snapshot_len: u64,
+}
+
+/// The writing end of one session's journal.
+#[derive(Debug)]
+pub(crate) struct Journal {
+    spool: Arc<Spool>,
+    tenant: Arc<dyn Tenant>,
+    folder: PathBuf,
+    next_number: u64,
+    active: Option<Active>,
+    /// Monotonic time before which no new file is tried, and why.
+    pause: Option<(Duration, io::ErrorKind)>,
+    scratch: Vec<u8>,
+}
+
+impl Journal {
+    /// A journal in `folder` whose next file has `next_number`. Nothing is written yet.
+    pub fn new(spool: Arc<Spool>, tenant: Arc<dyn Tenant>, folder: PathBuf, next_number: u64) -> Self {
+        Journal { spool, tenant, folder, next_number, active: None, pause: None, scratch: Vec::new() }
+    }
+
+    /// Begins a new file with a snapshot and makes it durable: what a resumed or new session does first.
+    ///
+    /// # Errors
+    /// As [`Journal::record`]; the file may be there all the same.
+    pub fn begin(&mut self, snapshot: &dyn Snapshot) -> Result<(), StoreError> {
+        self.active = None;
+        self.pause = None;
+        self.open_file(snapshot)?;
+        self.spool.syncer.commit()
+    }
+
+    /// Writes a part and says where its payload lies.
+    ///
+    /// # Errors
+    /// The part is too large, the disk fails, or the spool is full.
+    pub fn part(&mut self, part: &Part, snapshot: &dyn Snapshot) -> Result<Extent, StoreError> {
+        let (size, max) = (part.bytes.len(), MAX_PART_BODY_BYTES - PART_HEAD_BYTES);
+        if size > max {
+            return Err(StoreError::TooLarge { what: "a part", size, max });
+        }
+        let mut frame = std::mem::take(&mut self.scratch);
+        part_frame(part, &mut frame);
+        let written = self.write(&[&frame, &part.bytes], snapshot);
+        let payload_at = frame.len() as u64;
+        self.scratch = frame;
+        let (file, offset) = written?;
+        Ok(Extent { file, offset: offset + payload_at, len: size as u32 })
+    }
+
+    /// Writes a record other than a part.
+    ///
+    /// # Errors
+    /// The record is too large, the disk fails, or the spool is full.
+    pub fn record(&mut self, record: &Record, snapshot: &dyn Snapshot) -> Result<(), StoreError> {
+        let mut frame = std::mem::take(&mut self.scratch);
+        frame.clear();
+        record.encode(&mut frame);
+        let size = frame.len() - RECORD_HEADER_BYTES;
+        let written = if size > MAX_BODY_BYTES {
+            Err(StoreError::TooLarge { what: "a journal record", size, max: MAX_BODY_BYTES })
+        } else {
+            self.write(&[&frame], snapshot)
+        };
+        self.scratch = frame;
+        written.map(|_| ())
+    }
+
+    /// The number of the file and the offset in it where the slices begin.
+    fn write(&mut self, slices: &[&[u8]], snapshot: &dyn Snapshot) -> Result<(u64, u64), StoreError> {
+        let need = slices.iter().map(|slice| slice.len() as u64).sum();
+        let limit = self.spool.file_limit;
+        let usable = self.active.as_ref().is_some_and(|active| {
+            let full = active.len > active.snapshot_len && active.len - active.snapshot_len + need > limit;
+            !full && !active.shared.failed.load(Ordering::SeqCst)
+        });
+        if !usable {
+            self.open_file(snapshot)?;
+        }
+        self.spool.make_room(need)?;
+        let Some(active) = self.active.as_mut() else {
+            return Err(self.paused(io::ErrorKind::Other)); // not reached: open_file has set it
+        };
+        if let Err(error) = active.shared.file.append(slices) {
+            let path = active.shared.path.clone();
+            self.give_up_file(need);
+            return Err(self.failed("append to", path, error));
+        }
+        let offset = active.len;
+        active.len += need;
+        self.spool.grew(active.age, need);
+        self.spool.syncer.written(&active.shared);
+        Ok((active.number, offset))
+    }
+
+    /// Begins a new file. The one before it is superseded once this one's snapshot is written.
+    fn open_file(&mut self, snapshot: &dyn Snapshot) -> Result<(), StoreError> {
+        if let Some((until, kind)) = self.pause.filter(|(until, _)| self.spool.clock.monotonic() < *until) {
+            self.pause = Some((until, kind));
+            return Err(self.paused(kind));
+        }
+        let mut head = file_header().to_vec();
+        snapshot.snapshot(&mut head);
+        let len = head.len() as u64;
+        self.spool.make_room(len)?;
+        let number = self.next_number;
+        let path = Spool::path(&self.folder, number);
+        self.next_number += 1; // whatever happens, this name may be taken now
+        let created = self.spool.files.create(&path);
+        let file = match created.and_then(|file| file.append(&[&head]).map(|()| file)) {
+            Ok(file) => file,
+            Err(error) => {
+                // Without its snapshot the file supersedes nothing, and a reader takes it for torn. Best gone.
+                let _ = self.spool.files.remove_file(&path);
+                return Err(self.failed("begin", path, error));
+            }
+        };
+        let age = self.spool.add(&self.tenant, path.clone(), number, len);
+        let shared = SharedFile::new(path, file);
+        self.spool.syncer.written(&shared);
+        for folder in self.folder.ancestors().take_while(|folder| folder.starts_with(&self.spool.root)) {
+            self.spool.syncer.named(folder.to_owned());
+        }
+        self.active = Some(Active { shared, number, age, len, snapshot_len: len });
+        self.pause = None;
+        if self.spool.counters.disk_works() {
+            tracing::info!(folder = %self.folder.display(), "the spool's disk works again");
+        }
+        Ok(())
+    }
+
+    /// After a failed append the file's end is unknown: what it may have grown by is counted, and it is left.
+    fn give_up_file(&mut self, attempted: u64) {
+        if let Some(active) = self.active.take() {
+            let len = self.spool.files.len(&active.shared.path).unwrap_or(active.len + attempted);
+            self.spool.grew(active.age, len.saturating_sub(active.len));
+        }
+    }
+
+    fn failed(&mut self, doing: &'static str, path: PathBuf, error: io::Error) -> StoreError {
+        self.pause = Some((self.spool.clock.monotonic() + RETRY_AFTER, error.kind()));
+        if self.spool.counters.disk_failed() {
+            tracing::error!(path = %path.display(), %error, "the spool's disk fails: media is not stored");
+        }
+        if error.kind() == io::ErrorKind::StorageFull {
+            self.spool.trim();
+        }
+        StoreError::Disk { doing, path, source: error }
+    }
+
+    fn paused(&self, kind: io::ErrorKind) -> StoreError {
+        StoreError::Disk { doing: "append to", path: self.folder.clone(), source: kind.into() }
+    }
+}

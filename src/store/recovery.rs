@@ -1,0 +1,209 @@
+//! What the journals of an earlier life tell, read at start.
+//!
+//! Memory is bounded by what a catalog holds (a few hundred bytes per segment still in the store or the spool), never by
+//! the size of the journals: payloads are summed through a small buffer and left where they are.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use super::catalog::Catalog;
+use super::catalog::shared::SharedCatalog;
+use super::files::Files;
+use super::journal::Record;
+use super::journal::replay::{Ending, Reader, Step};
+use super::session::{Finish, ResumePoint, SessionHead};
+use super::spool::{Extent, Spool};
+use super::{Shared, StoreError};
+use crate::media::segment::{Init, RenditionId};
+use crate::media::{Segment, WallTime, naming};
+
+/// A session found in the spool.
+#[derive(Clone, Debug)]
+pub struct RecoveredSession {
+    /// The session with its last epoch. A writer that resumes it must come with a higher one.
+    pub head: SessionHead,
+    /// The last writer left in order: nothing was open.
+    pub clean: bool,
+    /// The machine was started anew since the session was last written, and the writer had not left in order: up to a
+    /// sync interval of the journal may be missing, and `next_msn` lies beyond what can have been published.
+    pub power_was_cut: bool,
+    /// The session is over. It cannot be resumed; its objects stay readable until the store deletes them.
+    pub ended: bool,
+    /// MSN of the first segment of whoever resumes it, in every rendition. Higher by one than the last recovered one,
+    /// except after a power cut: then playlists begin anew there.
+    pub next_msn: u64,
+    /// From where the timeline goes on. `None` when no cut was ever written.
+    pub resume: Option<ResumePoint>,
+    /// By [`RenditionId`].
+    pub renditions: Vec<RecoveredRendition>,
+}
+
+/// A rendition of a recovered session.
+#[derive(Clone, Debug)]
+pub struct RecoveredRendition {
+    /// The closed segments that fill the live window, oldest first, MSNs rising by one. What was lost is a gap.
+    pub segments: Vec<Segment>,
+    /// EXT-X-MEDIA-SEQUENCE of a playlist of these segments.
+    pub media_sequence: u64,
+    /// EXT-X-DISCONTINUITY-SEQUENCE in front of the first of them.
+    pub discontinuity_sequence: u64,
+    /// The init segments that are still known, oldest first: all that these segments need, and the newest.
+    pub inits: Vec<Init>,
+    /// Number of the next init segment.
+    pub next_init: u32,
+    /// The rendition has ended.
+    pub ended: bool,
+}
+
+/// A journal file as it was found.
+struct FoundFile {
+    number: u64,
+    len: u64,
+    /// Media time of the first segment in it: files of different sessions are put in order of age by it.
+    wall: WallTime,
+}
+
+/// A session as its files tell it.
+struct Found {
+    catalog: Catalog,
+    boot: String,
+    files: Vec<FoundFile>,
+}
+
+/// Reads all journals below the spool's folder and takes their sessions in. Blocks.
+///
+/// # Errors
+/// A folder or file cannot be read, or was written by a later release.
+pub(crate) fn recover(shared: &Arc<Shared>) -> Result<Vec<RecoveredSession>, StoreError> {
+    let (spool, files) = (&shared.spool, &*shared.spool.files);
+    let mut sessions = Vec::new();
+    for stream in folders(files, &spool.root)? {
+        for id in folders(files, &spool.root.join(&stream))? {
+            let folder = spool.folder(&stream, &id);
+            let Some(found) = read_session(files, &folder)? else { continue };
+            if (&found.catalog.head.stream, &found.catalog.head.session) == (&stream, &id) {
+                sessions.push(found);
+            } else {
+                tracing::warn!(folder = %folder.display(), "this journal belongs to another session: it is left alone");
+            }
+        }
+    }
+    Ok(take_in(shared, sessions))
+}
+
+fn folders(files: &dyn Files, folder: &Path) -> Result<Vec<String>, StoreError> {
+    let names = files.list(folder).map_err(StoreError::disk("list", folder))?;
+    Ok(names.into_iter().filter(|name| naming::is_component(name) && name != super::LOCK).collect())
+}
+
+/// `None` when no file says whose journal this is.
+fn read_session(files: &dyn Files, folder: &Path) -> Result<Option<Found>, StoreError> {
+    let names = files.list(folder).map_err(StoreError::disk("list", folder))?;
+    let mut found: Option<Found> = None;
+    let mut unread = Vec::new();
+    for number in names.iter().filter_map(|name| Spool::number(name)) {
+        let path = Spool::path(folder, number);
+        let mut reader = Reader::open(files, &path)?;
+        let wall = read_file(&mut reader, number, &mut found)?;
+        unread.push(FoundFile { number, len: reader.file_len(), wall });
+    }
+    if found.is_none() && !unread.is_empty() {
+        tracing::warn!(folder = %folder.display(), "no journal here says whose it is: the folder is left alone");
+    }
+    Ok(found.map(|found| Found { files: unread, ..found }))
+}
+
+fn read_file(reader: &mut Reader<'_>, number: u64, found: &mut Option<Found>) -> Result<WallTime, StoreError> {
+    let (mut damaged, mut wall) = (0_u64, None);
+    while let Some(step) = reader.step()? {
+        let Step::Record { record, payload_at } = step else {
+            damaged += 1;
+            continue;
+        };
+        match &record {
+            Record::Head(head) => {
+                let known = found.get_or_insert_with(|| Found {
+                    catalog: Catalog::new(head.session.clone()),
+                    boot: String::new(),
+                    files: Vec::new(),
+                });
+                known.boot.clone_from(&head.boot);
+            }
+            Record::Open(start) => wall = wall.or(Some(start.wall)),
+            _ => {}
+        }
+        let extent = match &record {
+            Record::Part(part) => u32::try_from(part.entry.size).ok(),
+            _ => None,
+        };
+        let extent = extent.map(|len| Extent { file: number, offset: payload_at, len });
+        let taken = found.as_mut().map(|found| found.catalog.replay(record, extent));
+        damaged += u64::from(taken != Some(Ok(())));
+    }
+    report(reader, damaged);
+    Ok(wall.unwrap_or_default())
+}
+
+fn report(reader: &Reader<'_>, damaged: u64) {
+    if let Some(Ending::Torn(offset)) = reader.ending() {
+        let path = reader.path().display();
+        tracing::warn!(%path, offset, len = reader.file_len(), "the journal has a torn tail: what lies before it is used");
+    }
+    if damaged > 0 {
+        let path = reader.path().display();
+        tracing::warn!(%path, damaged, "the journal has damaged records: their segments are gaps unless they were stored");
+    }
+}
+
+/// Registers the sessions and their files, the oldest first, and tells what is to be told of them.
+fn take_in(shared: &Arc<Shared>, found: Vec<Found>) -> Vec<RecoveredSession> {
+    let boot = shared.spool.files.boot_id();
+    let (mut recovered, mut files) = (Vec::new(), Vec::new());
+    for Found { mut catalog, boot: last_boot, files: own } in found {
+        let clean = catalog.finish.is_some();
+        let power_was_cut = !clean && (boot.is_empty() || boot != last_boot);
+        catalog.settle();
+        let next_msn = catalog.raise_msn(power_was_cut);
+        catalog.resume = catalog.resume_point(next_msn);
+        recovered.push(describe(shared, &catalog, clean, power_was_cut, next_msn));
+        let next_number = own.iter().map(|file| file.number).max().unwrap_or(0) + 1;
+        let catalog = Arc::new(SharedCatalog::new(catalog, boot.clone()));
+        let session = shared.adopt(catalog, next_number);
+        files.extend(own.into_iter().map(|file| (file.wall, file.number, file.len, session.clone())));
+    }
+    files.sort_by_key(|(wall, number, ..)| (*wall, *number));
+    for (_, number, len, session) in files {
+        let path = Spool::path(&shared.spool.folder(&session.stream, &session.id), number);
+        shared.spool.add(&session.tenant(), path, number, len);
+    }
+    recovered
+}
+
+fn describe(shared: &Shared, catalog: &Catalog, clean: bool, power_was_cut: bool, next_msn: u64) -> RecoveredSession {
+    let window = catalog.window(shared.settings.window);
+    let renditions = catalog.ids().map(|(id, log)| {
+        let live = log.live(window);
+        RecoveredRendition {
+            media_sequence: live.media_sequence,
+            discontinuity_sequence: live.discontinuity_sequence,
+            segments: live.segments,
+            inits: inits(catalog, id),
+            next_init: log.next_init,
+            ended: log.ended,
+        }
+    });
+    RecoveredSession {
+        head: catalog.head.clone(),
+        clean,
+        power_was_cut,
+        ended: matches!(catalog.finish, Some((Finish::Ended, _))),
+        next_msn,
+        resume: catalog.resume.clone(),
+        renditions: renditions.collect(),
+    }
+}
+
+fn inits(catalog: &Catalog, rendition: RenditionId) -> Vec<Init> {
+    let log = catalog.rendition(rendition);
+    log.map(|log| log.inits.values().map(|entry| entry.init.clone()).collect()).unwrap_or_default()
+}

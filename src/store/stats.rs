@@ -1,0 +1,132 @@
+//! Figures and alarms of the store.
+
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::Duration;
+
+/// What the store is doing, for metrics and `/readyz`. Counts are since start.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct StoreStats {
+    /// Segments and init segments that wait to be uploaded.
+    pub backlog_objects: u64,
+    /// Their bytes.
+    pub backlog_bytes: u64,
+    /// Age of the oldest of them, by the wall clock of its media; zero when there is none.
+    pub backlog_oldest: Duration,
+    /// Bytes of all journal files.
+    pub spool_bytes: u64,
+    /// Most that they may be.
+    pub spool_max_bytes: u64,
+    /// Journal files.
+    pub spool_files: u64,
+    /// Objects put, playlists included.
+    pub puts: u64,
+    /// Bytes of them.
+    pub put_bytes: u64,
+    /// Objects deleted.
+    pub deletes: u64,
+    /// Requests to the object store that failed; each is tried again.
+    pub object_failures: u64,
+    /// Outputs that could not be journalled.
+    pub append_failures: u64,
+    /// Segments that were dropped or never written, and stand as EXT-X-GAP in stored playlists.
+    pub lost_segments: u64,
+    /// Files synced by group commit.
+    pub syncs: u64,
+    /// Longest of these syncs.
+    pub longest_sync: Duration,
+    /// What is wrong now.
+    pub alarms: Alarms,
+}
+
+/// Conditions that an operator must see. Each clears itself when it is over.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Alarms {
+    /// The spool is full: media was dropped or refused, and nothing could be written since without dropping more.
+    pub spool_full: bool,
+    /// The spool's disk fails.
+    pub disk: bool,
+    /// The object store fails.
+    pub objects: bool,
+}
+
+/// The counters behind [`StoreStats`].
+#[derive(Debug, Default)]
+pub(crate) struct Counters {
+    pub puts: AtomicU64,
+    pub put_bytes: AtomicU64,
+    pub deletes: AtomicU64,
+    pub object_failures: AtomicU64,
+    pub append_failures: AtomicU64,
+    pub lost_segments: AtomicU64,
+    syncs: AtomicU64,
+    longest_sync_nanos: AtomicU64,
+    spool_full: AtomicBool,
+    disk: AtomicBool,
+    objects: AtomicBool,
+}
+
+impl Counters {
+    /// Adds to a counter.
+    pub fn add(counter: &AtomicU64, amount: u64) {
+        counter.fetch_add(amount, Ordering::Relaxed);
+    }
+
+    /// A sync took this long.
+    pub fn synced(&self, took: Duration) {
+        Self::add(&self.syncs, 1);
+        let nanos = u64::try_from(took.as_nanos()).unwrap_or(u64::MAX);
+        self.longest_sync_nanos.fetch_max(nanos, Ordering::Relaxed);
+    }
+
+    /// Raises the disk alarm. True when it was not raised before, so that it is logged once.
+    pub fn disk_failed(&self) -> bool {
+        !self.disk.swap(true, Ordering::Relaxed)
+    }
+
+    /// Raises the alarm of a full spool. True when it was not raised before.
+    pub fn spool_is_full(&self) -> bool {
+        !self.spool_full.swap(true, Ordering::Relaxed)
+    }
+
+    /// A request to the object store failed. True when the alarm was not raised before.
+    pub fn objects_failed(&self) -> bool {
+        Self::add(&self.object_failures, 1);
+        !self.objects.swap(true, Ordering::Relaxed)
+    }
+
+    /// A journal file was begun, which proves the disk. True when the alarm was raised.
+    pub fn disk_works(&self) -> bool {
+        self.disk.swap(false, Ordering::Relaxed)
+    }
+
+    /// There is room without dropping anything. True when the alarm was raised.
+    pub fn spool_has_room(&self) -> bool {
+        self.spool_full.load(Ordering::Relaxed) && self.spool_full.swap(false, Ordering::Relaxed)
+    }
+
+    /// A request to the object store succeeded. True when the alarm was raised.
+    pub fn objects_work(&self) -> bool {
+        self.objects.load(Ordering::Relaxed) && self.objects.swap(false, Ordering::Relaxed)
+    }
+
+    /// The counters' part of the figures.
+    pub fn snapshot(&self) -> StoreStats {
+        let get = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+        StoreStats {
+            puts: get(&self.puts),
+            put_bytes: get(&self.put_bytes),
+            deletes: get(&self.deletes),
+            object_failures: get(&self.object_failures),
+            append_failures: get(&self.append_failures),
+            lost_segments: get(&self.lost_segments),
+            syncs: get(&self.syncs),
+            longest_sync: Duration::from_nanos(get(&self.longest_sync_nanos)),
+            alarms: Alarms {
+                spool_full: self.spool_full.load(Ordering::Relaxed),
+                disk: self.disk.load(Ordering::Relaxed),
+                objects: self.objects.load(Ordering::Relaxed),
+            },
+            ..StoreStats::default()
+        }
+    }
+}

@@ -1,0 +1,336 @@
+//! Uploads: a line of jobs, served by a bounded number of tasks that try until they succeed.
+//!
+//! Jobs are served in the order in which media was closed, over all sessions; playlists go first, they are small and what
+//! they list is there. A job holds its place while it waits to try again: when the store is down, the oldest few objects
+//! ask for all. Bytes are read from the spool for each attempt, so that memory is bounded by the number of places.
+//!
+//! This layer alone retries. It gives up when the store stops (all tasks are dropped where they wait; the journal knows what
+//! is not done), or when what it was to upload is no longer in the spool.
+
+use std::collections::VecDeque;
+use std::io::ErrorKind;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use bytes::Bytes;
+use tokio::sync::{Notify, Semaphore, watch};
+
+use super::catalog::Entry;
+use super::journal::Record;
+use super::journal::record::Placement;
+use super::session::Session;
+use super::spool::Extent;
+use super::stats::Counters;
+use super::{Shared, StoreError, publish, retention};
+use crate::media::naming::{self, MediaName};
+use crate::media::segment::RenditionId;
+
+/// Content-Type of segments and init segments.
+const MEDIA_TYPE: &str = "video/mp4";
+/// Pause after the first failure; doubles with each further one.
+const FIRST_PAUSE: Duration = Duration::from_millis(250);
+/// Longest pause: how late an upload may notice that the store is back.
+const LONGEST_PAUSE: Duration = Duration::from_secs(15);
+
+/// One piece of work with the object store.
+#[derive(Debug)]
+pub(crate) enum Job {
+    /// Put a segment or an init.
+    Media(Arc<Session>, RenditionId, MediaName),
+    /// Put a rendition's playlist, and the multivariant one if that changed.
+    Playlist(Arc<Session>, RenditionId),
+    /// Delete a segment or an init.
+    Delete(Arc<Session>, RenditionId, MediaName),
+    /// Delete everything of an ended session.
+    Remove(Arc<Session>),
+}
+
+/// The line.
+#[derive(Debug)]
+pub(crate) struct Uploads {
+    jobs: Mutex<VecDeque<Job>>,
+    bell: Notify,
+    /// Jobs waiting or under way.
+    outstanding: AtomicUsize,
+    /// Counts finished jobs.
+    progress: watch::Sender<u64>,
+}
+
+impl Default for Uploads {
+    fn default() -> Self {
+        let (jobs, bell) = (Mutex::default(), Notify::new());
+        Uploads { jobs, bell, outstanding: AtomicUsize::new(0), progress: watch::Sender::new(0) }
+    }
+}
+
+impl Uploads {
+    /// At the end of the line.
+    pub fn push(&self, job: Job) {
+        self.add(|jobs| jobs.push_back(job));
+    }
+
+    /// At its front.
+    pub fn push_front(&self, job: Job) {
+        self.add(|jobs| jobs.push_front(job));
+    }
+
+    fn add(&self, put: impl FnOnce(&mut VecDeque<Job>)) {
+        self.outstanding.fetch_add(1, Ordering::SeqCst);
+        put(&mut self.jobs.lock().unwrap_or_else(PoisonError::into_inner));
+        self.bell.notify_one();
+    }
+
+    async fn next(&self) -> Job {
+        loop {
+            let job = self.jobs.lock().unwrap_or_else(PoisonError::into_inner).pop_front();
+            match job {
+                Some(job) => return job,
+                None => self.bell.notified().await,
+            }
+        }
+    }
+
+    /// Something changed that a watcher may wait for.
+    pub fn changed(&self) {
+        self.progress.send_modify(|count| *count = count.wrapping_add(1));
+    }
+
+    /// Whether nothing waits and nothing is under way.
+    pub fn is_idle(&self) -> bool {
+        self.outstanding.load(Ordering::SeqCst) == 0
+    }
+
+    /// Changes whenever a job is done.
+    pub fn progress(&self) -> watch::Receiver<u64> {
+        self.progress.subscribe()
+    }
+}
+
+/// Serves the line until the store stops.
+pub(crate) async fn serve(shared: Arc<Shared>) {
+    let places = Arc::new(Semaphore::new(shared.settings.concurrency.max(1)));
+    loop {
+        let next = async {
+            let place = places.clone().acquire_owned().await;
+            (place, shared.uploads.next().await)
+        };
+        let (place, job) = tokio::select! {
+            () = shared.stop.cancelled() => return,
+            next = next => next,
+        };
+        let task = shared.clone();
+        shared.tasks.spawn(async move {
+            let _done = Done(&task.uploads);
+            tokio::select! {
+                () = task.stop.cancelled() => {}
+                () = task.run(job) => {}
+            }
+            drop(place);
+        });
+    }
+}
+
+/// Counts a job as done however its task ends.
+struct Done<'a>(&'a Uploads);
+
+impl Drop for Done<'_> {
+    fn drop(&mut self) {
+        self.0.outstanding.fetch_sub(1, Ordering::SeqCst);
+        self.0.changed();
+    }
+}
+
+/// The pauses of one job.
+#[derive(Debug, Default)]
+pub(crate) struct Patience {
+    failures: u32,
+}
+
+impl Patience {
+    /// Doubles from [`FIRST_PAUSE`] to [`LONGEST_PAUSE`]; the upper half is chance, so that the jobs that failed together
+    /// do not come back together.
+    fn pause(&mut self) -> Duration {
+        let longest = FIRST_PAUSE.saturating_mul(1 << self.failures.min(16)).min(LONGEST_PAUSE);
+        self.failures = self.failures.saturating_add(1);
+        let half = longest / 2;
+        // Without randomness from the system the pauses are merely equal.
+        let chance = getrandom::u32().unwrap_or(u32::MAX);
+        half + half.mul_f64(f64::from(chance) / f64::from(u32::MAX))
+    }
+}
+
+/// What a media job finds when its turn comes.
+enum Source {
+    Memory(Bytes),
+    Spool(Vec<Extent>),
+    /// Nothing to do any more.
+    Gone,
+}
+
+impl Shared {
+    async fn run(self: &Arc<Self>, job: Job) {
+        match job {
+            Job::Media(session, rendition, name) => self.put_media(&session, rendition, name).await,
+            Job::Playlist(session, rendition) => publish::put_playlist(self, &session, rendition).await,
+            Job::Delete(session, rendition, name) => retention::delete(self, &session, rendition, name).await,
+            Job::Remove(session) => retention::remove(self, &session).await,
+        }
+    }
+
+    /// Counts the result of a request. After a failure it waits, and returns `None`: try again.
+    pub(crate) async fn attempted<T>(
+        &self,
+        key: &str,
+        result: object_store::Result<T>,
+        patience: &mut Patience,
+    ) -> Option<T> {
+        let error = match result {
+            Ok(value) => {
+                if self.counters.objects_work() {
+                    tracing::info!("the object store works again");
+                }
+                return Some(value);
+            }
+            Err(error) => error,
+        };
+        if self.counters.objects_failed() {
+            tracing::warn!(key, %error, "the object store fails: media stays in the spool, uploads go on trying");
+        } else {
+            tracing::debug!(key, %error, "a request to the object store failed");
+        }
+        self.uploads.changed();
+        tokio::time::sleep(patience.pause()).await;
+        None
+    }
+
+    /// Counts an object that was put.
+    pub(crate) fn count_put(&self, bytes: usize) {
+        Counters::add(&self.counters.puts, 1);
+        Counters::add(&self.counters.put_bytes, bytes as u64);
+    }
+
+    async fn put_media(self: &Arc<Self>, session: &Arc<Session>, rendition: RenditionId, name: MediaName) {
+        let Some(key) = media_key(session, rendition, name) else { return };
+        let mut patience = Patience::default();
+        loop {
+            let bytes = match source(session, rendition, name) {
+                Source::Gone => return,
+                Source::Memory(bytes) => bytes,
+                Source::Spool(extents) => match self.read_spool(session, extents).await {
+                    Ok(bytes) => bytes,
+                    Err(error) => {
+                        self.unreadable(session, rendition, name, &error);
+                        tokio::time::sleep(patience.pause()).await;
+                        continue;
+                    }
+                },
+            };
+            let size = bytes.len();
+            let put = self.backend.put(&key, bytes, MEDIA_TYPE).await;
+            if self.attempted(&key, put, &mut patience).await.is_some() {
+                self.count_put(size);
+                self.stored(session, rendition, name).await;
+                return;
+            }
+        }
+    }
+
+    async fn stored(self: &Arc<Self>, session: &Arc<Session>, rendition: RenditionId, name: MediaName) {
+        session.catalog.lock().stored(rendition, name);
+        publish::changed(self, session, rendition);
+        let (shared, session) = (self.clone(), session.clone());
+        self.blocking(move || {
+            session.note(&Record::Stored(rendition, name));
+            shared.spool.reclaim(&session.tenant(), false);
+        })
+        .await;
+    }
+
+    /// The spool could not be read. What is gone for good is lost; anything else may come back.
+    fn unreadable(&self, session: &Arc<Session>, rendition: RenditionId, name: MediaName, error: &StoreError) {
+        if self.counters.disk_failed() {
+            tracing::error!(session = session.id, %name, %error, "the spool cannot be read");
+        }
+        let gone = matches!(error, StoreError::Disk { source, .. }
+            if matches!(source.kind(), ErrorKind::NotFound | ErrorKind::UnexpectedEof));
+        let MediaName::Segment { msn, .. } = name else { return };
+        let lost = gone && session.catalog.lock().lose(rendition, msn);
+        if lost {
+            Counters::add(&self.counters.lost_segments, 1);
+            publish::changed(self, session, rendition);
+        }
+    }
+
+    /// Reads from the spool on a thread that may block.
+    pub(crate) async fn read_spool(
+        self: &Arc<Self>,
+        session: &Arc<Session>,
+        extents: Vec<Extent>,
+    ) -> Result<Bytes, StoreError> {
+        let (shared, session) = (self.clone(), session.clone());
+        let read = tokio::task::spawn_blocking(move || session.read_spool(&shared.spool, &extents)).await;
+        read.unwrap_or_else(|error| {
+            let source = std::io::Error::other(error); // the runtime is going down
+            Err(StoreError::Disk { doing: "read", path: self.spool.root.clone(), source })
+        })
+    }
+
+    /// Runs `work` on a thread that may block, and waits for it.
+    pub(crate) async fn blocking(&self, work: impl FnOnce() + Send + 'static) {
+        if let Err(error) = tokio::task::spawn_blocking(work).await {
+            tracing::debug!(%error, "the runtime is going down");
+        }
+    }
+}
+
+fn source(session: &Session, rendition: RenditionId, name: MediaName) -> Source {
+    let catalog = session.catalog.lock();
+    let Some(log) = catalog.rendition(rendition) else { return Source::Gone };
+    match name {
+        MediaName::Init { number } => {
+            let init = log.inits.get(&number).filter(|entry| !entry.stored);
+            init.map_or(Source::Gone, |entry| Source::Memory(entry.init.bytes.clone()))
+        }
+        MediaName::Segment { msn, .. } | MediaName::Part { msn, .. } => {
+            let entry = log.entry(msn).filter(|entry| entry.placement == Placement::Spooled);
+            entry.and_then(Entry::spooled).map_or(Source::Gone, Source::Spool)
+        }
+    }
+}
+
+/// Key of a segment or init.
+pub(crate) fn media_key(session: &Session, rendition: RenditionId, name: MediaName) -> Option<String> {
+    let catalog = session.catalog.lock();
+    let rendition = catalog.head.renditions.get(usize::from(rendition.0))?;
+    let folder = naming::rendition_prefix(&session.stream, &session.id, &rendition.name);
+    Some(format!("{folder}/{name}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pauses_double_to_a_cap_and_their_upper_half_is_chance() {
+        let mut patience = Patience::default();
+        for millis in [250, 500, 1_000, 2_000, 4_000, 8_000, 15_000, 15_000] {
+            let (pause, longest) = (patience.pause(), Duration::from_millis(millis));
+            assert!(pause >= longest / 2 && pause <= longest, "{pause:?} of {longest:?}");
+        }
+        patience.failures = u32::MAX;
+        assert!(patience.pause() <= LONGEST_PAUSE);
+    }
+
+    #[tokio::test]
+    async fn a_job_counts_as_done_however_it_ends() {
+        let line = Uploads::default();
+        assert!(line.is_idle());
+        let mut progress = line.progress();
+        line.outstanding.fetch_add(1, Ordering::SeqCst);
+        assert!(!line.is_idle());
+        drop(Done(&line));
+        assert!(line.is_idle());
+        progress.changed().await.expect("the line lives");
+    }
+}
