@@ -61,7 +61,7 @@ fn a_key_in_the_query_publishes_too() {
 #[test]
 fn revoking_a_key_ends_its_connection_and_its_future() {
     let _turn = machine::shared("revoking_a_key_ends_its_connection_and_its_future");
-    let home = Home::new(test_preset("encode-360p-240p-144p"));
+    let home = Home::new(test_preset("test-360p-240p-144p"));
     let credentials = home.credentials();
     let daemon = home.serve();
     let source = Source::small(60);

@@ -21,7 +21,7 @@ fn the_watch_page_plays_and_switches_levels() {
         return;
     }
     let _turn = machine::shared("the_watch_page_plays_and_switches_levels");
-    let home = Home::new(test_preset("encode-360p-240p-144p"));
+    let home = Home::new(test_preset("test-360p-240p-144p"));
     let credentials = home.credentials();
     let daemon = home.serve();
     let source = Source::small(60);

@@ -12,7 +12,7 @@ fn broadcast() -> &'static Broadcast {
     static BROADCAST: OnceLock<Broadcast> = OnceLock::new();
     BROADCAST.get_or_init(|| {
         let _turn = machine::shared("the broadcast of ladder");
-        Broadcast::record(&test_preset("encode-360p-240p-144p"), Source::small(machine::seconds(12)))
+        Broadcast::record(&test_preset("test-360p-240p-144p"), Source::small(machine::seconds(12)))
     })
 }
 

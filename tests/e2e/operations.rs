@@ -39,7 +39,7 @@ fn an_idle_daemon_is_healthy_and_ready() {
 #[test]
 fn metrics_follow_a_session() {
     let _turn = machine::shared("metrics_follow_a_session");
-    let home = Home::new(test_preset("encode-360p-240p-144p"));
+    let home = Home::new(test_preset("test-360p-240p-144p"));
     let credentials = home.credentials();
     let daemon = home.serve();
     let source = Source::small(30);
@@ -92,6 +92,6 @@ fn streams_and_keys_are_listed_without_secrets() {
 
 #[test]
 fn check_accepts_what_serve_would_accept() {
-    let home = Home::new(test_preset("encode-360p-240p-144p"));
+    let home = Home::new(test_preset("test-360p-240p-144p"));
     assert!(home.cli(&["check"]).is_object());
 }
