@@ -43,7 +43,8 @@ stop_pushers() {
     local pid
     for pid in "${pushers[@]}"; do
         alive "$pid" || die "an encoder has ended early: $(tail -n 3 "$folder/pushers.log")"
-        kill -INT "$pid" && wait "$pid" || true
+        kill -INT "$pid"
+        wait "$pid" || true
     done
     pushers=()
 }
@@ -109,13 +110,14 @@ CONF
     setsid "$(nginx_program)" -p "$folder/nginx" -c "$folder/nginx/nginx.conf" >"$folder/nginx/log" 2>&1 &
     nginx_pid=$!
     wait_until 10 port_is_open "$port" || die "nginx does not listen: $(cat "$folder/nginx/log" "$folder/nginx/error.log")"
-    mapfile -t pids < <(printf '%s\n' "$nginx_pid" && cat "/proc/$nginx_pid/task/$nginx_pid/children" | tr ' ' '\n' | grep .)
+    mapfile -t pids < <(printf '%s\n' "$nginx_pid" && tr ' ' '\n' <"/proc/$nginx_pid/task/$nginx_pid/children" | grep .)
     idle=$(rss_of "${pids[@]}")
     for ((index = 0; index < $1; index++)); do push "rtmp://127.0.0.1:$port/live/s$index"; done
     measure "${pids[@]}"
     rss_per_stream=$(((rss - idle) / $1))
     stop_pushers
-    kill -TERM "$nginx_pid" && wait "$nginx_pid" || true
+    kill -TERM "$nginx_pid"
+    wait "$nginx_pid" || true
     nginx_pid=''
 }
 
