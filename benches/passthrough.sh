@@ -86,7 +86,7 @@ run_nginx() {
     mkdir -p "$folder/nginx/hls"
     port=$(free_port)
     cat >"$folder/nginx/nginx.conf" <<CONF
-load_module modules/ngx_rtmp_module.so;
+load_module /usr/lib/nginx/modules/ngx_rtmp_module.so;
 daemon off;
 user $(id -un);
 worker_processes 1;

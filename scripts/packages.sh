@@ -87,17 +87,17 @@ build_front_end() {
         mkdir -p "$root/target" && touch "$made"
 }
 
-# need_browser: sets MILLSTREAM_TEST_BROWSER=off when none is to be had.
+# need_browser: sets E2E_BROWSER=off when none is to be had.
 need_browser() {
     local name
-    for name in "${MILLSTREAM_TEST_BROWSER:-}" chromium chromium-browser google-chrome google-chrome-stable; do
+    for name in "${E2E_BROWSER:-}" chromium chromium-browser google-chrome google-chrome-stable; do
         if [ -n "$name" ] && { [ "$name" = off ] || "$name" --version >/dev/null 2>&1; }; then return 0; fi
     done
     if can_install chromium; then
         need_packages chromium
     else
         warn "the browser test is left out: there is no Chromium, and apt has none outside of the snap store"
-        export MILLSTREAM_TEST_BROWSER=off
+        export E2E_BROWSER=off
     fi
 }
 

@@ -17,7 +17,7 @@ const PLAY_LIMIT: Duration = Duration::from_secs(60);
 #[test]
 fn the_watch_page_plays_and_switches_levels() {
     if is_switched_off() {
-        eprintln!("the watch page was not looked at: MILLSTREAM_TEST_BROWSER=off says that there is no browser");
+        eprintln!("the watch page was not looked at: E2E_BROWSER=off says that there is no browser");
         return;
     }
     let _turn = machine::shared("the_watch_page_plays_and_switches_levels");

@@ -15,7 +15,7 @@ use tempfile::TempDir;
 
 use super::process::Process;
 
-/// Names under which Debian, Ubuntu and Google ship it. `MILLSTREAM_TEST_BROWSER` names another.
+/// Names under which Debian, Ubuntu and Google ship it. `E2E_BROWSER` names another.
 const NAMES: [&str; 4] = ["chromium", "chromium-browser", "google-chrome", "google-chrome-stable"];
 
 /// Longest wait for an answer that needs no media.
@@ -34,14 +34,14 @@ pub struct Browser {
 
 /// Whether the caller has said that there is no browser on this machine, and that this is known.
 pub fn is_switched_off() -> bool {
-    std::env::var("MILLSTREAM_TEST_BROWSER").is_ok_and(|name| name == "off")
+    std::env::var("E2E_BROWSER").is_ok_and(|name| name == "off")
 }
 
 fn program() -> String {
-    let named = std::env::var("MILLSTREAM_TEST_BROWSER").ok();
+    let named = std::env::var("E2E_BROWSER").ok();
     let works = |name: &str| Command::new(name).arg("--version").output().is_ok_and(|output| output.status.success());
     let found = named.or_else(|| NAMES.into_iter().find(|name| works(name)).map(str::to_owned));
-    found.unwrap_or_else(|| panic!("no browser: none of {NAMES:?} runs; name one in MILLSTREAM_TEST_BROWSER, or `off`"))
+    found.unwrap_or_else(|| panic!("no browser: none of {NAMES:?} runs; name one in E2E_BROWSER, or `off`"))
 }
 
 impl Browser {

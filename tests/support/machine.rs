@@ -39,9 +39,9 @@ pub fn alone(test: &'static str) -> Turn {
     Turn { _place: place, _watchdog: Watchdog::start(test) }
 }
 
-/// Seconds of media that the long tests push: `MILLSTREAM_TEST_SECONDS`, which `./dev soak` sets.
+/// Seconds of media that the long tests push: `E2E_SECONDS`, which `./dev soak` sets.
 pub fn seconds(default: u32) -> u32 {
-    std::env::var("MILLSTREAM_TEST_SECONDS").ok().and_then(|text| text.parse().ok()).unwrap_or(default)
+    std::env::var("E2E_SECONDS").ok().and_then(|text| text.parse().ok()).unwrap_or(default)
 }
 
 struct Watchdog {
