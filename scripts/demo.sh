@@ -1,0 +1,142 @@
+#!/usr/bin/env bash
+# The main job on this machine: a test signal through a real ffmpeg into the daemon, and where to watch what comes out.
+set -euo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")/.."
+. scripts/lib.sh
+. scripts/packages.sh
+
+seconds=0 profile=release http='' rtmp=''
+while [ "$#" -gt 0 ]; do
+    case "$1" in
+        --seconds) need_number "$@" && seconds=$2 ;;
+        --profile) need_value "$@" && profile=$2 ;;
+        --http) need_value "$@" && http=$2 ;;
+        --rtmp) need_value "$@" && rtmp=$2 ;;
+        *) die "demo has no option \"$1\": see ./dev --help" ;;
+    esac
+    shift 2
+done
+case "$profile" in
+    release) build=(--release) binary=target/release/millstream ;;
+    dev) build=() binary=target/debug/millstream ;;
+    *) die "--profile is dev or release, not \"$profile\"" ;;
+esac
+
+font=/usr/share/fonts/truetype/dejavu/DejaVuSans-Bold.ttf
+folder=target/demo-data
+daemon_pid='' publisher_pid=''
+
+# Whatever happens, nothing that was started here stays behind.
+cleanup() {
+    for pid in $publisher_pid $daemon_pid; do kill -KILL "$pid" 2>/dev/null || true; done
+}
+trap cleanup EXIT
+
+# publish URL: pushes the test signal in real time. setsid for the same reason as with the daemon.
+publish() {
+    local clock="fontfile=$font:fontsize=h/12:fontcolor=white:box=1:boxcolor=black@0.6:boxborderw=h/60:x=(w-tw)/2"
+    local picture="testsrc2=s=1920x1080:r=30,format=yuv420p,drawbox=c=white:t=fill:enable='lt(mod(n,30),3)'"
+    picture="$picture,drawtext=$clock:y=h*0.70:text='%{localtime\\:%X}',drawtext=$clock:y=h*0.84:text='frame %{n}'"
+    local sound="aevalsrc='if(lt(mod(n,48000),4800),0.3*sin(2*PI*1000*t),0)':s=48000,aformat=channel_layouts=stereo"
+    local length=()
+    [ "$seconds" -eq 0 ] || length=(-t "$seconds")
+    setsid ffmpeg -nostdin -hide_banner -loglevel info -benchmark -progress "$folder/progress" -nostats \
+        -re -f lavfi -i "$picture" -re -f lavfi -i "$sound" "${length[@]}" \
+        -c:v libx264 -preset ultrafast -g 60 -keyint_min 60 -sc_threshold 0 -b:v 4500k -maxrate 5000k -bufsize 5000k \
+        -c:a aac -b:a 128k -f flv "$1" >"$folder/publisher.log" 2>&1 &
+    publisher_pid=$!
+}
+
+stopping=no
+stop_publisher() {
+    stopping=yes
+    kill -INT "$publisher_pid" 2>/dev/null || true
+}
+
+# produced: what lies in the store after the daemon has ended.
+produced() {
+    local session rung name pushed frames count
+    session=$(find "$folder/data/objects/live/$stream_id" -mindepth 1 -maxdepth 1 -type d | head -n 1)
+    [ -n "$session" ] || die "nothing was stored; the daemon's log is $folder/log"
+    pushed=$(sed -n 's/^frame=\([0-9]*\)$/\1/p' "$folder/progress" | tail -n 1)
+    printf '\n%-8s %9s %12s %8s %6s\n' rung segments bytes frames lost
+    for rung in "$session"/*/; do
+        rung=${rung%/} name=$(basename "$rung")
+        count=$(segments "$rung" | wc -l)
+        frames='' lost=''
+        if [ -e "$rung/$(first_name "$rung")" ] && [ "$name" != audio ]; then
+            join_segments "$rung" "$folder/$name.mp4"
+            frames=$(count_frames "$folder/$name.mp4") lost=$((pushed - frames))
+        fi
+        printf '%-8s %9d %12d %8s %6s\n' "$name" "$count" "$(cat "$rung"/*.m4s | wc -c)" "${frames:--}" "${lost:--}"
+    done
+    say ""
+    say "Pushed: $pushed frames. CPU: daemon $daemon_cpu s, publisher $(publisher_cpu) s."
+}
+
+# first_name RUNG: the name of the very first segment. When it has left the store, frames cannot be counted any more.
+first_name() { basename "$(find "$1" -name '*-0.m4s' | head -n 1)"; }
+
+publisher_cpu() {
+    sed -n 's/^bench: utime=\([0-9.]*\)s stime=\([0-9.]*\)s.*/\1 \2/p' "$folder/publisher.log" |
+        awk '{ printf "%.2f", $1 + $2 }'
+}
+
+step "Set-up"
+need_packages "${packages_build[@]}" "${packages_run[@]}"
+need_rust
+build_front_end || warn "the watch page could not be built: it will say what is missing"
+step "Building the daemon ($profile)"
+cargo build "${build[@]}" --bin millstream
+
+step "Starting the daemon"
+rm -rf "$folder"
+mkdir -p "$folder"
+settings=()
+[ -z "$http" ] || settings+=("MILLSTREAM_HTTP__LISTEN=$http")
+[ -z "$rtmp" ] || settings+=("MILLSTREAM_RTMP__LISTEN=$rtmp")
+start_daemon "$root/$binary" "$root/$folder" "${settings[@]}"
+new_stream "$root/$binary" demo
+
+trap stop_publisher INT TERM
+publish "rtmp://$daemon_rtmp/live/$stream_key"
+playing() { curl -fsS -o /dev/null "http://$daemon_http/live/$stream_id/index.m3u8" 2>/dev/null || gone "$publisher_pid"; }
+wait_until 30 playing || die "the stream does not begin to play; the daemon's log is $folder/log"
+cat <<TEXT
+
+  Watch        http://$daemon_http/watch/$stream_id
+  HLS          http://$daemon_http/live/$stream_id/index.m3u8
+  Health       http://$daemon_http/healthz   metrics http://$daemon_http/metrics
+
+  OBS          Settings > Stream > Custom: server rtmp://$daemon_rtmp/live
+               stream key $stream_key
+               (a second encoder takes over from the test signal)
+  Log          $folder/log
+TEXT
+say ""
+if [ "$seconds" -gt 0 ]; then
+    say "Stops by itself after $seconds s of signal."
+else
+    say "Ctrl-C stops the signal and the daemon."
+fi
+
+publisher_status=0
+# A signal interrupts the first wait; the second one sees the publisher out.
+wait "$publisher_pid" || publisher_status=$?
+if [ "$stopping" = yes ]; then wait "$publisher_pid" || true; fi
+publisher_pid=''
+trap '' INT TERM
+if [ "$stopping" = no ] && [ "$publisher_status" -ne 0 ]; then
+    tail -n 5 "$folder/publisher.log" >&2
+    warn "ffmpeg ended with code $publisher_status; its last lines are above"
+fi
+
+step "Stopping the daemon"
+alive "$daemon_pid" || die "the daemon has ended before it was told to; its log is $folder/log"
+daemon_cpu=$(cpu_seconds "$daemon_pid")
+status=0
+stop_daemon || status=$?
+daemon_pid=''
+[ "$status" -eq 0 ] || die "the daemon ended with code $status; its log is $folder/log"
+produced
+[ "$stopping" = yes ] || [ "$publisher_status" -eq 0 ]

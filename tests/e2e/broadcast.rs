@@ -1,0 +1,76 @@
+//! One broadcast from its first to its last byte, kept in memory so that several tests can ask questions of it.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use tempfile::TempDir;
+
+use crate::support::daemon::Home;
+use crate::support::follower::{Follower, Rendition};
+use crate::support::source::{Publisher, Source};
+
+/// From the publish to the first listed segment, on a busy machine with a debug build.
+pub const FIRST_SEGMENT_LIMIT: Duration = Duration::from_secs(40);
+
+/// The path of a preset of the tests' own.
+pub fn test_preset(name: &str) -> String {
+    format!("{}/tests/support/presets/{name}.toml", env!("CARGO_MANIFEST_DIR"))
+}
+
+/// Everything that came out of a broadcast.
+pub struct Broadcast {
+    /// What was pushed.
+    pub source: Source,
+    /// Id of the stream.
+    pub stream: String,
+    /// What a player saw.
+    pub seen: Follower,
+    /// What lay in the session's folder of the store after the daemon had ended, by path below that folder.
+    pub stored: BTreeMap<String, Vec<u8>>,
+    /// The daemon's log.
+    pub log: String,
+    files: TempDir,
+}
+
+impl Broadcast {
+    /// Pushes `source` in real time through a daemon of its own with `preset`, follows it to its ENDLIST, and stops the daemon.
+    pub fn record(preset: &str, source: Source) -> Self {
+        let home = Home::ending_with_the_broadcast(preset);
+        let credentials = home.credentials();
+        let daemon = home.serve();
+        let publisher = Publisher::start(&source, &daemon.publish_url(&credentials.secret));
+        let mut seen = Follower::open(&daemon.url(""), &credentials.stream, FIRST_SEGMENT_LIMIT);
+        seen.until_ended(source.limit());
+        publisher.finish(&source);
+        let log = daemon.log();
+        daemon.stop();
+        let stored = read_all(&home.session_folder(&credentials.stream));
+        let files = tempfile::tempdir().expect("a folder for files to decode");
+        Broadcast { source, stream: credentials.stream, seen, stored, log, files }
+    }
+
+    /// A rendition as one file.
+    pub fn file(&self, rendition: &Rendition) -> PathBuf {
+        rendition.write(self.files.path())
+    }
+}
+
+/// All files below `folder` by their path in it.
+pub fn read_all(folder: &Path) -> BTreeMap<String, Vec<u8>> {
+    let mut found = BTreeMap::new();
+    let mut folders = vec![folder.to_owned()];
+    while let Some(inner) = folders.pop() {
+        let entries = fs::read_dir(&inner).unwrap_or_else(|error| panic!("{}: {error}", inner.display()));
+        for path in entries.map(|entry| entry.expect("a folder entry").path()) {
+            if path.is_dir() {
+                folders.push(path);
+                continue;
+            }
+            let name = path.strip_prefix(folder).expect("it was found there").to_string_lossy().into_owned();
+            found.insert(name, fs::read(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display())));
+        }
+    }
+    found
+}

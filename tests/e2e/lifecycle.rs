@@ -1,0 +1,131 @@
+//! Stop, start and continue, as DESIGN.md says under "Continuity".
+
+use std::collections::BTreeMap;
+use std::io::Write;
+use std::net::TcpStream;
+use std::time::Duration;
+
+use rustix::process::Signal;
+
+use crate::broadcast::{FIRST_SEGMENT_LIMIT, read_all};
+use crate::support::daemon::{Credentials, Daemon, Home, STOP_LIMIT};
+use crate::support::follower::Follower;
+use crate::support::machine;
+use crate::support::playlist::{Entry, Media, resolve};
+use crate::support::source::{Publisher, Source};
+
+/// Signalled twice, the daemon does not wait for anything.
+const SECOND_SIGNAL_LIMIT: Duration = Duration::from_secs(3);
+
+/// A daemon in the middle of a broadcast.
+struct Live {
+    home: Home,
+    credentials: Credentials,
+    daemon: Daemon,
+    source: Source,
+    seen: Follower,
+    _publisher: Publisher,
+}
+
+/// Starts a broadcast and waits until two segments are listed.
+fn go_live(flags: &[&str]) -> Live {
+    let home = Home::new("passthrough").set("session.grace", "60s");
+    let credentials = home.credentials();
+    let daemon = home.serve_with(flags);
+    let source = Source::small(30);
+    let publisher = Publisher::start(&source, &daemon.publish_url(&credentials.secret));
+    let mut seen = Follower::open(&daemon.url(""), &credentials.stream, FIRST_SEGMENT_LIMIT);
+    seen.until_segments(2, source.limit());
+    Live { home, credentials, daemon, source, seen, _publisher: publisher }
+}
+
+/// The stored media playlists by rendition, each with everything that it names beside it.
+fn stored_playlists(home: &Home, stream: &str) -> BTreeMap<String, Media> {
+    let files = read_all(&home.session_folder(stream));
+    let mut playlists = BTreeMap::new();
+    for (path, bytes) in files.iter().filter(|(path, _)| path.ends_with("/index.m3u8")) {
+        let playlist = Media::parse(std::str::from_utf8(bytes).expect("a playlist is text"));
+        for entry in playlist.entries.iter().filter(|entry| !entry.gap) {
+            for uri in [&entry.uri, &entry.map] {
+                assert!(files.contains_key(&resolve(path, uri)), "{path} names {uri}, which is not stored");
+            }
+        }
+        playlists.insert(path.trim_end_matches("/index.m3u8").to_owned(), playlist);
+    }
+    assert!(playlists.len() >= 2, "a rung and audio are stored: {:?}", playlists.keys());
+    playlists
+}
+
+#[test]
+fn sigterm_leaves_a_session_that_the_next_start_continues() {
+    let _turn = machine::shared("sigterm_leaves_a_session_that_the_next_start_continues");
+    let Live { home, credentials, daemon, source, mut seen, .. } = go_live(&[]);
+    seen.update();
+    daemon.stop();
+    for (rendition, playlist) in stored_playlists(&home, &credentials.stream) {
+        let listed = seen.rung(&rendition).segments.last().map(|segment| segment.entry.msn);
+        assert!(!playlist.ended, "{rendition}: the session is not over");
+        assert!(
+            playlist.last_msn() >= listed,
+            "{rendition}: everything that was listed is stored, and the open segment"
+        );
+    }
+
+    let daemon = home.serve();
+    let publisher = Publisher::start(&source, &daemon.publish_url(&credentials.secret));
+    seen.move_to(&daemon.url(""));
+    let before: Vec<_> = seen.renditions.iter().map(|rendition| rendition.media_segments().count()).collect();
+    seen.until(source.limit(), "two segments after the restart", |renditions| {
+        let after = renditions.iter().map(|rendition| rendition.media_segments().count());
+        after.zip(&before).all(|(after, before)| after >= before + 3)
+    });
+    for rendition in &seen.renditions {
+        let entries: Vec<_> = rendition.segments.iter().map(|segment| &segment.entry).collect();
+        let breaks = entries.iter().filter(|entry| entry.discontinuity && entry.msn > 0).count();
+        assert_eq!(breaks, 1, "{}: one discontinuity: {entries:#?}", rendition.name);
+        assert!(entries.windows(2).all(|pair| pair[1].msn == pair[0].msn + 1), "{}: MSNs rise by one", rendition.name);
+        assert_names_are_unique(&rendition.name, &entries);
+    }
+    drop(publisher);
+    daemon.stop();
+}
+
+fn assert_names_are_unique(rendition: &str, entries: &[&Entry]) {
+    let mut names: Vec<_> = entries.iter().filter(|entry| !entry.gap).map(|entry| &entry.uri).collect();
+    let count = names.len();
+    names.sort();
+    names.dedup();
+    assert_eq!(names.len(), count, "{rendition}: a name was given twice");
+}
+
+#[test]
+fn end_sessions_writes_endlist() {
+    let _turn = machine::shared("end_sessions_writes_endlist");
+    let live = go_live(&["--end-sessions"]);
+    live.daemon.stop();
+    for (rendition, playlist) in stored_playlists(&live.home, &live.credentials.stream) {
+        assert!(playlist.ended, "{rendition}: ENDLIST is stored");
+    }
+}
+
+#[test]
+fn a_second_signal_exits_at_once() {
+    let _turn = machine::shared("a_second_signal_exits_at_once");
+    let mut live = go_live(&[]);
+    // A request that never ends gives an orderly stop something to wait for.
+    let mut unfinished = TcpStream::connect(live.daemon.http).expect("HTTP is served");
+    unfinished.write_all(b"GET /healthz HTTP/1.1\r\nHost: x\r\n").expect("half a request is taken");
+    live.daemon.signal(Signal::TERM);
+    live.daemon.signal(Signal::TERM);
+    assert!(live.daemon.wait(SECOND_SIGNAL_LIMIT).is_some(), "the daemon is still there");
+}
+
+#[test]
+fn sigint_stops_an_idle_daemon_in_order() {
+    let _turn = machine::shared("sigint_stops_an_idle_daemon_in_order");
+    let home = Home::new("passthrough");
+    let mut daemon = home.serve();
+    daemon.signal(Signal::INT);
+    let status = daemon.wait(STOP_LIMIT).expect("the daemon ends");
+    assert!(status.success(), "{status}");
+}

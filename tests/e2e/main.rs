@@ -1,0 +1,33 @@
+//! End-to-end tests: the built binary, pushed to by the real `ffmpeg`, read by `ffprobe`, `ffmpeg`, Chromium and by readers
+//! of our own. One binary, because each test crate links the whole daemon once more.
+//!
+//! | module | shows |
+//! |---|---|
+//! | [`instruments`] | that the readers and measures of these tests are right, on the source itself |
+//! | [`ladder`] | an encoded ladder: every frame once in every rung, sound with the picture, playlists true |
+//! | [`copied`] | a copied top rung above encoded ones, and a copied rung alone |
+//! | [`full_ladder`] | the default 1080p/720p/480p ladder |
+//! | [`admission`] | wrong and revoked keys |
+//! | [`lifecycle`] | stop, start and continue; the end of a session |
+//! | [`stored`] | what lies in the store |
+//! | [`playback`] | content types, caching, ranges, compression, errors |
+//! | [`operations`] | health, readiness, metrics, `check` |
+//! | [`browser`] | the watch page in Chromium |
+//!
+//! [`broadcast`] pushes a source through a daemon and keeps everything that came out; [`checks`] asks questions of that.
+
+#[path = "../support/mod.rs"]
+mod support;
+
+mod admission;
+mod broadcast;
+mod browser;
+mod checks;
+mod copied;
+mod full_ladder;
+mod instruments;
+mod ladder;
+mod lifecycle;
+mod operations;
+mod playback;
+mod stored;

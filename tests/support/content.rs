@@ -1,0 +1,227 @@
+//! What is in the decoded picture and sound: frame numbers, flashes, beeps, silence. `scripts/source.sh` puts them there.
+
+use std::path::Path;
+use std::process::Command;
+
+use serde_json::Value;
+
+use super::boxes::Sample;
+use super::process::output;
+
+/// Frames are looked at in this size: a block of the code row is 8 pixels wide and 11 high.
+const WIDTH: usize = 160;
+const HEIGHT: usize = 90;
+const BLOCKS: usize = 20;
+const BLOCK_WIDTH: usize = WIDTH / BLOCKS;
+const CODE_ROWS: std::ops::Range<usize> = 3..8;
+/// Rows well below the code: the flash fills them.
+const PICTURE_ROWS: std::ops::Range<usize> = 20..HEIGHT;
+
+/// Samples per second that sound is looked at in, and one window of it: 1 ms.
+const RATE: usize = 48_000;
+const WINDOW: usize = RATE / 1_000;
+/// Root mean square of full scale: the beep has 0.35, the tone below it 0.014.
+const BEEP_LEVEL: f64 = 0.2;
+const SILENCE_LEVEL: f64 = 0.003;
+
+/// A decoded frame.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Frame {
+    /// The number that it carries; `None` when the code row cannot be read.
+    pub number: Option<u32>,
+    /// Whether it is one of a flash.
+    pub white: bool,
+}
+
+/// Decodes the video of `file` and reads its frames in the order of presentation.
+pub fn frames(file: &Path) -> Vec<Frame> {
+    let filter = format!("scale={WIDTH}:{HEIGHT}:flags=area,format=gray");
+    let picture = decode(file, &["-map", "0:v", "-vf", &filter, "-fps_mode", "passthrough", "-f", "rawvideo"]);
+    assert_eq!(picture.len() % (WIDTH * HEIGHT), 0, "whole frames come out of {}", file.display());
+    picture.chunks(WIDTH * HEIGHT).map(read_frame).collect()
+}
+
+fn decode(file: &Path, arguments: &[&str]) -> Vec<u8> {
+    let mut command = Command::new("ffmpeg");
+    command.args(["-nostdin", "-hide_banner", "-loglevel", "error", "-i"]).arg(file).args(arguments).arg("-");
+    output(&mut command)
+}
+
+fn read_frame(pixels: &[u8]) -> Frame {
+    let white = mean(pixels, PICTURE_ROWS, 0..WIDTH) > 200;
+    Frame { number: read_number(pixels), white }
+}
+
+fn read_number(pixels: &[u8]) -> Option<u32> {
+    let block = |index: usize| {
+        let left = index * BLOCK_WIDTH;
+        mean(pixels, CODE_ROWS, left + 2..left + BLOCK_WIDTH - 2)
+    };
+    let (white, black) = (block(0), block(1));
+    // A row that is not there, or one that was washed out, is not read as a number.
+    (white > black + 100).then_some(())?;
+    let bits = |range: std::ops::Range<usize>| {
+        range.rev().fold(0, |number, index| number << 1 | u32::from(block(index) > (white + black) / 2))
+    };
+    let (number, check) = (bits(2..18), bits(18..20));
+    (number % 3 == check).then_some(number)
+}
+
+fn mean(pixels: &[u8], rows: std::ops::Range<usize>, columns: std::ops::Range<usize>) -> u32 {
+    let count = rows.len() * columns.len();
+    let sum: u32 = rows.flat_map(|row| &pixels[row * WIDTH..][columns.clone()]).map(|pixel| u32::from(*pixel)).sum();
+    sum / u32::try_from(count).expect("a frame is small")
+}
+
+/// Asserts that `frames` are the source's frames from `first`, each once and in order.
+pub fn assert_every_frame_once(name: &str, frames: &[Frame], first: u32, count: u32) {
+    let numbers: Vec<_> = frames.iter().map(|frame| frame.number).collect();
+    let expected: Vec<_> = (first..first + count).map(Some).collect();
+    if numbers != expected {
+        let wrong = numbers.iter().zip(&expected).position(|(found, wanted)| found != wanted);
+        let at = wrong.unwrap_or(numbers.len().min(expected.len()));
+        let around = &numbers[at.saturating_sub(3)..numbers.len().min(at + 5)];
+        panic!("{name}: {} frames of {count}; the first difference is at {at}: {around:?}", numbers.len());
+    }
+}
+
+/// Presentation times of samples in microseconds, in the order of presentation.
+pub fn presentation_us(samples: &[Sample], timescale: u32) -> Vec<i64> {
+    let mut times: Vec<_> = samples.iter().map(|sample| to_us(sample.pts, timescale)).collect();
+    times.sort_unstable();
+    times
+}
+
+fn to_us(units: i64, timescale: u32) -> i64 {
+    units * 1_000_000 / i64::from(timescale)
+}
+
+/// Times of the first frame of each flash. `times` are those of `frames`.
+pub fn flashes_us(frames: &[Frame], times: &[i64]) -> Vec<i64> {
+    assert_eq!(frames.len(), times.len(), "each sample decodes to one frame");
+    let starts = (0..frames.len()).filter(|&index| frames[index].white && (index == 0 || !frames[index - 1].white));
+    starts.map(|index| times[index]).collect()
+}
+
+/// Decoded sound: the loudness of each millisecond.
+pub struct Sound {
+    levels: Vec<f64>,
+    start_us: i64,
+}
+
+impl Sound {
+    /// Decodes the audio of `file`, whose first sample is presented at `start_us`.
+    pub fn decode(file: &Path, start_us: i64) -> Self {
+        let rate = RATE.to_string();
+        let bytes = decode(file, &["-map", "0:a", "-ac", "1", "-ar", &rate, "-f", "s16le"]);
+        let samples: Vec<_> = bytes.chunks_exact(2).map(|pair| i16::from_le_bytes([pair[0], pair[1]])).collect();
+        let levels = samples.chunks(WINDOW).map(level).collect();
+        Sound { levels, start_us }
+    }
+
+    /// Length in milliseconds.
+    pub fn millis(&self) -> usize {
+        self.levels.len()
+    }
+
+    /// Times where a beep begins.
+    pub fn beeps_us(&self) -> Vec<i64> {
+        let loud = |index: usize| self.levels[index] > BEEP_LEVEL;
+        // A beep has ended when 10 ms were quiet: a window can fall into a zero crossing.
+        let starts = (0..self.levels.len()).filter(|&at| loud(at) && !(at.saturating_sub(10)..at).any(loud));
+        starts.map(|at| self.start_us + at as i64 * 1_000).collect()
+    }
+
+    /// Milliseconds of the longest silence, the first and the last 100 ms apart, where an encoder fades in and out.
+    pub fn longest_silence_ms(&self) -> usize {
+        let inner = &self.levels[100.min(self.levels.len())..self.levels.len().saturating_sub(100).max(100)];
+        inner.split(|level| *level > SILENCE_LEVEL).map(<[f64]>::len).max().unwrap_or(0)
+    }
+}
+
+fn level(window: &[i16]) -> f64 {
+    let sum: f64 = window.iter().map(|sample| f64::from(*sample).powi(2)).sum();
+    (sum / window.len() as f64).sqrt() / f64::from(i16::MAX)
+}
+
+/// How far the sound is behind the picture, for each flash that has a beep within half a second.
+#[derive(Clone, Debug)]
+pub struct Offsets {
+    sorted_us: Vec<i64>,
+}
+
+impl Offsets {
+    /// Pairs each flash with the nearest beep.
+    pub fn measure(flashes: &[i64], beeps: &[i64]) -> Self {
+        let nearest = |flash: &i64| beeps.iter().map(|beep| beep - flash).min_by_key(|offset| offset.abs());
+        let mut sorted_us: Vec<_> = flashes.iter().filter_map(nearest).filter(|us| us.abs() < 500_000).collect();
+        sorted_us.sort_unstable_by_key(|us| us.abs());
+        Offsets { sorted_us }
+    }
+
+    /// Pairs that were found.
+    pub fn count(&self) -> usize {
+        self.sorted_us.len()
+    }
+
+    /// The offset that `percent` of the pairs do not pass, in microseconds; negative when sound comes first.
+    pub fn percentile_us(&self, percent: usize) -> i64 {
+        self.sorted_us[(self.sorted_us.len() * percent / 100).min(self.sorted_us.len() - 1)]
+    }
+}
+
+/// What ffprobe says of the only stream in `file`.
+pub fn probe(file: &Path) -> Value {
+    let fields = "stream=codec_name,profile,level,width,height,pix_fmt,sample_rate,channels";
+    let mut command = Command::new("ffprobe");
+    command.args(["-v", "error", "-show_entries", fields, "-of", "json"]).arg(file);
+    let answer: Value = serde_json::from_slice(&output(&mut command)).expect("ffprobe prints JSON");
+    assert_eq!(answer["streams"].as_array().map(Vec::len), Some(1), "{answer}");
+    answer["streams"][0].clone()
+}
+
+/// Decodes all of `file`, first error out, and asserts that not one warning was said.
+pub fn assert_decodes_silently(file: &Path) {
+    let mut command = Command::new("ffmpeg");
+    command.args(["-nostdin", "-hide_banner", "-v", "warning", "-xerror", "-i"]).arg(file).args(["-f", "null", "-"]);
+    let output = command.output().unwrap_or_else(|error| panic!("{command:?}: {error}"));
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success() && said.is_empty(), "{}: {}: {said}", file.display(), output.status);
+}
+
+/// Draws a frame as `scripts/source.sh` does, at the size that frames are looked at in.
+#[cfg(test)]
+fn drawn(number: u32, white: bool) -> Vec<u8> {
+    let mut pixels = vec![if white { 255 } else { 90 }; WIDTH * HEIGHT];
+    for row in 0..11 {
+        for column in 0..WIDTH {
+            let lit = match column / BLOCK_WIDTH {
+                0 => true,
+                1 => false,
+                block @ 2..18 => number >> (block - 2) & 1 == 1,
+                block => (number % 3) >> (block - 18) & 1 == 1,
+            };
+            pixels[row * WIDTH + column] = if lit { 230 } else { 20 };
+        }
+    }
+    pixels
+}
+
+#[test]
+fn a_drawn_number_is_read_back_and_a_damaged_one_is_not() {
+    for number in [0, 1, 2, 59, 1_023, 65_535] {
+        assert_eq!(read_frame(&drawn(number, number % 2 == 0)), Frame { number: Some(number), white: number % 2 == 0 });
+    }
+    let mut damaged = drawn(6, false);
+    for row in 0..11 {
+        damaged[row * WIDTH + 3 * BLOCK_WIDTH..][..BLOCK_WIDTH].fill(20);
+    }
+    assert_eq!(read_number(&damaged), None, "one bit of 6 is gone and the check shows it");
+    assert_eq!(read_number(&vec![128; WIDTH * HEIGHT]), None);
+}
+
+#[test]
+fn offsets_are_those_of_the_nearest_beep() {
+    let offsets = Offsets::measure(&[0, 1_000_000, 2_000_000, 9_000_000], &[5_000, 999_000, 2_010_000]);
+    assert_eq!((offsets.count(), offsets.percentile_us(50), offsets.percentile_us(100)), (3, 5_000, 10_000));
+}

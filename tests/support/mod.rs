@@ -1,0 +1,27 @@
+//! What the end-to-end tests stand on: the real binary, real encoders and players, and readers of our own.
+//!
+//! | module | holds |
+//! |---|---|
+//! | [`machine`] | who may use the machine at the same time, and the watchdog of a hung test |
+//! | [`process`] | a child process whose lines and end are events |
+//! | [`daemon`] | the built binary in a folder of its own |
+//! | [`source`] | synthetic sources and the `ffmpeg` that pushes them |
+//! | [`http`] | a blocking face of an HTTP client that is not ours |
+//! | [`playlist`] | strict readers of multivariant and media playlists |
+//! | [`follower`] | a player without a picture: fetches every segment of every rendition as it is listed |
+//! | [`boxes`] | a reader of init segments and fragments, independent of the daemon's writer |
+//! | [`content`] | what is in the decoded picture and sound |
+//! | [`browser`] | headless Chromium over its debugging pipe |
+//!
+//! Nothing here uses the daemon's own parsers or writers: what both sides get wrong in the same way would pass.
+
+pub mod boxes;
+pub mod browser;
+pub mod content;
+pub mod daemon;
+pub mod follower;
+pub mod http;
+pub mod machine;
+pub mod playlist;
+pub mod process;
+pub mod source;

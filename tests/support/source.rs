@@ -1,0 +1,96 @@
+//! Synthetic sources, and the `ffmpeg` that pushes them as a real encoder would.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Command, ExitStatus, Stdio};
+use std::sync::Mutex;
+use std::time::Duration;
+
+use super::process::{Process, output};
+
+/// A source file. Made by `scripts/source.sh`, which says what the picture and the sound hold.
+#[derive(Clone, Debug)]
+pub struct Source {
+    /// The FLV file.
+    pub path: PathBuf,
+    /// Width in pixels.
+    pub width: u32,
+    /// Height in pixels.
+    pub height: u32,
+    /// Frames per second.
+    pub fps: u32,
+    /// Length.
+    pub seconds: u32,
+}
+
+impl Source {
+    /// The source of this form, made at its first use and kept under `target/`.
+    pub fn new(width: u32, height: u32, fps: u32, seconds: u32, kbps: u32) -> Self {
+        static MAKING: Mutex<()> = Mutex::new(());
+        let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+        let folder = root.join("target/test-sources");
+        let path = folder.join(format!("{width}x{height}-{fps}fps-{seconds}s-{kbps}k.flv"));
+        let _one_at_a_time = MAKING.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+        let script = root.join("scripts/source.sh");
+        if is_older(&path, &script) {
+            fs::create_dir_all(&folder).expect("a folder for sources");
+            let numbers = [width, height, fps, seconds, kbps].map(|number| number.to_string());
+            output(Command::new(script).args(numbers).arg(&path));
+        }
+        Source { path, width, height, fps, seconds }
+    }
+
+    /// 640x360 at 30 fps, 1 Mbit/s: what the small test ladder takes.
+    pub fn small(seconds: u32) -> Self {
+        Source::new(640, 360, 30, seconds, 1_000)
+    }
+
+    /// Frames in the whole file.
+    pub fn frames(&self) -> u32 {
+        self.fps * self.seconds
+    }
+
+    /// Longest time from the start of a push in real time until everything came out at the other end.
+    pub fn limit(&self) -> Duration {
+        Duration::from_secs(u64::from(self.seconds) * 3 + 60)
+    }
+}
+
+/// Whether `made` is missing or older than what makes it.
+fn is_older(made: &Path, maker: &Path) -> bool {
+    let time = |path: &Path| fs::metadata(path).and_then(|data| data.modified());
+    match (time(made), time(maker)) {
+        (Ok(made), Ok(maker)) => made < maker,
+        _ => true,
+    }
+}
+
+/// A running push in real time.
+pub struct Publisher {
+    process: Process,
+}
+
+impl Publisher {
+    /// Pushes `source` to `url`, no faster than it plays.
+    pub fn start(source: &Source, url: &str) -> Self {
+        let mut command = Command::new("ffmpeg");
+        command.args(["-nostdin", "-hide_banner", "-loglevel", "warning", "-re", "-i"]).arg(&source.path);
+        command.args(["-c", "copy", "-flvflags", "no_duration_filesize", "-f", "flv", url]);
+        Publisher { process: Process::start("ffmpeg", command.stdin(Stdio::null()).stdout(Stdio::null())) }
+    }
+
+    /// Waits until everything was pushed.
+    pub fn finish(mut self, source: &Source) {
+        self.process.wait_for_success(source.limit());
+    }
+
+    /// Waits for its end, whatever it is.
+    pub fn wait(&mut self, limit: Duration) -> Option<ExitStatus> {
+        self.process.wait(limit)
+    }
+
+    /// What it said.
+    pub fn errors(&self) -> String {
+        self.process.lines().text()
+    }
+}
