@@ -95,7 +95,7 @@ pub(super) fn tag(type_id: u8, timestamp_ms: u32, mut payload: Bytes) -> Option<
         VIDEO => TagKind::Video,
         DATA_AMF0 => TagKind::Script,
         DATA_AMF3 => {
-            payload.advance(payload.len().min(1));
+            payload.advance(behind_amf3_byte(&payload));
             TagKind::Script
         }
         _ => return None,
@@ -109,6 +109,12 @@ pub(super) fn tag(type_id: u8, timestamp_ms: u32, mut payload: Bytes) -> Option<
         }
     }
     (!payload.is_empty()).then_some(Tag { kind, timestamp_ms, data: payload })
+}
+
+/// Where the AMF0 of an AMF3 message begins: behind its zero byte, which some senders leave out. Both kinds of message
+/// begin with a string, whose marker is not zero.
+pub(super) fn behind_amf3_byte(payload: &[u8]) -> usize {
+    usize::from(payload.first() == Some(&0))
 }
 
 const SET_DATA_FRAME: &str = "@setDataFrame";
@@ -169,7 +175,9 @@ mod tests {
         tag
     }
 
-    fn unpacked(message: &Message) -> (Vec<(TagKind, u32, Vec<u8>)>, Result<(), RtmpError>) {
+    type Tags = Vec<(TagKind, u32, Vec<u8>)>;
+
+    fn unpacked(message: &Message) -> (Tags, Result<(), RtmpError>) {
         let mut tags = Vec::new();
         let result = unpack_aggregate(message, |tag| tags.push((tag.kind, tag.timestamp_ms, tag.data.to_vec())));
         (tags, result)
@@ -209,6 +217,7 @@ mod tests {
         let meta = Bytes::from_static(b"\x02\x00\x0aonMetaData\x05");
         assert_eq!(body(DATA_AMF0, b"\x02\x00\x0d@setDataFrame\x02\x00\x0aonMetaData\x05"), Some(meta.clone()));
         assert_eq!(body(DATA_AMF3, b"\x00\x02\x00\x0d@setDataFrame\x02\x00\x0aonMetaData\x05"), Some(meta.clone()));
+        assert_eq!(body(DATA_AMF3, b"\x02\x00\x0aonMetaData\x05"), Some(meta.clone()));
         assert_eq!(body(DATA_AMF0, b"\x02\x00\x0aonMetaData\x05"), Some(meta));
         assert_eq!(body(DATA_AMF0, b"\x02\x00\x0d@setDataFrame"), None);
         assert_eq!(body(DATA_AMF0, b"\x02\x00\x0f@clearDataFrame\x02\x00\x0aonMetaData"), None);

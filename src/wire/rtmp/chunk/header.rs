@@ -93,16 +93,15 @@ mod tests {
 
     #[test]
     fn basic_headers_of_one_two_and_three_bytes() {
-        let cases: [(&[u8], Option<(u8, u32, usize)>); 7] = [
-            (&[0x02], Some((0, 2, 1))),
+        for (bytes, expected) in [
+            (&[0x02][..], Some((0, 2, 1))),
             (&[0xFF], Some((3, 63, 1))),
             (&[0x40, 0], Some((1, 64, 2))),
             (&[0x80, 255], Some((2, 319, 2))),
             (&[0x01, 255, 255], Some((0, 65_599, 3))),
             (&[0x40], None),
             (&[0x01, 9], None),
-        ];
-        for (bytes, expected) in cases {
+        ] {
             let parsed = Basic::parse(bytes).map(|basic| (basic.format, basic.chunk_stream, basic.len));
             assert_eq!(parsed, expected, "{bytes:02x?}");
         }

@@ -35,6 +35,9 @@ const OUR_CHUNK_BYTES: usize = 4096;
 /// Set Peer Bandwidth's limit type "dynamic".
 const DYNAMIC: u8 = 2;
 
+/// Messages that are left out before a publish is accepted; the next one drops the peer. Good encoders send none.
+const MAX_SKIPPED_OF_STRANGERS: u32 = 100;
+
 /// What a publisher did.
 #[derive(Debug)]
 pub enum Event {
@@ -123,6 +126,7 @@ pub struct Server {
     acknowledged: u64,
     ack_window_bytes: u32,
     connected: Connected,
+    skipped: u32,
     last_stream_id: u32,
     publish_stream_id: u32,
 }
@@ -161,6 +165,7 @@ impl Server {
             acknowledged: 0,
             ack_window_bytes: WINDOW_ACK_BYTES,
             connected: Connected::default(),
+            skipped: 0,
             last_stream_id: 0,
             publish_stream_id: 0,
         }
@@ -258,7 +263,9 @@ impl Server {
         while !matches!(self.phase, Phase::Deciding | Phase::Ended) {
             let Some(message) = self.reader.next(&mut input)? else { break };
             match self.message(message, events) {
-                Err(error) if error.action() == Action::SkipMessage => events.push(Event::Skipped(error)),
+                Err(error) if error.action() == Action::SkipMessage && self.may_skip() => {
+                    events.push(Event::Skipped(error));
+                }
                 other => other?,
             }
             if self.output.len() > self.limits.output_bytes {
@@ -271,6 +278,15 @@ impl Server {
         }
         self.acknowledge();
         Ok(())
+    }
+
+    /// Whether one more message may be left out. An accepted publisher may be odd for as long as it likes, a stranger not.
+    fn may_skip(&mut self) -> bool {
+        if self.phase == Phase::Publishing {
+            return true;
+        }
+        self.skipped += 1;
+        self.skipped <= MAX_SKIPPED_OF_STRANGERS
     }
 
     /// Section 5.4.3: the count of all bytes, each time a window is full.
@@ -297,7 +313,10 @@ impl Server {
             }
             message::AGGREGATE => Ok(()),
             message::COMMAND_AMF0 => self.command(message.stream_id, &message.payload, events),
-            message::COMMAND_AMF3 => self.command(message.stream_id, message.payload.get(1..).unwrap_or(&[]), events),
+            message::COMMAND_AMF3 => {
+                let at = message::behind_amf3_byte(&message.payload);
+                self.command(message.stream_id, &message.payload[at..], events)
+            }
             message::USER_CONTROL => self.user_control(&message),
             message::WINDOW_ACK_SIZE => {
                 let window = be_u32(&message.payload).ok_or_else(|| short(&message))?;

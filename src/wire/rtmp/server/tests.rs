@@ -348,6 +348,18 @@ fn broken_messages_are_left_out_and_told() {
 }
 
 #[test]
+fn a_stranger_may_not_be_odd_for_ever() {
+    let mut talk = Talk::connected();
+    for _ in 0..MAX_SKIPPED_OF_STRANGERS {
+        talk.raw(0, 99, &b"?"[..]);
+    }
+    assert_eq!(talk.events().len(), 100);
+    talk.client.message(Message { chunk_stream: 3, timestamp_ms: 0, type_id: 99, stream_id: 0, payload: Bytes::new() });
+    let error = talk.server.receive(talk.client.take(), &mut talk.events);
+    assert_eq!((error, talk.server.phase()), (Err(RtmpError::UnknownMessageType(99)), Phase::Ended));
+}
+
+#[test]
 fn deep_amf_before_connect_drops_the_peer() {
     let mut talk = Talk::new();
     let bomb = [&b"\x02\x00\x07connect\x00\0\0\0\0\0\0\0\0"[..], &b"\x03\x00\x01a".repeat(10_000)].concat();
