@@ -180,9 +180,9 @@ mod tests {
         Timestamp::from_millis(millis)
     }
 
-    /// Cuts of pictures at 30 fps for `millis`, with keyframes where `keyframe` says; the segment starts at 0.
+    /// Cuts of pictures at 30 fps for `millis`, with keyframes where `keyframe` says; the segment starts with the first.
     fn cuts(clock: &mut CutClock, millis: i64, keyframe: impl Fn(i64) -> bool) -> Vec<(i64, CutKind)> {
-        clock.begin(at(0), true);
+        clock.begin(at(66), true);
         let frames = (0..millis * 3 / 100).map(|n| (n, at((n * 100 + 1) / 3)));
         let due = frames.filter_map(|(n, dts)| {
             if keyframe(n) && clock.copy_ends_at_keyframe() {
@@ -231,7 +231,7 @@ mod tests {
     #[test]
     fn long_groups_are_cut_by_time() {
         let found = cuts(&mut clock(), 12_000, |n| n % 250 == 0);
-        let first = [(2_400, Time), (4_400, Time), (6_400, Time), (8_333, Keyframe)];
+        let first = [(2_367, Time), (4_367, Time), (6_367, Time), (8_333, Keyframe)];
         assert_eq!(found, [&first[..], &[(10_333, Time)]].concat());
     }
 
@@ -239,7 +239,7 @@ mod tests {
     fn the_end_of_copying_comes_with_the_next_keyframe_and_then_time_rules() {
         let mut clock = CutClock::new(Span::from_secs(2), LongGop::EndCopy);
         let found = cuts(&mut clock, 15_000, |n| n % 250 == 0);
-        let before = [(2_400, Time), (4_400, Time), (6_400, Time)];
+        let before = [(2_367, Time), (4_367, Time), (6_367, Time)];
         // The discontinuity at 8.333 s is the caller's.
         assert_eq!(found, [&before[..], &[(10_333, Time), (12_333, Time), (14_333, Time)]].concat());
         assert!(!clock.take_copy_end(), "only once");
@@ -259,7 +259,7 @@ mod tests {
         let mut clock = clock();
         let frames = (0..300).map(|n| Timestamp::from_units(n * 1_024, 48_000) + Span::from_millis(66));
         let found: Vec<_> = frames.filter_map(|pts| clock.on_audio_alone(pts)).map(|due| due.at).collect();
-        let frame = |n| Timestamp::from_units(n * 1_024, 48_000) + Span::from_millis(66);
+        let frame = |n: i64| Timestamp::from_units(n * 1_024, 48_000) + Span::from_millis(66);
         assert_eq!(found, [frame(94), frame(188), frame(282)]);
     }
 
@@ -268,8 +268,8 @@ mod tests {
         let mut clock = clock();
         clock.on_video(at(0), at(66), true, Timestamp::ZERO);
         assert_eq!(clock.on_video(at(2_000), at(2_066), true, at(2_100)), None);
-        let due = clock.on_video(at(2_100), at(2_166), false, at(2_100));
-        assert_eq!(due, Some(Due { at: at(2_166), kind: Time }));
+        let due = clock.on_video(at(2_400), at(2_466), false, at(2_100));
+        assert_eq!(due, Some(Due { at: at(2_466), kind: Time }));
     }
 
     #[test]
