@@ -23,6 +23,7 @@ pub mod http;
 pub mod key;
 pub mod ladder;
 pub mod log;
+pub mod preset;
 pub mod reader;
 pub mod rtmp;
 pub mod session;
@@ -129,3 +130,6 @@ impl Config {
         self.data_dir.join("control.sock")
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -24,7 +24,7 @@ const CONNECT: Key = deadline("connect", "5s", "From the end of the handshake to
 const PUBLISH: Key = deadline("publish", "10s", "From the connect command to the publish command (1s to 10m).");
 const SILENCE: Key = deadline(
     "silence",
-    "15s",
+    "20s",
     "How long a publisher may send nothing before its connection counts as lost (1s to 10m).",
 );
 

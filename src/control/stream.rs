@@ -10,6 +10,7 @@ use super::db::rows;
 use super::error::ControlError;
 use super::id::StreamId;
 use super::{duration_text, wall_text};
+use crate::config::preset::Preset;
 use crate::config::session::MAX_GRACE;
 use crate::config::{Conflict, OnUnpublish};
 use crate::media::WallTime;
@@ -158,7 +159,7 @@ fn check_preset(preset: &str) -> Result<(), ControlError> {
             "a stream's preset is the name of a built-in one; files belong into the configuration".to_owned(),
         );
     }
-    Ok(())
+    Preset::load(preset).map_or_else(|error| refuse(error.to_string()), |_| Ok(()))
 }
 
 #[cfg(test)]
@@ -195,6 +196,14 @@ mod tests {
             "the preset \"../secret\" cannot be used: a stream's preset is the name of a built-in one; \
              files belong into the configuration"
         );
+    }
+
+    #[test]
+    fn a_preset_must_be_a_built_in_one() {
+        let preset = |name: &str| NewStream { preset: Some(name.to_owned()), ..named("a") };
+        assert!(preset("passthrough").validate().is_ok());
+        let refused = refusal(preset("pass-through"));
+        assert!(refused.starts_with("the preset \"pass-through\" cannot be used: no preset is called"), "{refused}");
     }
 
     #[test]

@@ -1,0 +1,78 @@
+//! `millstream streams ...`
+
+mod create;
+mod delete;
+mod list;
+mod show;
+
+use std::io;
+
+use clap::Subcommand;
+
+use super::CliError;
+use super::backend::Backend;
+use super::output::{Output, or_dash};
+use crate::config::Config;
+use crate::config::units::duration_text;
+use crate::control::Stream;
+
+/// What to do with streams.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Make a stream
+    Create(create::CreateArgs),
+    /// List all streams
+    List(list::ListArgs),
+    /// Show one stream
+    Show(show::ShowArgs),
+    /// Delete a stream and its keys; whoever publishes to it is disconnected
+    Delete(delete::DeleteArgs),
+}
+
+pub(super) async fn run(command: Command, config: &Config, output: &mut Output) -> Result<(), CliError> {
+    let backend = Backend::open(config).await?;
+    let done = match command {
+        Command::Create(args) => create::run(args, &backend, output).await,
+        Command::List(args) => list::run(args, &backend, output).await,
+        Command::Show(args) => show::run(args, &backend, output).await,
+        Command::Delete(args) => delete::run(args, &backend, output).await,
+    };
+    backend.close().await;
+    done
+}
+
+const AS_CONFIGURED: &str = "(as configured)";
+
+/// All of a stream, for people.
+fn print(stream: &Stream, output: &mut Output) -> io::Result<()> {
+    let own = |value: Option<String>| value.unwrap_or_else(|| AS_CONFIGURED.to_owned());
+    output.fields(&[
+        ("id", stream.id.to_string()),
+        ("name", stream.name.clone()),
+        ("title", stream.title.clone()),
+        ("enabled", yes_no(stream.enabled)),
+        ("preset", own(stream.preset.clone())),
+        ("grace", own(stream.grace.map(duration_text))),
+        ("on_unpublish", own(stream.on_unpublish.map(|policy| policy.to_string()))),
+        ("conflict", own(stream.conflict.map(|policy| policy.to_string()))),
+        ("created", stream.created_at.to_string()),
+        ("playback", format!("/live/{}/index.m3u8", stream.id)),
+        ("page", format!("/watch/{}", stream.id)),
+    ])
+}
+
+fn yes_no(value: bool) -> String {
+    if value { "yes" } else { "no" }.to_owned()
+}
+
+/// A row of the list: id, name, title, enabled, preset, created.
+fn row(stream: &Stream) -> [String; 6] {
+    [
+        stream.id.to_string(),
+        stream.name.clone(),
+        stream.title.clone(),
+        yes_no(stream.enabled),
+        or_dash(stream.preset.as_ref()),
+        stream.created_at.to_string(),
+    ]
+}

@@ -1,0 +1,214 @@
+//! Defaults, precedence, and the whole text of every error message.
+
+use std::time::Duration;
+
+use super::*;
+use crate::media::Span;
+
+fn parse(env: &[(&str, &str)], file: &str) -> Result<Config, String> {
+    let env = env.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
+    Config::parse(&Overrides::default(), env, Some(("a.toml", file))).map_err(|error| error.to_string())
+}
+
+/// The error text of a file.
+#[track_caller]
+fn refused(file: &str, expected: &str) {
+    assert_eq!(parse(&[], file).map(|_| ()), Err(expected.to_owned()));
+}
+
+#[test]
+fn nothing_given_is_the_documented_defaults() {
+    let config = parse(&[], "").expect("the defaults are valid");
+    assert_eq!(config.data_dir, PathBuf::from("./data"));
+    assert_eq!(config.control_socket(), PathBuf::from("./data/control.sock"));
+    assert_eq!(config.http.listen.to_string(), "0.0.0.0:8080");
+    assert!(config.http.admin_token.is_none());
+    assert_eq!(config.rtmp.listen.to_string(), "0.0.0.0:1935");
+    assert_eq!(config.storage.url, StorageUrl::File("./data/objects".into()));
+    assert_eq!(config.storage.url.to_string(), "file:./data/objects");
+    assert_eq!(config.storage.spool, PathBuf::from("./data/spool"));
+    assert_eq!(config.storage.spool_max_bytes, 10 << 30);
+    assert_eq!((config.hls.segment, config.hls.part), (Span::from_secs(2), Span::from_millis(334)));
+    assert_eq!((config.hls.window, config.hls.container), (Span::from_secs(60), Container::Fmp4));
+    assert_eq!(config.ladder.preset, preset::Preset::DEFAULT);
+    assert_eq!(config.session.grace, Duration::from_secs(30));
+    assert_eq!((config.session.on_unpublish, config.session.conflict), (OnUnpublish::Hold, Conflict::Takeover));
+    assert_eq!((config.log.format, config.log.level), (LogFormat::Human, LogLevel::Info));
+}
+
+#[test]
+fn a_flag_beats_the_environment_which_beats_the_file() {
+    let file = "data_dir = 'f'\n[hls]\nsegment = '4s'\npart = '1s'\n";
+    let env =
+        [("MILLSTREAM_DATA_DIR", "e"), ("MILLSTREAM_HLS__SEGMENT", "6s"), ("HOME", "/"), ("MILLSTREAM_CONFIG", "x")];
+    let config = parse(&env, file).expect("valid");
+    assert_eq!((config.hls.segment, config.hls.part), (Span::from_secs(6), Span::from_secs(1)));
+    assert_eq!(config.data_dir, PathBuf::from("e"));
+    let flags = Overrides { data_dir: Some("/flag".to_owned()) };
+    let config = Config::parse(&flags, [], Some(("a.toml", file))).expect("valid");
+    assert_eq!(config.data_dir, PathBuf::from("/flag"));
+    assert_eq!(config.storage.url.to_string(), "file:/flag/objects");
+}
+
+#[test]
+fn storage_urls() {
+    for (text, url) in [
+        ("memory:", StorageUrl::Memory),
+        ("file:x", StorageUrl::File("x".into())),
+        ("file:/x y", StorageUrl::File("/x y".into())),
+        ("file:///x", StorageUrl::File("/x".into())),
+    ] {
+        let config = parse(&[("MILLSTREAM_STORAGE__URL", text)], "").expect("valid");
+        assert_eq!(config.storage.url, url, "{text}");
+    }
+}
+
+#[test]
+fn the_admin_token_is_never_printed() {
+    let config = parse(&[("MILLSTREAM_HTTP__ADMIN_TOKEN", "0123456789abcdef")], "").expect("valid");
+    assert!(!format!("{config:?}").contains("0123456789abcdef"));
+    refused(
+        "[http]\nadmin_token = 'hunter2'",
+        "a.toml:2: http.admin_token: must have 16 to 256 characters; make one with: openssl rand -hex 32",
+    );
+    refused(
+        "[http]\nadmin_token = 'correct horse battery staple'",
+        "a.toml:2: http.admin_token: must be printable ASCII without spaces; make one with: openssl rand -hex 32",
+    );
+}
+
+#[test]
+fn unknown_names_are_answered_with_the_nearest() {
+    refused("[hls]\nsegmnt = '2s'", "a.toml:2: unknown key hls.segmnt; did you mean hls.segment?");
+    refused("\n\n[htpp]\nlisten = 1", "a.toml:3: unknown section [htpp]; did you mean [http]?");
+    refused("datadir = 'x'", "a.toml:1: unknown key datadir; did you mean data_dir?");
+    refused("grace = '5s'", "a.toml:1: unknown key grace; did you mean session.grace?");
+    refused("[rtmps]\nlisten = 'x'", "a.toml:1: section [rtmps] is not known to this version");
+    refused("[srt]", "a.toml:1: section [srt] is not known to this version");
+    refused("http = 1", "a.toml:1: unknown key http; did you mean data_dir?");
+    for (name, expected) in [
+        ("MILLSTREAM_HLS__SEGMNT", "MILLSTREAM_HLS__SEGMNT: no such key; did you mean MILLSTREAM_HLS__SEGMENT?"),
+        ("MILLSTREAM_HTTP_LISTEN", "MILLSTREAM_HTTP_LISTEN: no such key; did you mean MILLSTREAM_HTTP__LISTEN?"),
+    ] {
+        assert_eq!(parse(&[(name, "1")], "").map(|_| ()), Err(expected.to_owned()));
+    }
+}
+
+#[test]
+fn files_that_are_not_toml() {
+    refused("[http]\nlisten = ", "a.toml:2: not valid TOML: string values must be quoted, expected literal string");
+    refused("[http]\n[http]\n", "a.toml:2: not valid TOML: duplicate key");
+}
+
+#[test]
+fn values_of_another_type() {
+    refused(
+        "[http]\nlisten = 8080",
+        "a.toml:2: http.listen: expected an address in quotes, as \"0.0.0.0:8080\", found a number",
+    );
+    refused("[hls]\nsegment = 2", "a.toml:2: hls.segment: expected a duration in quotes, as \"2s\", found a number");
+    refused(
+        "[hls]\nsegment = 2.5",
+        "a.toml:2: hls.segment: expected a duration in quotes, as \"2s\", found a number with a fraction",
+    );
+    refused(
+        "[storage]\nspool_max = 10",
+        "a.toml:2: storage.spool_max: expected a size in quotes, as \"10GiB\", found a number",
+    );
+    refused("data_dir = true", "a.toml:1: data_dir: expected a text in quotes, found true or false");
+    refused("[ladder]\npreset = []", "a.toml:2: ladder.preset: expected a text in quotes, found a list");
+    refused("[ladder.preset]", "a.toml:1: ladder.preset: expected a text in quotes, found a table");
+    refused("data_dir = 2026-11-21", "a.toml:1: data_dir: expected a text in quotes, found a date");
+    refused("[rtmp]\nmax_connections = '5'", "a.toml:2: rtmp.max_connections: expected a whole number, found a text");
+    refused(
+        "[rtmp]\nmax_connections = 0x10",
+        "a.toml:2: rtmp.max_connections: expected a whole number, found a number",
+    );
+}
+
+#[test]
+fn values_out_of_range() {
+    for (file, expected) in [
+        ("data_dir = ''", "a.toml:1: data_dir: must not be empty"),
+        ("[rtmp]\nsilence = '0s'", "a.toml:2: rtmp.silence: 0s is out of range: write 1s to 10m"),
+        ("[rtmp]\nhandshake = '11m'", "a.toml:2: rtmp.handshake: 11m is out of range: write 1s to 10m"),
+        ("[rtmp]\nmax_connections = 0", "a.toml:2: rtmp.max_connections: 0 is out of range: write 1 to 100000"),
+        ("[rtmp]\nmax_connections = -1", "a.toml:2: rtmp.max_connections: \"-1\" is not a whole number"),
+        ("[rtmp]\nmax_message = '1KiB'", "a.toml:2: rtmp.max_message: 1KiB is out of range: write 64KiB to 16MiB"),
+        ("[rtmp]\nmax_message = '1GiB'", "a.toml:2: rtmp.max_message: 1GiB is out of range: write 64KiB to 16MiB"),
+        ("[storage]\nspool_max = '1MB'", "a.toml:2: storage.spool_max: 1MB is too small: write 64MiB or more"),
+        ("[storage]\nspool = ''", "a.toml:2: storage.spool: must not be empty"),
+        ("[hls]\nsegment = '1500ms'", "a.toml:2: hls.segment: 1500ms does not fit: write whole seconds from 1s to 10s"),
+        ("[hls]\nsegment = '11s'", "a.toml:2: hls.segment: 11s does not fit: write whole seconds from 1s to 10s"),
+        ("[hls]\npart = '50ms'", "a.toml:2: hls.part: 50ms is too short: write 100ms or more"),
+        ("[hls]\npart = '2s'", "a.toml:2: hls.part: 2s must be shorter than hls.segment, which is 2s"),
+        ("[hls]\nwindow = '5s'", "a.toml:2: hls.window: 5s is too short: 3 segments of 2s must fit"),
+        ("[hls]\nwindow = '13h'", "a.toml:2: hls.window: 13h is too long: write 12h or less"),
+        (
+            "[hls]\ncontainer = 'ts'",
+            "a.toml:2: hls.container: \"ts\" comes with a later version; this one writes \"fmp4\"",
+        ),
+        ("[hls]\ncontainer = 'cmaf'", "a.toml:2: hls.container: \"cmaf\" is not one of fmp4; did you mean \"fmp4\"?"),
+        ("[ladder]\npreset = ''", "a.toml:2: ladder.preset: must not be empty"),
+        ("[session]\ngrace = '31m'", "a.toml:2: session.grace: 31m is too long: write 30m or less"),
+        (
+            "[session]\non_unpublish = 'stop'",
+            "a.toml:2: session.on_unpublish: \"stop\" is not one of hold, end; did you mean \"hold\"?",
+        ),
+        (
+            "[session]\nconflict = 'reejct'",
+            "a.toml:2: session.conflict: \"reejct\" is not one of takeover, reject; did you mean \"reject\"?",
+        ),
+        ("[log]\nformat = 'jsn'", "a.toml:2: log.format: \"jsn\" is not one of human, json; did you mean \"json\"?"),
+        (
+            "[log]\nlevel = 'warning'",
+            "a.toml:2: log.level: \"warning\" is not one of error, warn, info, debug, trace; did you mean \"warn\"?",
+        ),
+    ] {
+        refused(file, expected);
+    }
+}
+
+#[test]
+fn storage_urls_that_cannot_be() {
+    for (url, expected) in [
+        ("s3://key:secret@bucket", "s3: comes with a later version; write file: or memory:"),
+        ("gs://bucket", "gs: comes with a later version; write file: or memory:"),
+        ("file:", "\"file:\" names no folder"),
+        ("file://host/x", "\"file://host/x\" names a host: write one slash or three after \"file:\""),
+        ("/x", "write \"file:\" and a folder, as \"file:/var/lib/millstream/objects\", or \"memory:\""),
+        ("memory:x", "write \"file:\" and a folder, as \"file:/var/lib/millstream/objects\", or \"memory:\""),
+    ] {
+        refused(&format!("[storage]\nurl = '{url}'"), &format!("a.toml:2: storage.url: {expected}"));
+    }
+}
+
+#[test]
+fn two_listeners_need_two_ports() {
+    refused(
+        "[http]\nlisten = '127.0.0.1:9'\n[rtmp]\nlisten = '127.0.0.1:9'",
+        "a.toml:4: rtmp.listen: 127.0.0.1:9 is taken by http.listen already: give each its own port",
+    );
+    parse(&[], "[http]\nlisten = '[::1]:0'\n[rtmp]\nlisten = '[::1]:0'").expect("port 0 is a different one each time");
+}
+
+#[test]
+fn a_limit_that_a_default_breaks_blames_the_default() {
+    refused(
+        "[hls]\nsegment = '10s'\nwindow = '29s'",
+        "a.toml:3: hls.window: 29s is too short: 3 segments of 10s must fit",
+    );
+    let env = [("MILLSTREAM_HLS__PART", "5s")];
+    let expected = "MILLSTREAM_HLS__PART: 5s must be shorter than hls.segment, which is 2s";
+    assert_eq!(parse(&env, "").map(|_| ()), Err(expected.to_owned()));
+}
+
+#[test]
+fn all_errors_are_told_at_once() {
+    let file = "[hls]\nsegment = 'x'\nwidow = '60s'\n[log]\nlevel = 'inf'\n";
+    let expected = "a.toml:3: unknown key hls.widow; did you mean hls.window?\n\
+                    a.toml:2: hls.segment: \"x\" is not a duration: write a whole number and a unit, as \"334ms\", \"2s\", \
+                    \"10m\", \"1h\" or \"30d\"\n\
+                    a.toml:5: log.level: \"inf\" is not one of error, warn, info, debug, trace; did you mean \"info\"?";
+    refused(file, expected);
+}

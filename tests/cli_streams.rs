@@ -1,0 +1,351 @@
+//! The command line, in process: offline on the database, and against a daemon's control socket.
+
+use std::io::{self, Write};
+use std::path::Path;
+use std::sync::{Arc, Mutex};
+
+use clap::Parser;
+use millstream::api::{ApiState, NoLiveSessions, router, serve_control_socket};
+use millstream::cli::{Cli, Exit, Host, HostError, Output, ServeOptions, run};
+use millstream::clock::SystemClock;
+use millstream::config::Config;
+use millstream::control::{Control, ControlEvent, DataDirLock};
+use secrecy::SecretString;
+use serde_json::{Value, json};
+use tempfile::TempDir;
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+
+/// A writer whose text can be read afterwards.
+#[derive(Clone, Default)]
+struct Text(Arc<Mutex<Vec<u8>>>);
+
+impl Text {
+    fn take(&self) -> String {
+        String::from_utf8(std::mem::take(&mut *self.0.lock().expect("no panic"))).expect("UTF-8")
+    }
+}
+
+impl Write for Text {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.lock().expect("no panic").write(bytes)
+    }
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+/// A daemon that notes how it was started, and a storage that works or does not.
+#[derive(Default)]
+struct FakeHost {
+    served: Mutex<Option<(String, ServeOptions)>>,
+    storage_is_broken: bool,
+}
+
+impl Host for FakeHost {
+    async fn serve(&self, config: Config, options: ServeOptions) -> Result<(), HostError> {
+        *self.served.lock().expect("no panic") = Some((config.http.listen.to_string(), options));
+        if options.end_sessions { Err("port 8080 is taken".into()) } else { Ok(()) }
+    }
+
+    async fn probe_storage(&self, _config: &Config) -> Result<String, HostError> {
+        if self.storage_is_broken { Err("permission denied".into()) } else { Ok("5 GiB free".to_owned()) }
+    }
+}
+
+struct Answer {
+    exit: Exit,
+    out: String,
+    err: String,
+}
+
+impl Answer {
+    #[track_caller]
+    fn json(&self) -> Value {
+        assert_eq!((self.exit, self.err.as_str()), (Exit::Done, ""));
+        serde_json::from_str(&self.out).expect("one line of JSON")
+    }
+
+    #[track_caller]
+    fn failed(&self, expected: &str) {
+        assert_eq!((self.exit, self.out.as_str(), self.err.as_str()), (Exit::Failed, "", expected));
+    }
+}
+
+async fn call_with(host: &FakeHost, config: &str, data_dir: &Path, args: &[&str]) -> Answer {
+    let data_dir = data_dir.to_str().expect("a temporary folder has a plain name");
+    let all = [&["millstream", "--data-dir", data_dir], args].concat();
+    let cli = Cli::try_parse_from(all).expect("the flags are right");
+    let config = Config::parse(&cli.overrides(), [], Some(("test.toml", config))).expect("the configuration is right");
+    let (out, err) = (Text::default(), Text::default());
+    let exit = run(cli, config, host, &mut Output::new(out.clone(), err.clone())).await;
+    Answer { exit, out: out.take(), err: err.take() }
+}
+
+async fn call(data_dir: &Path, args: &[&str]) -> Answer {
+    call_with(&FakeHost::default(), "", data_dir, args).await
+}
+
+/// The control side of a daemon.
+struct Daemon {
+    control: Control,
+    stop: CancellationToken,
+    task: JoinHandle<()>,
+}
+
+async fn daemon(data_dir: &Path) -> Daemon {
+    let control = Control::open(data_dir, SystemClock::shared()).await.expect("it opens");
+    let api = router(ApiState { control: control.clone(), live: Arc::new(NoLiveSessions) });
+    let stop = CancellationToken::new();
+    let task = tokio::spawn({
+        let (path, stop) = (data_dir.join("control.sock"), stop.clone());
+        async move { serve_control_socket(api, &path, stop.cancelled_owned()).await.expect("it is served") }
+    });
+    Daemon { control, stop, task }
+}
+
+impl Daemon {
+    async fn end(self) {
+        self.stop.cancel();
+        self.task.await.expect("no panic");
+        self.control.close().await;
+    }
+}
+
+fn folder() -> TempDir {
+    tempfile::tempdir().expect("a temporary folder")
+}
+
+/// The whole life of a stream and its keys, through `--json`.
+async fn life_of_a_stream(dir: &Path) {
+    let create = ["streams", "create", "--name", "a/b", "--title", "Arena", "--grace", "5s", "--conflict", "reject"];
+    let stream = call(dir, &[&create[..], &["--preset", "passthrough", "--json"]].concat()).await.json();
+    let id = stream["id"].as_str().expect("an id");
+    assert_eq!(
+        stream,
+        json!({
+            "id": id, "name": "a/b", "title": "Arena", "enabled": true, "preset": "passthrough", "grace": "5s",
+            "on_unpublish": null, "conflict": "reject", "created_at": stream["created_at"],
+        })
+    );
+    assert_eq!(call(dir, &["streams", "show", "a/b", "--json"]).await.json(), stream);
+    assert_eq!(call(dir, &["streams", "show", id, "--json"]).await.json(), stream);
+    assert_eq!(call(dir, &["streams", "list", "--json"]).await.json(), json!([stream]));
+
+    let made =
+        call(dir, &["keys", "create", "--stream", id, "--label", "obs", "--expires", "30d", "--json"]).await.json();
+    assert_eq!((&made["stream_id"], &made["label"], &made["state"]), (&json!(id), &json!("obs"), &json!("active")));
+    let secret = made["secret"].as_str().expect("a secret");
+    assert_eq!((secret.len(), &secret[..3]), (35, "ms_"));
+    let key = made["id"].as_str().expect("an id");
+    let rotated = call(dir, &["keys", "rotate", key, "--grace", "10m", "--json"]).await.json();
+    assert_ne!(rotated["secret"], made["secret"]);
+    let revoked = call(dir, &["keys", "revoke", key, "--json"]).await.json();
+    assert_eq!((&revoked["id"], &revoked["state"]), (&json!(key), &json!("revoked")));
+
+    let listed = call(dir, &["keys", "list", "--stream", "a/b", "--json"]).await;
+    assert!(!listed.out.contains("secret") && !listed.out.contains("ms_"), "{}", listed.out);
+    let states: Vec<_> = listed.json().as_array().expect("a list").iter().map(|key| key["state"].clone()).collect();
+    assert_eq!(states, ["revoked", "active"]);
+
+    let again = call(dir, &["streams", "create", "--name", "a/b"]).await;
+    again.failed("error: a stream named \"a/b\" exists already; choose another name, or delete that stream first\n");
+    assert_eq!(call(dir, &["streams", "delete", "a/b", "--json"]).await.json(), json!({ "deleted": id }));
+    call(dir, &["streams", "show", "a/b"])
+        .await
+        .failed("error: no stream has the id or name \"a/b\"\nhint: millstream streams list shows all streams\n");
+    call(dir, &["keys", "revoke", key]).await.failed(&format!(
+        "error: no key has the id {key}\nhint: millstream keys list --stream STREAM shows a stream's keys\n"
+    ));
+}
+
+#[tokio::test]
+async fn a_stream_lives_without_a_daemon() {
+    let dir = folder();
+    life_of_a_stream(dir.path()).await;
+    assert!(DataDirLock::holder(dir.path()).is_none(), "each command frees the lock");
+}
+
+#[tokio::test]
+async fn a_stream_lives_in_a_daemon() {
+    let dir = folder();
+    let daemon = daemon(dir.path()).await;
+    life_of_a_stream(dir.path()).await;
+    daemon.end().await;
+    assert!(!dir.path().join("control.sock").exists());
+}
+
+#[tokio::test]
+async fn the_daemon_hears_of_what_a_command_did() {
+    let dir = folder();
+    let daemon = daemon(dir.path()).await;
+    let mut events = daemon.control.events();
+    call(dir.path(), &["streams", "create", "--name", "a", "--json"]).await.json();
+    let made = call(dir.path(), &["keys", "create", "--stream", "a", "--json"]).await.json();
+    let secret = SecretString::from(made["secret"].as_str().expect("a secret"));
+    let grant = daemon.control.authenticate(&secret).await.expect("admitted");
+    call(dir.path(), &["keys", "revoke", made["id"].as_str().expect("an id"), "--json"]).await.json();
+    assert!(matches!(events.recv().await, Ok(ControlEvent::StreamCreated { .. })));
+    let stream = grant.stream.id;
+    assert_eq!(events.recv().await, Ok(ControlEvent::KeyRevoked { stream, key_id: grant.key_id }));
+    daemon.end().await;
+}
+
+#[tokio::test]
+async fn what_was_done_offline_is_there_when_the_daemon_starts() {
+    let dir = folder();
+    call(dir.path(), &["streams", "create", "--name", "a", "--json"]).await.json();
+    let made = call(dir.path(), &["keys", "create", "--stream", "a", "--json"]).await.json();
+    let daemon = daemon(dir.path()).await;
+    let secret = SecretString::from(made["secret"].as_str().expect("a secret"));
+    assert_eq!(daemon.control.authenticate(&secret).await.expect("admitted").stream.name, "a");
+    daemon.end().await;
+}
+
+#[tokio::test]
+async fn text_for_people() {
+    let dir = folder();
+    let text = |answer: Answer| {
+        assert_eq!((answer.exit, answer.err.as_str()), (Exit::Done, ""));
+        answer.out
+    };
+    let none = "No streams yet. Make one: millstream streams create --name NAME\n";
+    assert_eq!(text(call(dir.path(), &["streams", "list"]).await), none);
+
+    let created = text(call(dir.path(), &["streams", "create", "--name", "demo"]).await);
+    let stream = call(dir.path(), &["streams", "show", "demo", "--json"]).await.json();
+    let (id, at) = (stream["id"].as_str().expect("an id"), stream["created_at"].as_str().expect("a date"));
+    let fields = format!(
+        "id            {id}\nname          demo\ntitle         demo\nenabled       yes\npreset        (as configured)\n\
+         grace         (as configured)\non_unpublish  (as configured)\nconflict      (as configured)\n\
+         created       {at}\nplayback      /live/{id}/index.m3u8\npage          /watch/{id}\n"
+    );
+    assert_eq!(created, format!("{fields}\nTo publish, make a key: millstream keys create --stream {id}\n"));
+    assert_eq!(text(call(dir.path(), &["streams", "show", id]).await), fields);
+    let list =
+        format!("ID            NAME  TITLE  ENABLED  PRESET  CREATED\n{id}  demo  demo   yes      -       {at}\n");
+    assert_eq!(text(call(dir.path(), &["streams", "list"]).await), list);
+
+    let none = format!("No keys yet. Make one: millstream keys create --stream {id}\n");
+    assert_eq!(text(call(dir.path(), &["keys", "list", "--stream", "demo"]).await), none);
+    let created = text(call(dir.path(), &["keys", "create", "--stream", "demo"]).await);
+    let keys = call(dir.path(), &["keys", "list", "--stream", "demo", "--json"]).await.json();
+    let (key, at) = (keys[0]["id"].as_str().expect("an id"), keys[0]["created_at"].as_str().expect("a date"));
+    let secret = created.lines().find_map(|line| line.strip_prefix("secret   ")).expect("a secret");
+    assert_eq!(
+        created,
+        format!(
+            "id       {key}\nstream   {id}\nlabel    -\nexpires  -\nsecret   {secret}\n\n\
+             The secret is not shown again. In OBS choose the service Custom, and enter:\n  \
+             server      rtmp://HOST:1935/live\n  stream key  {secret}\n"
+        )
+    );
+    assert_eq!(text(call(dir.path(), &["keys", "revoke", key]).await), format!("Revoked key {key} of stream {id}.\n"));
+    let list = format!(
+        "ID            LABEL  STATE    CREATED                   EXPIRES  LAST USED\n\
+         {key}  -      revoked  {at}  -        -\n"
+    );
+    assert_eq!(text(call(dir.path(), &["keys", "list", "--stream", "demo"]).await), list);
+    let deleted = text(call(dir.path(), &["streams", "delete", "demo"]).await);
+    assert_eq!(deleted, format!("Deleted stream {id} (demo) and its keys.\n"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_daemon_that_has_the_lock_and_no_socket_is_named() {
+    let dir = folder();
+    let _lock = DataDirLock::acquire(dir.path()).expect("the lock is free");
+    let expected = format!(
+        "error: {} is in use by process {}; stop it first, or use another data_dir\n",
+        dir.path().display(),
+        std::process::id()
+    );
+    call(dir.path(), &["streams", "list"]).await.failed(&expected);
+}
+
+#[tokio::test]
+async fn a_command_waits_for_a_daemon_that_is_starting() {
+    let dir = folder();
+    let lock = DataDirLock::acquire(dir.path()).expect("the lock is free");
+    let waiting = tokio::spawn({
+        let path = dir.path().to_owned();
+        async move { call(&path, &["streams", "list", "--json"]).await }
+    });
+    tokio::task::yield_now().await;
+    drop(lock);
+    let daemon = daemon(dir.path()).await;
+    assert_eq!(waiting.await.expect("no panic").json(), json!([]));
+    daemon.end().await;
+}
+
+#[tokio::test]
+async fn serve_is_handed_to_the_host() {
+    let dir = folder();
+    let host = FakeHost::default();
+    let answer = call_with(&host, "[http]\nlisten = '127.0.0.1:0'", dir.path(), &["serve"]).await;
+    assert_eq!((answer.exit, answer.err.as_str()), (Exit::Done, ""));
+    let served = host.served.lock().expect("no panic").take();
+    assert_eq!(served, Some(("127.0.0.1:0".to_owned(), ServeOptions { end_sessions: false })));
+    let answer = call_with(&host, "", dir.path(), &["serve", "--end-sessions"]).await;
+    answer.failed("error: port 8080 is taken\n");
+}
+
+#[tokio::test]
+async fn check_says_what_serve_would_do() {
+    let dir = folder();
+    let path = dir.path().display();
+    let host = FakeHost::default();
+    let answer = call_with(&host, "[ladder]\npreset = 'passthrough'", dir.path(), &["check"]).await;
+    assert_eq!((answer.exit, answer.err.as_str()), (Exit::Done, ""));
+    let (general, ladder) = answer.out.split_once("ladder    ").expect("a ladder");
+    assert_eq!(
+        general,
+        format!(
+            "data_dir  ok      {path}, not in use\n\
+             http      ok      0.0.0.0:8080: playback, pages, metrics; \
+             API closed over TCP (no http.admin_token), open on the control socket\n\
+             rtmp      ok      0.0.0.0:1935: publish to rtmp://HOST:1935/live with a stream key\n\
+             storage   ok      file:{path}/objects: 5 GiB free\n\
+             spool     ok      {path}/spool, at most 10GiB\n\
+             hls       ok      segments of 2s, parts of 334ms, window of 1m\n\
+             session   ok      waits 30s for a lost publisher; clean unpublish: hold; second publisher: takeover\n"
+        )
+    );
+    assert!(ladder.starts_with("ok      passthrough\n"), "{ladder}");
+}
+
+#[tokio::test]
+async fn check_describes_every_rung_of_the_default_ladder() {
+    let dir = folder();
+    let report = call(dir.path(), &["check", "--json"]).await.json();
+    let named = |name: &str| {
+        let checks = report["checks"].as_array().expect("checks");
+        checks
+            .iter()
+            .find(|check| check["name"] == name)
+            .map(|check| check["detail"].as_str().expect("text").to_owned())
+    };
+    assert_eq!((&report["ok"], named("ladder").as_deref()), (&json!(true), Some("ladder-1080p-720p-480p")));
+    let top = named("  1080p").expect("a top rung");
+    assert!(
+        top.starts_with("copied while the source fits up to ") && top.contains("; else encoded within 1920x1080 at "),
+        "{top}"
+    );
+    for (rung, size) in [("  720p", "encoded within 1280x720 at "), ("  480p", "encoded within 854x480 at ")] {
+        assert!(named(rung).is_some_and(|detail| detail.contains(size)), "{rung}");
+    }
+    assert!(named("  audio").is_some_and(|detail| detail.starts_with("AAC at ")));
+}
+
+#[tokio::test]
+async fn check_fails_when_serve_would() {
+    let dir = folder();
+    let host = FakeHost { storage_is_broken: true, ..FakeHost::default() };
+    let _lock = DataDirLock::acquire(dir.path()).expect("the lock is free");
+    let answer = call_with(&host, "[ladder]\npreset = '/none.toml'", dir.path(), &["check"]).await;
+    assert_eq!((answer.exit, answer.err.as_str()), (Exit::Failed, "error: 2 of the checks failed\n"));
+    let path = dir.path().display();
+    let line = |start: &str| answer.out.lines().find(|line| line.starts_with(start)).expect("a line").to_owned();
+    assert_eq!(line("storage"), format!("storage   FAILED  file:{path}/objects: permission denied"));
+    assert!(line("ladder").starts_with("ladder    FAILED  /none.toml: "), "{}", line("ladder"));
+    assert!(line("data_dir").contains("is in use by process"), "a running daemon is no failure");
+}
