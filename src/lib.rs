@@ -1,6 +1,7 @@
 //! Millstream: a live push in, something the world can watch and keep out.
 
 pub mod api;
+pub mod app;
 pub mod cli;
 pub mod clock;
 pub mod config;

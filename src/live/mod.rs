@@ -1,1 +1,78 @@
-//! Running sessions.
+//! Running sessions: one broadcast each, from the first publish to the end.
+//!
+//! A session outlives its connections. What publishes comes in through one queue ([`session::SessionInput`]), one thread
+//! turns it into the session's timeline, and [`wiring`] shows every other thread and queue of it on one screen.
+//!
+//! | module | holds |
+//! |---|---|
+//! | [`sessions`] | the table of running sessions: publish, find, end, shut down |
+//! | [`session`] | one session as everyone but its own threads sees it |
+//! | `intake` | the thread that owns its timeline: connections, grace time, the ladder's start |
+//! | `launch` | starting threads, anew or from what the journal tells |
+//! | [`wiring`] | threads and queues, with the bound and policy of each |
+//! | [`publisher`] | what an admitted connection holds of its session |
+//! | [`stats`] | a session's figures, for metrics and the API |
+//!
+//! Not here: who may publish (control), how playlists travel (web), SQL, sockets.
+
+mod intake;
+mod launch;
+pub mod publisher;
+pub mod session;
+pub mod sessions;
+pub mod stats;
+pub mod wiring;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::config::preset::Preset;
+use crate::config::{Conflict, OnUnpublish};
+use crate::media::Span;
+
+pub use publisher::LivePublisher;
+pub use session::{InUse, PublisherId, Session, SessionState};
+pub use sessions::{PublishError, Sessions};
+
+/// What must be known of a stream to run a session of it. Taken when the session starts and fixed for its life.
+#[derive(Clone, Debug)]
+pub struct SessionSpec {
+    /// Public id of the stream.
+    pub stream: String,
+    /// Id of the session.
+    pub session: String,
+    /// Raised durably before each start of the session's threads.
+    pub epoch: u32,
+    /// The ladder.
+    pub preset: Arc<Preset>,
+    /// Target durations and window.
+    pub hls: HlsSpec,
+    /// How long the session waits for a publisher to come back.
+    pub grace: Duration,
+    /// What a clean unpublish means.
+    pub on_unpublish: OnUnpublish,
+    /// What a second publisher means.
+    pub conflict: Conflict,
+}
+
+/// Durations of the packaging.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct HlsSpec {
+    /// Target duration of segments: whole seconds.
+    pub segment: Span,
+    /// Target duration of parts.
+    pub part: Span,
+    /// Length of the live playlist.
+    pub window: Span,
+}
+
+/// Something that the control layer writes down.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SessionEvent {
+    /// Public id of the stream.
+    pub stream: String,
+    /// Id of the session.
+    pub session: String,
+    /// What the session became.
+    pub state: SessionState,
+}

@@ -39,6 +39,22 @@ impl Track {
         }
     }
 
+    /// The video configuration, if this is one.
+    pub const fn as_video(&self) -> Option<&VideoTrack> {
+        match self {
+            Track::Video(video) => Some(video),
+            Track::Audio(_) => None,
+        }
+    }
+
+    /// The audio configuration, if this is one.
+    pub const fn as_audio(&self) -> Option<&AudioTrack> {
+        match self {
+            Track::Audio(audio) => Some(audio),
+            Track::Video(_) => None,
+        }
+    }
+
     /// The `codecs` parameter of RFC 6381, e.g. `avc1.64001f` or `mp4a.40.2`.
     pub fn codecs(&self) -> &str {
         match self {

@@ -275,16 +275,24 @@ impl Lane {
 
     // End
 
-    /// The newest cut, if no packet reached it, has no end that its gap could last until, and becomes no segment.
     fn end(&mut self, out: &mut Vec<Output>) -> Result<(), PackageError> {
+        self.suspend(out)?;
+        out.push(Output::End(self.id));
+        Ok(())
+    }
+
+    /// Closes what is open, as far as it came. The newest cut, if no packet reached it, has no end that its gap could
+    /// last until, and becomes no segment.
+    pub(super) fn suspend(&mut self, out: &mut Vec<Output>) -> Result<(), PackageError> {
+        if self.ended {
+            return Ok(());
+        }
+        self.ended = true;
         if let Some(newest) = self.pending.pop_back() {
             self.give_up_on(0, newest.at, out)?;
             self.end_run(Some(newest.at), out)?;
         }
-        self.end_run(None, out)?;
-        self.ended = true;
-        out.push(Output::End(self.id));
-        Ok(())
+        self.end_run(None, out)
     }
 }
 

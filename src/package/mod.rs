@@ -31,7 +31,7 @@ use crate::media::{Kind, Output, Span, Timestamp, Track};
 use crate::wire::fmp4::{ChunkError, InitError};
 
 use lane::Lane;
-pub use window::{RenditionStart, View, Window, WindowSettings};
+pub use window::{RenditionStart, Totals, View, Window, WindowSettings};
 
 /// What is fixed when packaging of a session begins.
 #[derive(Clone, Debug)]
@@ -178,6 +178,15 @@ impl Packager {
         let RenditionUnit { rendition, unit } = unit;
         let lane = self.lanes.get_mut(usize::from(rendition.0));
         lane.ok_or(PackageError::UnknownRendition { rendition })?.push(unit, out)
+    }
+
+    /// Closes the open segments with what they have, and says nothing of an end: the session goes on after a restart.
+    /// Renditions that have ended stay as they are.
+    ///
+    /// # Errors
+    /// As [`Packager::push`].
+    pub fn suspend(mut self, out: &mut Vec<Output>) -> Result<(), PackageError> {
+        self.lanes.iter_mut().try_for_each(|lane| lane.suspend(out))
     }
 
     /// Packets that were dropped because no segment was open for them, per rendition: audio that lies before the first

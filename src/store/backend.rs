@@ -59,6 +59,25 @@ impl Backend {
         Ok(Backend { objects: Arc::new(local), attributes: false })
     }
 
+    /// Writes, reads and deletes an object of no meaning, as `millstream check` does before anything depends on it. Answers
+    /// with what was done, for people.
+    ///
+    /// # Errors
+    /// Whichever step failed.
+    pub async fn probe(&self) -> Result<String, StoreError> {
+        const KEY: &str = "millstream-probe";
+        const TEXT: &[u8] = b"written by millstream check";
+        let failed = |source| StoreError::Object { key: KEY.to_owned(), source };
+        self.put(KEY, Bytes::from_static(TEXT), "text/plain").await.map_err(failed)?;
+        let read = self.get(KEY, None).await?;
+        self.delete(KEY).await.map_err(failed)?;
+        if read.as_deref() == Some(TEXT) {
+            Ok("one object written, read and deleted".to_owned())
+        } else {
+            Err(failed(object_store::Error::Generic { store: "probe", source: "what was read is not what was written".into() }))
+        }
+    }
+
     /// Puts a whole object, over any earlier one of this key.
     pub(crate) async fn put(&self, key: &str, bytes: Bytes, content_type: &'static str) -> object_store::Result<()> {
         let mut options = PutOptions::default();

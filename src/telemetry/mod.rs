@@ -108,7 +108,7 @@ mod tests {
     struct OneSession;
     impl Collect for OneSession {
         fn collect(&self, samples: &mut Samples) {
-            samples.add(&names::INGEST_BYTES, &[("stream", "s"), ("session", "a"), ("kind", "video")], 7_u64);
+            samples.add(&names::INGEST_BYTES, &[("stream", "s"), ("session", "a")], 7_u64);
         }
     }
 

@@ -105,9 +105,9 @@ table! {
     LISTEN_REFUSALS = Counter "listen_refusals_total" ["protocol" "reason"] Count "Publishers refused, by reason.";
     LISTEN_ERRORS = Counter "listen_errors_total" ["protocol" "reason"] Count "Connections of encoders that ended by an error or a deadline.";
 
-    INGEST_BYTES = Counter "ingest_bytes_total" ["stream" "session" "kind"] Bytes "Payload bytes of the session's packets as they came from the encoder.";
-    INGEST_PACKETS = Counter "ingest_packets_total" ["stream" "session" "kind"] Count "Packets that came from the encoder.";
-    INGEST_BITRATE = Gauge "ingest_bitrate_bits_per_second" ["stream" "session" "kind"] BitsPerSecond "Bitrate of the last seconds as it came from the encoder.";
+    INGEST_BYTES = Counter "ingest_bytes_total" ["stream" "session"] Bytes "Payload bytes as they came from the encoder.";
+    INGEST_MESSAGES = Counter "ingest_messages_total" ["stream" "session" "kind"] Count "Audio and video messages that came from the encoder.";
+    INGEST_BITRATE = Gauge "ingest_bitrate_bits_per_second" ["stream" "session"] BitsPerSecond "Bitrate of the last seconds as it came from the encoder.";
     INGEST_FPS = Gauge "ingest_frames_per_second" ["stream" "session"] CountPerSecond "Frame rate of the last seconds as it came from the encoder.";
     INGEST_DRIFT = Gauge "ingest_drift_seconds" ["stream" "session"] Seconds "How far the audio's clock has left the video's since the last correction.";
     INGEST_REPAIRS = Counter "ingest_repaired_timestamps_total" ["stream" "session"] Count "Timestamps moved because they went back or jumped a little.";
@@ -119,6 +119,7 @@ table! {
 
     TRANSCODE_FRAMES = Counter "transcode_frames_total" ["stream" "session" "rung"] Count "Frames encoded.";
     TRANSCODE_DROPPED = Counter "transcode_dropped_frames_total" ["stream" "session"] Count "Frames left out of all encoded rungs because the encoders were slow.";
+    TRANSCODE_QUEUE = Gauge "transcode_queue_frames" ["stream" "session" "rung"] Count "Decoded frames that wait for a rung's encoder.";
     TRANSCODE_SPEED = Gauge "transcode_speed_ratio" ["stream" "session" "rung"] Count "Media seconds that the encoder makes per second of its own time; below 1 it cannot follow.";
 
     PACKAGE_BYTES = Counter "package_bytes_total" ["stream" "session" "rung"] Bytes "Bytes of finished parts.";
@@ -129,10 +130,11 @@ table! {
     STORE_SPOOL_BYTES = Gauge "store_spool_bytes" [] Bytes "Bytes in the spool's journal.";
     STORE_BACKLOG = Gauge "store_backlog_segments" [] Count "Closed segments that are not in the store yet.";
     STORE_BACKLOG_BYTES = Gauge "store_backlog_bytes" [] Bytes "Bytes of closed segments that are not in the store yet.";
-    STORE_WRITTEN = Counter "store_objects_written_total" ["kind"] Count "Objects written to the store: init, segment, playlist.";
+    STORE_WRITTEN = Counter "store_objects_written_total" [] Count "Objects written to the store: init segments, segments, playlists.";
     STORE_WRITTEN_BYTES = Counter "store_written_bytes_total" [] Bytes "Bytes written to the store.";
     STORE_DELETED = Counter "store_objects_deleted_total" [] Count "Objects deleted from the store when their time was over.";
     STORE_FAILURES = Counter "store_failures_total" ["operation"] Count "Operations of spool and store that failed, each try counted.";
+    STORE_LOST_SEGMENTS = Counter "store_lost_segments_total" [] Count "Segments that were dropped or never written because the spool was full or its disk failed.";
     STORE_UPLOAD_SECONDS = Histogram "store_upload_seconds" [] Seconds "Time from a segment's end to its presence in the store.";
 
     HTTP_OPEN = Gauge "http_connections" [] Count "Open connections of HTTP clients.";

@@ -83,8 +83,20 @@ struct Shared {
     state: Mutex<State>,
 }
 
+/// Counts of one rendition.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Totals {
+    /// Parts.
+    pub parts: u64,
+    /// Segments closed, gaps included.
+    pub segments: u64,
+    /// Bytes of the parts.
+    pub bytes: u64,
+}
+
 #[derive(Debug)]
 struct State {
+    totals: Totals,
     /// The newest view, which is changed and given out as a copy.
     view: View,
     open: Option<Segment>,
@@ -177,6 +189,11 @@ impl Window {
         self.lanes.iter().all(|lane| lane.view.load().ended)
     }
 
+    /// What a rendition has yielded since this window was made, for metrics.
+    pub fn totals(&self, rendition: RenditionId) -> Option<Totals> {
+        Some(self.lanes.get(usize::from(rendition.0))?.state().totals)
+    }
+
     /// Bytes of media in memory, for metrics.
     pub fn memory_bytes(&self) -> usize {
         self.lanes.iter().map(|lane| lane.state().memory.bytes()).sum()
@@ -200,6 +217,7 @@ impl State {
     fn new(rendition: &Rendition, window: Span, target_duration_secs: u32, start: RenditionStart) -> Self {
         let keep = window.max(Span::from_secs(MIN_TARGET_DURATIONS * i64::from(target_duration_secs)));
         let mut state = State {
+            totals: Totals::default(),
             view: View {
                 target_duration_secs,
                 // A copied rung may be cut where there is no IDR.
@@ -244,6 +262,8 @@ impl State {
     }
 
     fn part(&mut self, part: &Part) {
+        self.totals.parts += 1;
+        self.totals.bytes += part.bytes.len() as u64;
         self.memory.push(part.bytes.clone());
         if let Some(mut open) = self.open.take() {
             let (duration, independent, size) = (part.duration, part.independent, part.bytes.len());
@@ -254,6 +274,7 @@ impl State {
 
     fn close(&mut self, end: &SegmentEnd) {
         let Some(mut segment) = self.open.take() else { return };
+        self.totals.segments += 1;
         segment.duration = Some(end.duration);
         self.memory.close(end.duration);
         self.set_open(None);

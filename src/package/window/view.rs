@@ -3,6 +3,7 @@
 //! A view that a part made shares the rendered texts of the view before it, because parts are not listed; each text is
 //! rendered by the first reader who asks, once.
 
+use std::any::Any;
 use std::sync::{Arc, OnceLock};
 
 use bytes::Bytes;
@@ -31,7 +32,7 @@ pub struct View {
 #[derive(Debug, Default)]
 pub(super) struct Texts {
     plain: OnceLock<Bytes>,
-    encoded: OnceLock<Bytes>,
+    presented: OnceLock<Box<dyn Any + Send + Sync>>,
 }
 
 impl View {
@@ -105,9 +106,10 @@ impl View {
         self.texts.plain.get_or_init(|| Bytes::from(self.playlist().render())).clone()
     }
 
-    /// The text in another coding (gzip), made from [`View::text`] by the first who asks. There is one slot: always ask
-    /// for the same coding.
-    pub fn encoded(&self, encode: impl FnOnce(&Bytes) -> Bytes) -> Bytes {
-        self.texts.encoded.get_or_init(|| encode(&self.text())).clone()
+    /// The text in whatever form the edge keeps it in (compressed, tagged), made from [`View::text`] by the first who asks
+    /// and shared by all. There is one slot: always ask for the same type, or `make` runs each time.
+    pub fn presented<T: Any + Clone + Send + Sync>(&self, make: impl Fn(Bytes) -> T) -> T {
+        let slot = self.texts.presented.get_or_init(|| Box::new(make(self.text())));
+        slot.downcast_ref().cloned().unwrap_or_else(|| make(self.text()))
     }
 }

@@ -133,9 +133,9 @@ mod tests {
     #[test]
     fn annex_b_padding_and_nothing() {
         assert_eq!(annex_b(&[0, 0, 1, 0x67, 1, 0, 0, 0]), [&[0x67, 1]]);
-        assert_eq!(annex_b(&[0, 0, 1, 0, 0, 1, 0, 0, 1]), [&[]; 0]);
-        assert_eq!(annex_b(&[0x67, 1, 2]), [&[]; 0]);
-        assert_eq!(annex_b(&[]), [&[]; 0]);
+        assert_eq!(annex_b(&[0, 0, 1, 0, 0, 1, 0, 0, 1]), Vec::<&[u8]>::new());
+        assert_eq!(annex_b(&[0x67, 1, 2]), Vec::<&[u8]>::new());
+        assert_eq!(annex_b(&[]), Vec::<&[u8]>::new());
     }
 
     #[test]

@@ -1,0 +1,111 @@
+//! Who may publish, and into what: keys are control's, sessions are live's.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use tokio::sync::Mutex;
+use tracing::{Span, error, warn};
+
+use super::Specs;
+use crate::control::{AuthError, Control, Grant};
+use crate::listen::{Admission, PublishRequest, Refusal, RefusalReason};
+use crate::live::{LivePublisher, PublishError, PublisherId, Sessions};
+
+/// Admission by stream key.
+#[derive(Clone)]
+pub struct KeyAdmission {
+    control: Control,
+    sessions: Sessions,
+    specs: Arc<Specs>,
+    /// Held while a session is begun, so that two publishers of one stream begin one session.
+    beginning: Arc<Mutex<()>>,
+}
+
+impl KeyAdmission {
+    /// Admission over these keys, into these sessions.
+    pub fn new(control: Control, sessions: Sessions, specs: Arc<Specs>) -> Self {
+        KeyAdmission { control, sessions, specs, beginning: Arc::default() }
+    }
+
+    /// The stream's running session, or a new one.
+    async fn publish(&self, grant: &Grant, peer: SocketAddr) -> Result<LivePublisher, Refusal> {
+        let stream = grant.stream.id.as_str();
+        let by = PublisherId { key: grant.key_id.to_string(), peer: peer.to_string() };
+        let _beginning = self.beginning.lock().await;
+        match self.sessions.connect(stream, by.clone()).await {
+            Ok(Some(publisher)) => return Ok(publisher),
+            Ok(None) => {}
+            Err(in_use) => return Err(refusal(RefusalReason::InUse, in_use.to_string())),
+        }
+        let row = self.control.begin_session(&grant.stream.id).await.map_err(|failure| {
+            error!(%failure, "cannot begin a session");
+            refusal(RefusalReason::Internal, "The server cannot begin a broadcast at the moment. Try again.")
+        })?;
+        let spec = self.specs.of(&grant.stream, row.id.as_str(), row.epoch).map_err(|failure| {
+            error!(%failure, "the stream's preset cannot be loaded");
+            refusal(RefusalReason::Internal, "The stream's ladder preset is broken. Tell the administrator.")
+        });
+        let started = match spec {
+            Ok(spec) => self.sessions.start(spec, by).await.map_err(|failure| self.not_started(&failure)),
+            Err(refusal) => Err(refusal),
+        };
+        if started.is_err()
+            && let Err(failure) = self.control.end_session(&row.id).await
+        {
+            warn!(%failure, "a session that was never started stays in the database until the next start");
+        }
+        started
+    }
+
+    fn not_started(&self, failure: &PublishError) -> Refusal {
+        match failure {
+            PublishError::ShuttingDown => {
+                refusal(RefusalReason::ShuttingDown, "The server is shutting down. Reconnect in a moment.")
+            }
+            failure => {
+                error!(%failure, "cannot start a session");
+                refusal(RefusalReason::Internal, "The server cannot start a broadcast at the moment. Try again.")
+            }
+        }
+    }
+}
+
+impl Admission for KeyAdmission {
+    type Publisher = LivePublisher;
+
+    async fn admit(&self, request: PublishRequest) -> Result<LivePublisher, Refusal> {
+        let grant = self.control.authenticate(&request.key).await.map_err(not_authentic)?;
+        let publisher = self.publish(&grant, request.peer).await?;
+        Span::current().record("stream", grant.stream.id.as_str());
+        Span::current().record("session", publisher.session().spec().session.as_str());
+        // A key that was revoked between the check and the connection was announced to nobody who knew of us.
+        match self.control.is_admitted(&grant.key_id).await {
+            Ok(true) => Ok(publisher),
+            Ok(false) => Err(refusal(RefusalReason::BadKey, "This stream key was revoked.")),
+            Err(failure) => {
+                error!(%failure, "cannot check a key again");
+                Err(refusal(RefusalReason::Internal, "The server cannot check stream keys at the moment. Try again."))
+            }
+        }
+    }
+}
+
+fn refusal(reason: RefusalReason, description: impl Into<String>) -> Refusal {
+    Refusal { reason, description: description.into() }
+}
+
+fn not_authentic(failure: AuthError) -> Refusal {
+    let (reason, words) = match &failure {
+        AuthError::NotFound => {
+            (RefusalReason::BadKey, "Unknown stream key. Check the stream key in your encoder's settings.")
+        }
+        AuthError::Revoked => (RefusalReason::BadKey, "This stream key was revoked. Ask for a new one."),
+        AuthError::Expired => (RefusalReason::KeyExpired, "This stream key has expired. Ask for a new one."),
+        AuthError::StreamDisabled => (RefusalReason::StreamDisabled, "This stream is disabled."),
+        AuthError::Unavailable(_) => {
+            error!(%failure, "stream keys cannot be checked");
+            (RefusalReason::Internal, "The server cannot check stream keys at the moment. Try again.")
+        }
+    };
+    refusal(reason, words)
+}

@@ -1,0 +1,177 @@
+//! Sessions and store, as metrics, as readiness and as the API's details.
+
+use std::sync::Arc;
+
+use crate::api::operations::{Check, Readiness};
+use crate::api::{LiveDetails, LiveRendition, LiveSessions};
+use crate::control::{Control, SessionId};
+use crate::live::stats::{Rates, SessionStats};
+use crate::live::{Session, SessionState, Sessions};
+use crate::media::segment::RenditionId;
+use crate::package::{View, Window};
+use crate::store::Store;
+use crate::telemetry::{Collect, Samples, names};
+
+/// Segments whose bitrate is told as that of now.
+const RECENT_SEGMENTS: usize = 3;
+
+/// Metrics and readiness of a running daemon.
+#[derive(Clone, Debug)]
+pub struct Figures {
+    control: Control,
+    sessions: Sessions,
+    store: Arc<Store>,
+}
+
+impl Figures {
+    /// The figures of these parts.
+    pub fn new(control: Control, sessions: Sessions, store: Arc<Store>) -> Self {
+        Figures { control, sessions, store }
+    }
+}
+
+impl Readiness for Figures {
+    async fn checks(&self) -> Vec<Check> {
+        let database = match self.control.open_sessions().await {
+            Ok(_) => Check::passed("database"),
+            Err(failure) => Check::failed("database", failure.to_string()),
+        };
+        let alarms = self.store.stats().alarms;
+        let check = |name: &'static str, raised: bool, reason: &str| {
+            if raised { Check::failed(name, reason) } else { Check::passed(name) }
+        };
+        vec![
+            database,
+            check("disk", alarms.disk, "the spool's disk fails: live goes on, nothing is recorded"),
+            check("spool", alarms.spool_full, "the spool is full: the oldest media is dropped before it is stored"),
+            check("store", alarms.objects, "the object store fails: uploads wait in the spool"),
+        ]
+    }
+}
+
+impl Collect for Figures {
+    fn collect(&self, samples: &mut Samples) {
+        let sessions = self.sessions.all();
+        for state in [SessionState::Starting, SessionState::Live, SessionState::Reconnecting] {
+            let count = sessions.iter().filter(|session| session.state() == state).count();
+            samples.add(&names::SESSIONS, &[("state", state.as_str())], count as u64);
+        }
+        for session in sessions.iter().filter(|session| session.state() != SessionState::Ended) {
+            collect_session(session, samples);
+        }
+        let stats = self.store.stats();
+        samples.add(&names::STORE_SPOOL_BYTES, &[], stats.spool_bytes);
+        samples.add(&names::STORE_BACKLOG, &[], stats.backlog_objects);
+        samples.add(&names::STORE_BACKLOG_BYTES, &[], stats.backlog_bytes);
+        samples.add(&names::STORE_WRITTEN, &[], stats.puts);
+        samples.add(&names::STORE_WRITTEN_BYTES, &[], stats.put_bytes);
+        samples.add(&names::STORE_DELETED, &[], stats.deletes);
+        samples.add(&names::STORE_FAILURES, &[("operation", "object")], stats.object_failures);
+        samples.add(&names::STORE_FAILURES, &[("operation", "journal")], stats.append_failures);
+        samples.add(&names::STORE_LOST_SEGMENTS, &[], stats.lost_segments);
+    }
+}
+
+fn collect_session(session: &Session, samples: &mut Samples) {
+    let (stream, id) = (session.spec().stream.as_str(), session.spec().session.as_str());
+    let of = |extra: &[(&'static str, &str)], metric, samples: &mut Samples, value: crate::telemetry::Value| {
+        let mut labels = vec![("stream", stream), ("session", id)];
+        labels.extend_from_slice(extra);
+        samples.add(metric, &labels, value);
+    };
+    let stats = session.stats();
+    let ingest = &stats.ingest;
+    of(&[], &names::INGEST_BYTES, samples, ingest.bytes.into());
+    of(&[("kind", "video")], &names::INGEST_MESSAGES, samples, ingest.video_messages.into());
+    of(&[("kind", "audio")], &names::INGEST_MESSAGES, samples, ingest.audio_messages.into());
+    of(&[], &names::INGEST_BITRATE, samples, stats.rates.bits_per_second.into());
+    of(&[], &names::INGEST_FPS, samples, stats.rates.frames_per_second.into());
+    of(&[], &names::INGEST_DRIFT, samples, ingest.drift.as_secs_f64().into());
+    of(&[], &names::INGEST_REPAIRS, samples, ingest.repairs.into());
+    of(&[], &names::INGEST_DISCONTINUITIES, samples, ingest.discontinuities.into());
+    of(&[("edge", "intake")], &names::EDGE_ITEMS, samples, (stats.intake_items as u64).into());
+    of(&[("edge", "intake")], &names::EDGE_BYTES, samples, (stats.intake_bytes as u64).into());
+    for edge in &stats.edges {
+        let label = [("edge", edge.name)];
+        of(&label, &names::EDGE_ITEMS, samples, (edge.items as u64).into());
+        of(&label, &names::EDGE_BYTES, samples, (edge.bytes as u64).into());
+        of(&label, &names::EDGE_DROPPED, samples, edge.dropped.into());
+    }
+    if let Some(ladder) = &stats.ladder {
+        of(&[], &names::TRANSCODE_DROPPED, samples, ladder.shed_frames.into());
+        for rung in &ladder.rungs {
+            let label = [("rung", rung.name.as_str())];
+            of(&label, &names::TRANSCODE_FRAMES, samples, rung.encoded_frames.into());
+            of(&label, &names::TRANSCODE_QUEUE, samples, (rung.queued_frames as u64).into());
+            of(&label, &names::TRANSCODE_SPEED, samples, encode_speed(rung, &stats.rates).into());
+        }
+    }
+    if let Some(window) = session.window().borrow().as_ref() {
+        for (rendition, view, totals) in lanes(window) {
+            let label = [("rung", rendition.as_str())];
+            of(&label, &names::PACKAGE_BYTES, samples, totals.bytes.into());
+            of(&label, &names::PACKAGE_PARTS, samples, totals.parts.into());
+            of(&label, &names::PACKAGE_SEGMENTS, samples, totals.segments.into());
+            of(&label, &names::PACKAGE_BITRATE, samples, recent_bitrate(&view).into());
+        }
+    }
+}
+
+/// Media seconds made per second of the rung's own work; 0 before the first frame.
+fn encode_speed(rung: &crate::transcode::RungStats, rates: &Rates) -> f64 {
+    let busy = (rung.scale_busy + rung.encode_busy).as_secs_f64();
+    let media = rung.encoded_frames as f64 / rates.frames_per_second.max(1.0);
+    if busy > 0.0 { media / busy } else { 0.0 }
+}
+
+fn lanes(window: &Window) -> impl Iterator<Item = (String, Arc<View>, crate::package::Totals)> + '_ {
+    window.renditions().iter().enumerate().filter_map(|(index, rendition)| {
+        let id = RenditionId(u8::try_from(index).ok()?);
+        Some((rendition.name.clone(), window.rendition(id)?, window.totals(id)?))
+    })
+}
+
+/// Bits per second of the newest segments, container included.
+fn recent_bitrate(view: &View) -> f64 {
+    let newest = view.segments().skip(view.len().saturating_sub(RECENT_SEGMENTS));
+    let (bytes, secs) = newest.filter(|segment| !segment.gap).fold((0.0, 0.0), |(bytes, secs), segment| {
+        (bytes + segment.size() as f64, secs + segment.duration.unwrap_or_default().as_secs_f64())
+    });
+    if secs > 0.0 { bytes * 8.0 / secs } else { 0.0 }
+}
+
+/// The running sessions, for the API.
+#[derive(Clone, Debug)]
+pub struct LiveTable {
+    sessions: Sessions,
+}
+
+impl LiveTable {
+    /// The details of these sessions.
+    pub fn new(sessions: Sessions) -> Self {
+        LiveTable { sessions }
+    }
+}
+
+impl LiveSessions for LiveTable {
+    fn details(&self, session: &SessionId) -> Option<LiveDetails> {
+        let session = self.sessions.all().into_iter().find(|running| running.spec().session == session.as_str())?;
+        let stats: Arc<SessionStats> = session.stats();
+        let window = session.window().borrow().clone();
+        let renditions = window.as_deref().map(|window| {
+            let listed = window.renditions().iter().zip(lanes(window));
+            listed.map(|(rendition, (name, view, _))| LiveRendition {
+                reason: stats.reasons.iter().find(|(rung, _)| *rung == name).map(|(_, why)| why.clone()),
+                name,
+                copied: rendition.copied,
+                bits_per_second: recent_bitrate(&view) as u64,
+            })
+        });
+        Some(LiveDetails {
+            peer: session.peer(),
+            ingest_bits_per_second: stats.rates.bits_per_second as u64,
+            overloaded: stats.ladder.as_ref().is_some_and(|ladder| ladder.overloaded),
+            renditions: renditions.map(Iterator::collect).unwrap_or_default(),
+        })
+    }
+}

@@ -1,0 +1,26 @@
+//! What the command line borrows from the daemon's parts.
+
+use crate::cli::{Host, HostError, ServeOptions};
+use crate::config::{Config, LogFormat};
+use crate::store::Backend;
+use crate::telemetry;
+
+/// The real daemon.
+#[derive(Clone, Copy, Debug)]
+pub struct DaemonHost;
+
+impl Host for DaemonHost {
+    async fn serve(&self, config: Config, options: ServeOptions) -> Result<(), HostError> {
+        let format = match config.log.format {
+            LogFormat::Human => telemetry::LogFormat::Human,
+            LogFormat::Json => telemetry::LogFormat::Json,
+        };
+        telemetry::init_logging(format, config.log.level.as_str())?;
+        super::serve(config, options.end_sessions).await?;
+        Ok(())
+    }
+
+    async fn probe_storage(&self, config: &Config) -> Result<String, HostError> {
+        Ok(Backend::from_url(&config.storage.url.to_string())?.probe().await?)
+    }
+}

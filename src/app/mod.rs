@@ -1,0 +1,409 @@
+//! Composition root: the only place that names every module. What starts, in which order, and how it stops.
+//!
+//! ```text
+//! start  lock and database ─▶ store (journals replayed) ─▶ presets ─▶ sockets bound ─▶ sessions resumed ─▶ doors open
+//! stop   RTMP closed, publishers told ─▶ sessions drained (journal, ENDLIST if asked) ─▶ uploads ─▶ HTTP ─▶ database
+//! ```
+//!
+//! | module | adapts |
+//! |---|---|
+//! | [`admission`] | keys (control) and sessions (live) to `listen::Admission` |
+//! | [`playback`] | sessions and store to `web::PlaybackSource` |
+//! | [`host`] | the daemon to the command line |
+//! | [`figures`] | sessions and store to `/metrics`, `/readyz` and the API's live details |
+
+pub mod admission;
+pub mod figures;
+pub mod host;
+pub mod playback;
+
+use std::future::Future;
+use std::io;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use secrecy::SecretString;
+use tokio::net::TcpListener;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::{broadcast, mpsc};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+use tracing::{error, info, warn};
+
+use crate::api;
+use crate::clock::{SharedClock, SystemClock};
+use crate::config::preset::{Preset, PresetError};
+use crate::config::{Config, StorageUrl};
+use crate::control::{Control, ControlError, ControlEvent, StreamId};
+use crate::listen::rtmp::{self, RtmpSettings};
+use crate::listen::CloseReason;
+use crate::live::{HlsSpec, SessionEvent, SessionSpec, SessionState, Sessions, wiring::Stop};
+use crate::store::{RecoveredSession, Store, StoreError, StoreSettings};
+use crate::telemetry::{Metrics, MetricsError};
+use crate::web;
+
+use admission::KeyAdmission;
+pub use host::DaemonHost;
+use figures::{Figures, LiveTable};
+use playback::Playback;
+
+/// From SIGTERM until everything that is accepted is on disk. A supervisor's patience is usually 10 s or more.
+const STOP_DEADLINE: Duration = Duration::from_secs(9);
+/// What uploads get of it. What is left goes on after the next start.
+const UPLOAD_DEADLINE: Duration = Duration::from_secs(4);
+/// Changes of session states that wait for the database. They are few: a state lasts for seconds.
+const EVENT_QUEUE: usize = 256;
+
+/// The daemon cannot start.
+#[derive(Debug, thiserror::Error)]
+pub enum ServeError {
+    /// The data folder, its lock or its database.
+    #[error(transparent)]
+    Control(#[from] ControlError),
+    /// The spool or the object store.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// The ladder's preset.
+    #[error(transparent)]
+    Preset(#[from] PresetError),
+    /// Metrics.
+    #[error(transparent)]
+    Metrics(#[from] MetricsError),
+    /// A port.
+    #[error("cannot listen on {address} ({key}): {source}; choose another address, or end the program that has it")]
+    Listen {
+        /// The configuration key.
+        key: &'static str,
+        /// Its value.
+        address: SocketAddr,
+        /// The system's answer.
+        source: io::Error,
+    },
+    /// The control socket.
+    #[error(transparent)]
+    ControlSocket(#[from] api::SocketError),
+    /// Signals.
+    #[error("cannot watch for signals: {0}")]
+    Signals(io::Error),
+}
+
+/// Runs the daemon until a signal stops it. `end_sessions`: running sessions end instead of waiting for a restart.
+///
+/// # Errors
+/// What keeps the daemon from starting. Once it runs, nothing but a signal stops it.
+pub async fn serve(config: Config, end_sessions: bool) -> Result<(), ServeError> {
+    let mut signals = Signals::watch()?;
+    let daemon = Daemon::start(config).await?;
+    info!("ready");
+    signals.first().await;
+    info!(end_sessions, "stopping; a second signal exits at once");
+    let stop = if end_sessions { Stop::End } else { Stop::Suspend };
+    tokio::select! {
+        () = daemon.stop(stop) => info!("stopped"),
+        () = signals.first() => {
+            warn!("second signal: exiting at once; the journal has what viewers have seen");
+            std::process::exit(1);
+        }
+    }
+    Ok(())
+}
+
+/// SIGTERM and SIGINT.
+struct Signals {
+    terminate: tokio::signal::unix::Signal,
+    interrupt: tokio::signal::unix::Signal,
+}
+
+impl Signals {
+    fn watch() -> Result<Self, ServeError> {
+        let watch = |kind| signal(kind).map_err(ServeError::Signals);
+        Ok(Signals { terminate: watch(SignalKind::terminate())?, interrupt: watch(SignalKind::interrupt())? })
+    }
+
+    /// The next of either.
+    async fn first(&mut self) {
+        tokio::select! {
+            _ = self.terminate.recv() => {}
+            _ = self.interrupt.recv() => {}
+        }
+    }
+}
+
+/// A running daemon: every long-lived part, in the order in which it was started.
+struct Daemon {
+    control: Control,
+    store: Arc<Store>,
+    sessions: Sessions,
+    /// Ends the RTMP listener and with it all publishers.
+    intake: CancellationToken,
+    /// Ends HTTP and the control socket.
+    edge: CancellationToken,
+    /// Ends the tasks that carry events between layers.
+    errands: CancellationToken,
+    intake_tasks: TaskTracker,
+    edge_tasks: TaskTracker,
+    errand_tasks: TaskTracker,
+}
+
+impl Daemon {
+    async fn start(config: Config) -> Result<Self, ServeError> {
+        let clock = SystemClock::shared();
+        let metrics = Metrics::install()?;
+        let control = Control::open(&config.data_dir, clock.clone()).await?;
+        let (store, recovered) = Store::open(store_settings(&config), clock.clone()).await?;
+        let specs = Arc::new(Specs::new(&config)?);
+        // Everything that can fail for a reason of the operator's is done before a session is touched.
+        let http = bind("http.listen", config.http.listen).await?;
+        let rtmp = bind("rtmp.listen", config.rtmp.listen).await?;
+
+        let (tell, told) = mpsc::channel(EVENT_QUEUE);
+        let sessions = Sessions::new(store.clone(), clock.clone(), move |event| {
+            // Called on session threads, which may wait for the database; it ends only after them.
+            let _ = tell.blocking_send(event);
+        });
+        let daemon = Daemon {
+            control,
+            store,
+            sessions,
+            intake: CancellationToken::new(),
+            edge: CancellationToken::new(),
+            errands: CancellationToken::new(),
+            intake_tasks: TaskTracker::new(),
+            edge_tasks: TaskTracker::new(),
+            errand_tasks: TaskTracker::new(),
+        };
+        daemon.errand_tasks.spawn(write_down(daemon.control.clone(), told));
+        daemon.errand_tasks.spawn(act_on_changes(daemon.control.clone(), daemon.sessions.clone(), daemon.errands.clone()));
+        daemon.resume(&specs, recovered).await;
+        daemon.open_doors(&config, &specs, clock, metrics, http, rtmp)?;
+        Ok(daemon)
+    }
+
+    /// Sessions that were open when the daemon ended go on; their grace time begins anew.
+    async fn resume(&self, specs: &Specs, mut recovered: Vec<RecoveredSession>) {
+        let open = match self.control.open_sessions().await {
+            Ok(open) => open,
+            Err(failure) => {
+                error!(%failure, "cannot list open sessions; none is resumed");
+                return;
+            }
+        };
+        for row in open {
+            let position = recovered.iter().position(|session| session.session == row.id.as_str() && !session.ended);
+            let resumed = match position.map(|index| recovered.swap_remove(index)) {
+                Some(session) => self.resume_one(specs, &row, session).await,
+                // It ended in the journal already, or never had a part.
+                None => Err("nothing of it is in the journal".to_owned()),
+            };
+            if let Err(why) = resumed {
+                info!(stream = %row.stream_id, session = %row.id, why, "session is not resumed");
+                if let Err(failure) = self.control.end_session(&row.id).await {
+                    error!(session = %row.id, %failure, "cannot end a session in the database");
+                }
+            }
+        }
+    }
+
+    async fn resume_one(
+        &self,
+        specs: &Specs,
+        row: &crate::control::SessionRow,
+        session: RecoveredSession,
+    ) -> Result<(), String> {
+        let stream = self.control.stream(&row.stream_id).await.map_err(|failure| failure.to_string())?;
+        let row = self.control.raise_epoch(&row.id).await.map_err(|failure| failure.to_string())?;
+        let spec = specs.of(&stream, row.id.as_str(), row.epoch).map_err(|failure| failure.to_string())?;
+        self.sessions.resume(spec, session).map_err(|failure| failure.to_string())
+    }
+
+    fn open_doors(
+        &self,
+        config: &Config,
+        specs: &Arc<Specs>,
+        clock: SharedClock,
+        metrics: Metrics,
+        http: TcpListener,
+        rtmp: TcpListener,
+    ) -> Result<(), ServeError> {
+        let figures = Figures::new(self.control.clone(), self.sessions.clone(), self.store.clone());
+        let live: Arc<dyn api::LiveSessions> = Arc::new(LiveTable::new(self.sessions.clone()));
+        let api = api::router(api::ApiState { control: self.control.clone(), live });
+        let socket = config.control_socket();
+        self.edge_tasks.spawn(logged(
+            "control socket",
+            api::serve_control_socket(api.clone(), &socket, self.edge.clone())?,
+        ));
+        let playback = Playback::new(self.control.clone(), self.sessions.clone(), self.store.clone());
+        let router = web::router(playback)
+            .merge(api::operations::router(figures.clone(), metrics.with_collector(Arc::new(figures))))
+            .merge(api::protected(api, config.http.admin_token.as_ref()));
+        announce("http", &http);
+        self.edge_tasks.spawn(web::serve(http, router, web::ServeOptions::default(), self.edge.clone()));
+
+        let admission = KeyAdmission::new(self.control.clone(), self.sessions.clone(), specs.clone());
+        announce("rtmp", &rtmp);
+        self.intake_tasks.spawn(rtmp::serve(rtmp, rtmp_settings(config, clock), admission, self.intake.clone()));
+        Ok(())
+    }
+
+    /// Stops in order: no new publishers, sessions drained, uploads, viewers, database. What misses the deadline is left to
+    /// the next start, which finds it in the journal.
+    async fn stop(self, stop: Stop) {
+        let in_order = async {
+            self.intake.cancel();
+            self.intake_tasks.close();
+            let sessions = self.sessions.clone();
+            let drained = tokio::task::spawn_blocking(move || sessions.shut_down(stop));
+            if drained.await.is_err() {
+                error!("draining the sessions panicked");
+            }
+            self.intake_tasks.wait().await;
+            if let Err(failure) = self.store.close(UPLOAD_DEADLINE).await {
+                error!(%failure, "the journal could not be closed in order");
+            }
+            self.edge.cancel();
+            self.edge_tasks.close();
+            self.edge_tasks.wait().await;
+            self.sessions.forget();
+            self.errands.cancel();
+            self.errand_tasks.close();
+            self.errand_tasks.wait().await;
+        };
+        if tokio::time::timeout(STOP_DEADLINE, in_order).await.is_err() {
+            warn!("not everything could be drained in time; the next start goes on from the journal");
+        }
+        self.control.close().await;
+    }
+}
+
+/// What sessions of this daemon are started with: configuration, a stream's own fields over it.
+pub struct Specs {
+    preset: Arc<Preset>,
+    hls: HlsSpec,
+    session: crate::config::Session,
+}
+
+impl Specs {
+    fn new(config: &Config) -> Result<Self, PresetError> {
+        Ok(Specs {
+            preset: Arc::new(Preset::load(&config.ladder.preset)?),
+            hls: HlsSpec { segment: config.hls.segment, part: config.hls.part, window: config.hls.window },
+            session: config.session.clone(),
+        })
+    }
+
+    /// The specification of a session of `stream`.
+    ///
+    /// # Errors
+    /// The stream's own preset cannot be loaded.
+    pub fn of(&self, stream: &crate::control::Stream, session: &str, epoch: u32) -> Result<SessionSpec, PresetError> {
+        let preset = match &stream.preset {
+            Some(choice) => Arc::new(Preset::load(choice)?),
+            None => self.preset.clone(),
+        };
+        Ok(SessionSpec {
+            stream: stream.id.to_string(),
+            session: session.to_owned(),
+            epoch,
+            preset,
+            hls: self.hls,
+            grace: stream.grace.unwrap_or(self.session.grace),
+            on_unpublish: stream.on_unpublish.unwrap_or(self.session.on_unpublish),
+            conflict: stream.conflict.unwrap_or(self.session.conflict),
+        })
+    }
+}
+
+async fn bind(key: &'static str, address: SocketAddr) -> Result<TcpListener, ServeError> {
+    TcpListener::bind(address).await.map_err(|source| ServeError::Listen { key, address, source })
+}
+
+/// Scripts and tests that bind to port 0 learn the port from this line.
+fn announce(service: &str, listener: &TcpListener) {
+    if let Ok(address) = listener.local_addr() {
+        info!(service, %address, "listening");
+    }
+}
+
+async fn logged<E: std::fmt::Display>(what: &'static str, task: impl Future<Output = Result<(), E>>) {
+    if let Err(failure) = task.await {
+        error!(%failure, "{what} ended");
+    }
+}
+
+fn store_settings(config: &Config) -> StoreSettings {
+    let mut settings = StoreSettings::new(config.storage.url.to_string(), config.storage.spool.clone());
+    settings.spool_max_bytes = config.storage.spool_max_bytes;
+    settings.window = config.hls.window;
+    settings
+}
+
+fn rtmp_settings(config: &Config, clock: SharedClock) -> RtmpSettings {
+    let mut settings = RtmpSettings::new(clock);
+    settings.handshake_timeout = config.rtmp.handshake;
+    settings.connect_timeout = config.rtmp.connect;
+    settings.publish_timeout = config.rtmp.publish;
+    settings.silence_timeout = config.rtmp.silence;
+    settings.ping_after = config.rtmp.silence / 2;
+    settings.max_connections = config.rtmp.max_connections as usize;
+    settings.limits.max_message_bytes = config.rtmp.max_message_bytes as usize;
+    settings
+}
+
+/// Session states become durable, in order.
+async fn write_down(control: Control, mut told: mpsc::Receiver<SessionEvent>) {
+    while let Some(event) = told.recv().await {
+        let Ok(id) = event.session.parse() else {
+            error!(session = event.session, "a session has an id that is not one");
+            continue;
+        };
+        if let Err(failure) = control.set_session_state(&id, event.state).await {
+            error!(%failure, session = event.session, state = event.state.as_str(), "cannot write a session's state");
+        }
+    }
+}
+
+/// Revoked keys and deleted streams lose their connections at once.
+async fn act_on_changes(control: Control, sessions: Sessions, stop: CancellationToken) {
+    let mut events = control.events();
+    loop {
+        let event = tokio::select! {
+            event = events.recv() => event,
+            () = stop.cancelled() => return,
+        };
+        match event {
+            Ok(ControlEvent::KeyRevoked { stream, key_id }) => {
+                disconnect(&sessions, &stream, Some(key_id.as_str()), &CloseReason::KeyRevoked);
+            }
+            Ok(ControlEvent::StreamDisabled { stream }) => {
+                disconnect(&sessions, &stream, None, &CloseReason::SessionEnded);
+            }
+            Ok(ControlEvent::StreamDeleted { stream }) => {
+                disconnect(&sessions, &stream, None, &CloseReason::StreamDeleted);
+                sessions.end(stream.as_str()).await;
+            }
+            Ok(ControlEvent::StreamCreated { .. } | ControlEvent::StreamEnabled { .. }) => {}
+            Err(broadcast::error::RecvError::Lagged(missed)) => {
+                warn!(missed, "changes of keys came faster than they were handled; checking all connections");
+                sessions.recheck(|key| admitted(&control, key)).await;
+            }
+            Err(broadcast::error::RecvError::Closed) => return,
+        }
+    }
+}
+
+fn disconnect(sessions: &Sessions, stream: &StreamId, key: Option<&str>, reason: &CloseReason) {
+    if let Some(session) = sessions.find(stream.as_str()) {
+        session.disconnect(key, reason);
+    }
+}
+
+async fn admitted(control: &Control, key: String) -> bool {
+    match key.parse() {
+        // When the database cannot tell, the connection stays: it was admitted once.
+        Ok(key) => control.is_admitted(&key).await.unwrap_or(true),
+        Err(_) => false,
+    }
+}

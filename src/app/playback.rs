@@ -1,0 +1,191 @@
+//! What viewers ask for: from the window of a running session first, then from spool and store.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::watch;
+use tokio::time::{Instant, timeout_at};
+
+use crate::control::{Control, ControlError, StreamId};
+use crate::live::{Session, SessionState, Sessions};
+use crate::media::naming::MediaName;
+use crate::media::{Kind, segment::RenditionId};
+use crate::package::Window;
+use crate::store::Store;
+use crate::web::{ContentType, Media, PlaybackError, PlaybackSource, Playlist, RenditionInfo, StreamState, StreamStatus};
+
+/// How long a request for a playlist that is about to exist is held. Below the 10 s at which hls.js gives up.
+const HOLD: Duration = Duration::from_secs(9);
+
+/// Playback of this node.
+#[derive(Clone)]
+pub struct Playback {
+    control: Control,
+    sessions: Sessions,
+    store: Arc<Store>,
+}
+
+impl Playback {
+    /// Playback of these sessions and this store.
+    pub fn new(control: Control, sessions: Sessions, store: Arc<Store>) -> Self {
+        Playback { control, sessions, store }
+    }
+
+    /// The session that a viewer of the stream sees, or why there is none.
+    async fn session(&self, stream: &str) -> Result<Arc<Session>, PlaybackError> {
+        if let Some(session) = self.sessions.find(stream) {
+            return Ok(session);
+        }
+        self.stream_title(stream).await?;
+        Err(PlaybackError::StreamOffline)
+    }
+
+    async fn stream_title(&self, stream: &str) -> Result<String, PlaybackError> {
+        let id: StreamId = stream.parse().map_err(|_| PlaybackError::NoSuchStream)?;
+        match self.control.stream(&id).await {
+            Ok(stream) => Ok(if stream.title.is_empty() { stream.name } else { stream.title }),
+            Err(ControlError::StreamNotFound(_)) => Err(PlaybackError::NoSuchStream),
+            Err(failure) => Err(PlaybackError::Internal(failure.to_string())),
+        }
+    }
+
+    /// The window of exactly this session, if it is in memory.
+    fn window(&self, stream: &str, session: &str) -> Option<Arc<Window>> {
+        let running = self.sessions.find(stream).filter(|running| running.spec().session == session)?;
+        running.window().borrow().clone()
+    }
+
+    /// A file of a session that is not in memory (any more).
+    async fn stored(
+        &self,
+        stream: &str,
+        session: &str,
+        rendition: &str,
+        name: MediaName,
+        content_type: ContentType,
+    ) -> Result<Media, PlaybackError> {
+        let read = self.store.read(stream, session, rendition, name).await;
+        let bytes = read.map_err(|failure| PlaybackError::Internal(failure.to_string()))?;
+        bytes.map(|bytes| Media::new(vec![bytes], content_type)).ok_or(PlaybackError::NotFound)
+    }
+}
+
+impl PlaybackSource for Playback {
+    async fn multivariant(&self, stream: &str) -> Result<Playlist, PlaybackError> {
+        let session = self.session(stream).await?;
+        let deadline = Instant::now() + HOLD;
+        let window = first_window(session.window(), session.states(), deadline).await?;
+        let playlist = first_some(&window, deadline, |window| window.multivariant()).await;
+        let prefix = format!("{}/", session.spec().session);
+        let playlist = playlist.ok_or_else(|| nothing_to_play(&session))?;
+        Ok(Playlist::new(playlist.render(&prefix), window.ended()))
+    }
+
+    async fn media_playlist(&self, stream: &str, session: &str, rendition: &str) -> Result<Playlist, PlaybackError> {
+        let Some(window) = self.window(stream, session) else {
+            self.stream_title(stream).await?;
+            return Err(PlaybackError::Gone);
+        };
+        let id = window.find(rendition).ok_or(PlaybackError::NotFound)?;
+        let view = window.rendition(id).ok_or(PlaybackError::NotFound)?;
+        if view.is_empty() {
+            return Err(PlaybackError::Starting);
+        }
+        Ok(view.presented(|text| Playlist::new(text, view.ended())))
+    }
+
+    async fn media(
+        &self,
+        stream: &str,
+        session: &str,
+        rendition: &str,
+        name: MediaName,
+    ) -> Result<Media, PlaybackError> {
+        let Some(window) = self.window(stream, session) else {
+            let content_type = if rendition == "audio" { ContentType::AudioMp4 } else { ContentType::VideoMp4 };
+            return self.stored(stream, session, rendition, name, content_type).await;
+        };
+        let id = window.find(rendition).ok_or(PlaybackError::NotFound)?;
+        let content_type = content_type(&window, id);
+        match window.media(id, name) {
+            Some(chunks) => Ok(Media::new(chunks, content_type)),
+            None => self.stored(stream, session, rendition, name, content_type).await,
+        }
+    }
+
+    async fn stream_status(&self, stream: &str) -> Result<StreamStatus, PlaybackError> {
+        let title = self.stream_title(stream).await?;
+        let Some(session) = self.sessions.find(stream) else {
+            return Ok(StreamStatus { title, state: StreamState::Offline, renditions: Vec::new() });
+        };
+        let window = session.window().borrow().clone();
+        let playable = window.as_ref().is_some_and(|window| window.multivariant().is_some());
+        let state = match session.state() {
+            SessionState::Live if playable => StreamState::Live,
+            SessionState::Starting | SessionState::Live => StreamState::Starting,
+            SessionState::Reconnecting => StreamState::Reconnecting,
+            SessionState::Ended => StreamState::Ended,
+        };
+        Ok(StreamStatus { title, state, renditions: window.as_deref().map(renditions).unwrap_or_default() })
+    }
+}
+
+fn content_type(window: &Window, id: RenditionId) -> ContentType {
+    match window.renditions().get(usize::from(id.0)).map(|rendition| rendition.kind) {
+        Some(Kind::Audio) => ContentType::AudioMp4,
+        _ => ContentType::VideoMp4,
+    }
+}
+
+fn nothing_to_play(session: &Session) -> PlaybackError {
+    if session.state() == SessionState::Ended { PlaybackError::StreamOffline } else { PlaybackError::Starting }
+}
+
+/// Waits until the session's renditions are known.
+async fn first_window(
+    mut window: watch::Receiver<Option<Arc<Window>>>,
+    mut states: watch::Receiver<SessionState>,
+    deadline: Instant,
+) -> Result<Arc<Window>, PlaybackError> {
+    let known = async {
+        tokio::select! {
+            known = window.wait_for(Option::is_some) => known.ok().and_then(|window| window.clone()),
+            _ = states.wait_for(|state| *state == SessionState::Ended) => None,
+        }
+    };
+    match timeout_at(deadline, known).await {
+        Ok(Some(window)) => Ok(window),
+        Ok(None) => Err(PlaybackError::StreamOffline),
+        Err(_) => Err(PlaybackError::Starting),
+    }
+}
+
+/// Looks, waits for a change, looks again, until the deadline.
+async fn first_some<T>(window: &Window, deadline: Instant, look: impl Fn(&Window) -> Option<T>) -> Option<T> {
+    let mut changes = window.changed();
+    loop {
+        changes.mark_unchanged();
+        if let Some(found) = look(window) {
+            return Some(found);
+        }
+        if window.ended() || !matches!(timeout_at(deadline, changes.changed()).await, Ok(Ok(()))) {
+            return look(window);
+        }
+    }
+}
+
+fn renditions(window: &Window) -> Vec<RenditionInfo> {
+    let listed = window.renditions().iter().enumerate().map(|(index, rendition)| {
+        let id = RenditionId(u8::try_from(index).unwrap_or(u8::MAX));
+        let view = window.rendition(id);
+        let newest = view.as_deref().and_then(|view| view.inits().last());
+        let size = newest.and_then(|init| init.track.as_video()).map(|video| (video.width, video.height));
+        RenditionInfo {
+            name: rendition.name.clone(),
+            width: size.map(|(width, _)| width),
+            height: size.map(|(_, height)| height),
+            bandwidth: rendition.bandwidth,
+        }
+    });
+    listed.collect()
+}

@@ -1,0 +1,304 @@
+//! The thread that owns a session's timeline: inputs in, units out, in order.
+//!
+//! It sleeps until the next input or the next deadline (ingest's timers, the end of the grace time), never longer, and
+//! never to poll. Nothing else of the session may touch ingest or the wires.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tracing::{Span as LogSpan, error, info, warn};
+
+use super::session::{Session, SessionInput, SessionState};
+use super::stats::{Rates, SessionStats};
+use super::wiring::{Feeds, OnFailure, Stop, WireError, Wires};
+use super::SessionEvent;
+use crate::clock::SharedClock;
+use crate::config::OnUnpublish;
+use crate::flow::channel::{Receiver, RecvError};
+use crate::ingest::{self, Ingest, LongGop, Now};
+use crate::listen::CloseReason;
+use crate::media::segment::Renditions;
+use crate::media::{CutKind, Kind, Track, Unit};
+use crate::store::Store;
+use crate::transcode::{self, PlanError};
+
+/// How often the figures of a session are taken while something happens in it.
+const STATS_EVERY: Duration = Duration::from_secs(1);
+
+/// Makes the outlet of a session when its renditions become known.
+pub(super) type MakeWires = Box<dyn FnOnce(Renditions, &OnFailure) -> Result<Wires, WireError> + Send>;
+
+/// A session ended for a reason of ours.
+#[derive(Debug, thiserror::Error)]
+pub enum IntakeError {
+    /// Threads or encoders could not be started.
+    #[error(transparent)]
+    Wire(#[from] WireError),
+    /// No ladder can be made of what came.
+    #[error("cannot plan the ladder: {0}")]
+    Plan(#[from] PlanError),
+    /// A stage failed.
+    #[error("stage {stage} failed: {why}")]
+    Stage {
+        /// Which.
+        stage: String,
+        /// Why.
+        why: String,
+    },
+    /// The publisher that came back after a restart sends something that the session's renditions cannot be made of.
+    #[error("the renditions of this session ({had}) cannot be made of what came back ({now})")]
+    OtherRenditions {
+        /// Names of the session's renditions.
+        had: String,
+        /// Names of what the plan would make.
+        now: String,
+    },
+}
+
+/// The intake thread's own state.
+pub(super) struct Intake {
+    pub session: Arc<Session>,
+    pub clock: SharedClock,
+    pub store: Arc<Store>,
+    pub span: LogSpan,
+    pub ingest: Ingest,
+    /// Present from the start in a resumed session.
+    pub wires: Option<Wires>,
+    /// Present until the wires are.
+    pub make_wires: Option<MakeWires>,
+    /// Fixed by a resumed session.
+    pub renditions: Option<Renditions>,
+    pub on_failure: OnFailure,
+    pub tell: Arc<dyn Fn(SessionEvent) + Send + Sync>,
+    /// Tracks announced before the feeds exist.
+    pub tracks: BTreeMap<Kind, Arc<Track>>,
+    pub connection: Option<u64>,
+    /// Monotonic end of the grace time; set while nobody is connected.
+    pub grace_ends: Option<Duration>,
+    pub stats_due: Duration,
+    /// Why each rung is what it is.
+    pub reasons: Vec<(String, String)>,
+}
+
+impl Intake {
+    /// The thread's body: returns when the session has ended or is suspended, with everything drained.
+    pub fn run(mut self, inputs: &Receiver<SessionInput>) -> Result<(), IntakeError> {
+        let mut units = Vec::new();
+        let result = self.until_stopped(inputs, &mut units);
+        let stop = match &result {
+            Ok(stop) => *stop,
+            Err(why) => {
+                error!(%why, "session ends");
+                Stop::End
+            }
+        };
+        if stop == Stop::End {
+            self.ingest.end(self.now(), &mut units);
+            // What fails while an already failed session ends has nobody left to tell.
+            let _ = self.hand_on(&mut units);
+        }
+        self.session.close_connection(&match (&result, stop) {
+            (Ok(_), Stop::Suspend) => CloseReason::ShuttingDown,
+            _ => CloseReason::SessionEnded,
+        });
+        if let Some(wires) = self.wires.take() {
+            wires.join();
+        }
+        let spec = self.session.spec();
+        if stop == Stop::End
+            && let Err(failure) = self.store.end_session(&spec.stream, &spec.session)
+        {
+            // When package failed, its end never reached the store.
+            error!(%failure, "the session's end could not be stored");
+        }
+        let state = if stop == Stop::End { SessionState::Ended } else { SessionState::Reconnecting };
+        self.session.stopped(state, self.clock.monotonic());
+        self.announce(state);
+        info!(state = state.as_str(), "session stopped");
+        result.map(|_| ())
+    }
+
+    fn until_stopped(&mut self, inputs: &Receiver<SessionInput>, units: &mut Vec<Unit>) -> Result<Stop, IntakeError> {
+        loop {
+            let input = match self.deadline() {
+                Some(deadline) => inputs.recv_timeout(deadline.saturating_sub(self.clock.monotonic())),
+                None => inputs.recv().ok_or(RecvError::Closed),
+            };
+            let now = self.now();
+            match input {
+                Ok(input) => {
+                    if let Some(stop) = self.take(input, now, units)? {
+                        return Ok(stop);
+                    }
+                }
+                Err(RecvError::Timeout) => {}
+                Err(RecvError::Closed) => return Ok(Stop::Suspend),
+            }
+            self.ingest.poll(now, units);
+            self.hand_on(units)?;
+            if self.grace_ends.is_some_and(|end| now.monotonic >= end) {
+                info!("nobody came back within the grace time");
+                return Ok(Stop::End);
+            }
+            self.take_stats(now.monotonic);
+        }
+    }
+
+    fn now(&self) -> Now {
+        Now { monotonic: self.clock.monotonic(), wall: self.clock.wall() }
+    }
+
+    fn deadline(&self) -> Option<Duration> {
+        match (self.ingest.deadline(), self.grace_ends) {
+            (Some(timer), Some(grace)) => Some(timer.min(grace)),
+            (timer, grace) => timer.or(grace),
+        }
+    }
+
+    fn take(&mut self, input: SessionInput, now: Now, units: &mut Vec<Unit>) -> Result<Option<Stop>, IntakeError> {
+        match input {
+            SessionInput::Connected { connection } => self.connected(connection, now, units),
+            SessionInput::Media { connection, unit } if self.connection == Some(connection) => {
+                if let Err(rejected) = self.ingest.push(ingest::Input::Media(unit), now, units) {
+                    warn!(%rejected, "publisher rejected");
+                    self.session.disconnect(None, &CloseReason::Rejected(rejected.to_string()));
+                    return Ok(self.disconnected(connection, false, now, units));
+                }
+            }
+            // Sent by a connection that was taken over or rejected meanwhile.
+            SessionInput::Media { .. } => {}
+            SessionInput::Disconnected { connection, clean } => {
+                return Ok(self.disconnected(connection, clean, now, units));
+            }
+            SessionInput::Failed { stage, why } => return Err(IntakeError::Stage { stage, why }),
+            SessionInput::Stop(stop) => return Ok(Some(stop)),
+        }
+        Ok(None)
+    }
+
+    fn connected(&mut self, connection: u64, now: Now, units: &mut Vec<Unit>) {
+        if self.connection.is_some() {
+            self.tell_ingest(ingest::Input::Disconnected, now, units);
+        }
+        self.connection = Some(connection);
+        self.grace_ends = None;
+        self.tell_ingest(ingest::Input::Connected, now, units);
+        self.change_to(if self.is_fed() { SessionState::Live } else { SessionState::Starting });
+    }
+
+    fn disconnected(&mut self, connection: u64, clean: bool, now: Now, units: &mut Vec<Unit>) -> Option<Stop> {
+        self.session.forget(connection);
+        if self.connection != Some(connection) {
+            return None;
+        }
+        self.connection = None;
+        self.tell_ingest(ingest::Input::Disconnected, now, units);
+        if clean && self.session.spec().on_unpublish == OnUnpublish::End {
+            info!("the publisher ended the broadcast");
+            return Some(Stop::End);
+        }
+        let grace = self.session.spec().grace;
+        info!(clean, grace_secs = grace.as_secs(), "the publisher left; the session waits");
+        self.grace_ends = Some(now.monotonic.saturating_add(grace));
+        self.change_to(SessionState::Reconnecting);
+        None
+    }
+
+    /// Connects and disconnects cannot be refused by ingest; only media can.
+    fn tell_ingest(&mut self, input: ingest::Input, now: Now, units: &mut Vec<Unit>) {
+        if let Err(rejected) = self.ingest.push(input, now, units) {
+            warn!(%rejected, "ingest refused a change of connection");
+        }
+    }
+
+    fn hand_on(&mut self, units: &mut Vec<Unit>) -> Result<(), IntakeError> {
+        for unit in units.drain(..) {
+            if let Unit::Track(track) = &unit {
+                self.tracks.insert(track.kind(), track.clone());
+            }
+            match &unit {
+                // Before the feeds exist, tracks wait for the first cut of media, which says that they are complete.
+                Unit::Track(_) if !self.is_fed() => continue,
+                Unit::Cut(cut) if !self.is_fed() && !matches!(cut.kind, CutKind::Gap { .. }) => self.start_feeds()?,
+                _ => {}
+            }
+            if let Some(wires) = &mut self.wires {
+                wires.publish(&unit);
+            }
+        }
+        if self.connection.is_some() && self.session.state() == SessionState::Starting && self.is_fed() {
+            self.change_to(SessionState::Live);
+        }
+        Ok(())
+    }
+
+    /// The tracks are complete: plans the ladder, starts its threads and tells them the tracks.
+    fn start_feeds(&mut self) -> Result<(), IntakeError> {
+        let spec = self.session.spec();
+        let (video, audio) = (self.tracks.get(&Kind::Video), self.tracks.get(&Kind::Audio));
+        let plan = transcode::plan(&spec.preset, video.and_then(|t| t.as_video()), audio.and_then(|t| t.as_audio()))?;
+        if let Some(had) = &self.renditions
+            && names(had) != names(&plan.renditions)
+        {
+            return Err(IntakeError::OtherRenditions { had: names(had), now: names(&plan.renditions) });
+        }
+        self.reasons = plan.reasons.iter().map(|reason| (reason.rung.clone(), reason.to_string())).collect();
+        for (_, reason) in &self.reasons {
+            info!(reason, "ladder");
+        }
+        info!(renditions = names(&plan.renditions), "ladder planned");
+        if let Some(make_wires) = self.make_wires.take() {
+            self.wires = Some(make_wires(plan.renditions.clone(), &self.on_failure)?);
+        }
+        let Some(wires) = &mut self.wires else {
+            unreachable!("a session has its wires, or what makes them")
+        };
+        let mut feeds = Feeds::start(spec, &self.span, &plan, &wires.outlet, &self.on_failure)?;
+        for track in self.tracks.values() {
+            feeds.publish(&Unit::Track(track.clone()));
+        }
+        wires.feeds = Some(feeds);
+        self.ingest.set_long_gop(if plan.copy_may_end() { LongGop::EndCopy } else { LongGop::CutByTime });
+        Ok(())
+    }
+
+    fn is_fed(&self) -> bool {
+        self.wires.as_ref().is_some_and(|wires| wires.feeds.is_some())
+    }
+
+    fn change_to(&mut self, state: SessionState) {
+        if self.session.set_state(state) {
+            self.announce(state);
+        }
+    }
+
+    fn announce(&self, state: SessionState) {
+        let spec = self.session.spec();
+        (self.tell)(SessionEvent { stream: spec.stream.clone(), session: spec.session.clone(), state });
+    }
+
+    fn take_stats(&mut self, now: Duration) {
+        if now < self.stats_due {
+            return;
+        }
+        let ingest = self.ingest.stats();
+        let elapsed = now.saturating_sub(self.stats_due.saturating_sub(STATS_EVERY));
+        let rates = Rates::between(&self.session.stats().ingest, &ingest, elapsed);
+        self.stats_due = now.saturating_add(STATS_EVERY);
+        let depth = self.session.input().depth();
+        self.session.set_stats(SessionStats {
+            ingest,
+            rates,
+            reasons: self.reasons.clone(),
+            edges: self.wires.as_ref().map(Wires::edges).unwrap_or_default(),
+            ladder: self.wires.as_ref().and_then(Wires::ladder),
+            intake_items: depth.items(),
+            intake_bytes: depth.bytes(),
+        });
+    }
+}
+
+fn names(renditions: &Renditions) -> String {
+    renditions.iter().map(|rendition| rendition.name.as_str()).collect::<Vec<_>>().join(" ")
+}

@@ -1,0 +1,169 @@
+//! Starting a session's threads, anew or from what the journal tells.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tracing::{Span as LogSpan, error};
+
+use super::SessionSpec;
+use super::intake::{Intake, IntakeError, MakeWires};
+use super::session::{Session, SessionInput};
+use super::sessions::Tell;
+use super::wiring::{self, OnFailure, Outlet, WireError, Wires};
+use crate::clock::SharedClock;
+use crate::flow::channel::Receiver;
+use crate::flow::stage::Stage;
+use crate::ingest::{self, Ingest};
+use crate::media::segment::Renditions;
+use crate::media::{Span, Timestamp, WallTime};
+use crate::package::{PackageSettings, Packager, RenditionResume, RenditionStart, Window, WindowSettings};
+use crate::store::{RecoveredRendition, RecoveredSession, ResumePoint, SessionHead, SessionWriter, Store};
+
+/// How long a beginning session waits for its second track.
+const SECOND_TRACK_WAIT: Span = Span::from_secs(1);
+/// Behind the last thing known of a timeline, so that reordered pictures which were already out are not overtaken.
+const RESUME_MARGIN: Span = Span::from_secs(1);
+
+/// What all sessions of a daemon share.
+#[derive(Clone)]
+pub(super) struct Surroundings {
+    pub store: Arc<Store>,
+    pub clock: SharedClock,
+    pub tell: Arc<Tell>,
+}
+
+/// Starts the intake thread of `session`, and with `recovered` its outlet too.
+pub(super) fn launch(
+    session: &Arc<Session>,
+    span: &LogSpan,
+    inputs: Receiver<SessionInput>,
+    around: Surroundings,
+    recovered: Option<RecoveredSession>,
+) -> Result<Stage<IntakeError>, WireError> {
+    let spec = session.spec();
+    let on_failure = on_failure(session);
+    let start = recovered.as_ref().map(start_of).unwrap_or_default();
+    let settings = ingest::Settings {
+        segment: spec.hls.segment,
+        second_track_wait: SECOND_TRACK_WAIT,
+        long_gop: ingest::LongGop::CutByTime,
+        start,
+    };
+    let renditions = recovered.as_ref().map(|recovered| recovered.head.renditions.clone());
+    let (resume, listed) = recovered.map(split).unwrap_or_default();
+    let make_wires = make_wires(session, span.clone(), around.store.clone(), resume, listed);
+    let (wires, make_wires) = match &renditions {
+        Some(renditions) => (Some(make_wires(renditions.clone(), &on_failure)?), None),
+        None => (None, Some(make_wires)),
+    };
+    let grace_ends = wires.is_some().then(|| around.clock.monotonic().saturating_add(spec.grace));
+    let intake = Intake {
+        session: session.clone(),
+        clock: around.clock,
+        store: around.store,
+        span: span.clone(),
+        ingest: Ingest::new(settings),
+        wires,
+        make_wires,
+        renditions,
+        on_failure,
+        tell: around.tell,
+        tracks: BTreeMap::new(),
+        connection: None,
+        grace_ends,
+        stats_due: Duration::ZERO,
+        reasons: Vec::new(),
+    };
+    // The intake's own failure is its session's end, which it logs itself; nobody else needs to be told.
+    let quiet: OnFailure = Arc::new(|_, _| ());
+    wiring::spawn(spec, "intake", span, &quiet, move || intake.run(&inputs))
+}
+
+/// A stage that fails ends its session, through the session's own queue.
+fn on_failure(session: &Arc<Session>) -> OnFailure {
+    let session = Arc::downgrade(session);
+    Arc::new(move |stage, why| {
+        if let Some(session) = session.upgrade() {
+            session.fail(stage, why);
+        }
+    })
+}
+
+fn make_wires(
+    session: &Arc<Session>,
+    span: LogSpan,
+    store: Arc<Store>,
+    resume: Vec<RenditionResume>,
+    listed: Vec<RenditionStart>,
+) -> MakeWires {
+    let session = session.clone();
+    Box::new(move |renditions: Renditions, on_failure: &OnFailure| {
+        let spec = session.spec();
+        let packager = Packager::new(PackageSettings {
+            epoch: spec.epoch,
+            part_target: spec.hls.part,
+            renditions: renditions.clone(),
+            resume,
+        });
+        let window = Arc::new(Window::new(
+            renditions.clone(),
+            WindowSettings { window: spec.hls.window, segment_target: spec.hls.segment, start: listed },
+        ));
+        let head = head(spec, renditions.clone());
+        let begin = move || begin(&store, head);
+        let outlet = Outlet::start(spec, &span, packager, begin, window.clone(), renditions, on_failure)?;
+        session.set_window(window);
+        Ok(Wires { outlet, feeds: None })
+    })
+}
+
+fn head(spec: &SessionSpec, renditions: Renditions) -> SessionHead {
+    SessionHead {
+        stream: spec.stream.clone(),
+        session: spec.session.clone(),
+        epoch: spec.epoch,
+        renditions,
+        segment_target: spec.hls.segment,
+        part_target: spec.hls.part,
+    }
+}
+
+/// Runs on the store thread. A session that cannot be stored is live all the same.
+fn begin(store: &Store, head: SessionHead) -> Option<SessionWriter> {
+    match store.begin(head) {
+        Ok(writer) => Some(writer),
+        Err(failure) => {
+            error!(%failure, "the session runs without journal and store: viewers of this node are all who see it");
+            None
+        }
+    }
+}
+
+fn split(recovered: RecoveredSession) -> (Vec<RenditionResume>, Vec<RenditionStart>) {
+    let both = recovered.renditions.into_iter().map(|rendition| {
+        let track = rendition.inits.last().map(|init| init.track.clone());
+        let resume = RenditionResume { next_init: rendition.next_init, track };
+        let RecoveredRendition { segments, discontinuity_sequence, inits, .. } = rendition;
+        (resume, RenditionStart { segments, discontinuity_sequence, inits })
+    });
+    both.unzip()
+}
+
+/// Where the timeline goes on: behind the last segment of every rendition.
+fn start_of(recovered: &RecoveredSession) -> ingest::Start {
+    let Some(ResumePoint { timeline_at, anchor, .. }) = recovered.resume else {
+        return ingest::Start { next_msn: recovered.next_msn, resumed: true, ..ingest::Start::default() };
+    };
+    let ends = recovered.renditions.iter().filter_map(|rendition| {
+        let last = rendition.segments.last()?;
+        Some(end_of(anchor, last.wall, last.duration.unwrap_or_default()))
+    });
+    let at = ends.max().unwrap_or(timeline_at).max(timeline_at) + RESUME_MARGIN;
+    ingest::Start { at, next_msn: recovered.next_msn, anchor: Some(anchor), resumed: true }
+}
+
+/// Where on the timeline a segment ends, told by its PROGRAM-DATE-TIME.
+fn end_of(anchor: (Timestamp, WallTime), wall: WallTime, duration: Span) -> Timestamp {
+    anchor.0 + wall.since(anchor.1) + duration
+}

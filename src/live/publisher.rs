@@ -1,0 +1,69 @@
+//! What an admitted connection holds of its session.
+
+use std::sync::Arc;
+
+use tokio::sync::watch;
+
+use super::session::{Session, SessionInput};
+use crate::listen::{CloseReason, Finish, Publisher};
+use crate::wire::Inbound;
+
+/// A connection that publishes into a session. Dropped without [`Publisher::finish`], it counts as lost.
+#[derive(Debug)]
+pub struct LivePublisher {
+    session: Arc<Session>,
+    connection: u64,
+    close: watch::Receiver<Option<CloseReason>>,
+    finished: bool,
+}
+
+impl LivePublisher {
+    pub(super) fn new(session: Arc<Session>, connection: u64, close: watch::Receiver<Option<CloseReason>>) -> Self {
+        LivePublisher { session, connection, close, finished: false }
+    }
+
+    /// The session that this connection publishes into.
+    pub fn session(&self) -> &Session {
+        &self.session
+    }
+
+    fn reason(&self) -> CloseReason {
+        self.close.borrow().clone().unwrap_or(CloseReason::SessionEnded)
+    }
+}
+
+impl Publisher for LivePublisher {
+    async fn send(&self, unit: Inbound) -> Result<(), CloseReason> {
+        if self.close.borrow().is_some() {
+            return Err(self.reason());
+        }
+        let input = SessionInput::Media { connection: self.connection, unit };
+        self.session.input().send_async(input).await.map_err(|_| self.reason())
+    }
+
+    async fn closed(&self) -> CloseReason {
+        let mut close = self.close.clone();
+        match close.wait_for(Option::is_some).await {
+            Ok(reason) => reason.clone().unwrap_or(CloseReason::SessionEnded),
+            // The session forgot the connection without a word: it is over.
+            Err(_) => CloseReason::SessionEnded,
+        }
+    }
+
+    async fn finish(mut self, how: Finish) {
+        self.finished = true;
+        let clean = how == Finish::Unpublished;
+        let input = SessionInput::Disconnected { connection: self.connection, clean };
+        // A session that is gone has nothing to learn from this.
+        let _ = self.session.input().send_async(input).await;
+    }
+}
+
+impl Drop for LivePublisher {
+    fn drop(&mut self) {
+        if !self.finished {
+            // No await in a drop: the session learns of it from a flag beside its queue.
+            self.session.connection_vanished(self.connection);
+        }
+    }
+}

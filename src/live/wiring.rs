@@ -1,0 +1,337 @@
+//! Every thread and queue of a session on one screen.
+//!
+//! ```text
+//!  connection ─INTAKE─▶ intake ─┬─VIDEO_EDGE─▶ transcode (decode, one thread per rung) ─┐
+//!  (task)       Block   thread  ├─AUDIO_EDGE─▶ transcode (audio) ──────────────────────▶├─PACKAGE─▶ package ─STORE─▶ store ─▶ window, journal
+//!                               └─copied rung and copied audio, no queue of their own ──┘  Block    thread   Block   thread
+//! ```
+//!
+//! The outlet (package, store, window) lives as long as the session's threads; the feeds (hub, transcoder, copied edge)
+//! are made when the tracks are known. A resumed session has an outlet from the start, so that viewers see its gaps
+//! before a publisher returns.
+
+use std::io;
+use std::sync::Arc;
+
+use tracing::{Span as LogSpan, error, warn};
+
+use super::SessionSpec;
+use crate::flow::channel::{Bound, Receiver, Sender, bounded};
+use crate::flow::hub::{Hub, WhenFull};
+use crate::flow::stage::{self, Outcome, Stage};
+use crate::media::segment::{RenditionId, RenditionUnit, Renditions};
+use crate::media::{CutKind, Kind, Output, Track, Unit};
+use crate::package::{PackageError, Packager, Window};
+use crate::store::{Finish, ResumePoint, SessionWriter};
+use crate::transcode::{Plan, TranscodeError, TranscodeInputs, Transcoder};
+
+/// Connection -> intake, `Block`: about 4 s of a 1080p60 push, or less of a heavy one. TCP carries the pressure on.
+pub const INTAKE: Bound = Bound { items: 512, bytes: 8 << 20 };
+/// Hub -> decode, `Block`: about 4 s of video at 60 fps, so that an encoder's hiccup does not reach the copied rung.
+const VIDEO_EDGE: Bound = Bound { items: 256, bytes: 16 << 20 };
+/// Hub -> audio encoder, `Block`: about 5 s of AAC; audio never waits behind video.
+const AUDIO_EDGE: Bound = Bound { items: 256, bytes: 1 << 20 };
+/// Encoders and copied edge -> package, `Block`: package only copies bytes, so this is slack for scheduling.
+const PACKAGE: Bound = Bound { items: 512, bytes: 16 << 20 };
+/// Package -> store, `Block`: parts of about 8 s of a full ladder, which a busy disk may lag behind.
+const STORE: Bound = Bound { items: 512, bytes: 64 << 20 };
+
+/// Called from a session's thread when one of its stages failed or panicked: the stage's name and why.
+pub type OnFailure = Arc<dyn Fn(&str, String) + Send + Sync>;
+
+/// A session's threads could not be started.
+#[derive(Debug, thiserror::Error)]
+pub enum WireError {
+    /// The system has no thread for us.
+    #[error("cannot start thread {name} of the session: {source}")]
+    Thread {
+        /// Name of the thread.
+        name: String,
+        /// The system's answer.
+        source: io::Error,
+    },
+    /// An encoder, decoder or scaler cannot be opened.
+    #[error("cannot start the ladder: {0}")]
+    Transcode(#[from] TranscodeError),
+}
+
+/// How a session's threads stop.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Stop {
+    /// Open segments are stored and nothing is said to viewers: the session goes on after a restart.
+    Suspend,
+    /// ENDLIST.
+    End,
+}
+
+/// From packets of all renditions to viewers and disk.
+#[derive(Debug)]
+pub struct Outlet {
+    renditions: Renditions,
+    units: Sender<RenditionUnit>,
+    package: Stage<PackageError>,
+    store: Stage<std::convert::Infallible>,
+}
+
+impl Outlet {
+    /// Starts the package and store threads. `begin` runs on the latter, because it waits for the disk.
+    pub fn start(
+        spec: &SessionSpec,
+        span: &LogSpan,
+        packager: Packager,
+        begin: impl FnOnce() -> Option<SessionWriter> + Send + 'static,
+        window: Arc<Window>,
+        renditions: Renditions,
+        on_failure: &OnFailure,
+    ) -> Result<Self, WireError> {
+        let (units, packets) = bounded::<RenditionUnit>(PACKAGE);
+        let (outputs, written) = bounded::<Output>(STORE);
+        let package = spawn(spec, "package", span, on_failure, move || package_thread(packager, &packets, &outputs))?;
+        let count = renditions.len();
+        let store = spawn(spec, "store", span, on_failure, move || {
+            store_thread(begin(), &written, &window, count);
+            Ok(())
+        })?;
+        Ok(Outlet { renditions, units, package, store })
+    }
+
+    /// Hands a unit to every rendition: gaps, and the end, while there are no feeds.
+    fn broadcast(&self, unit: &Unit) {
+        for index in 0..self.renditions.len() {
+            let rendition = RenditionId(u8::try_from(index).unwrap_or(u8::MAX));
+            // The package thread is gone only when it failed, which on_failure has reported.
+            let _ = self.units.send(RenditionUnit { rendition, unit: unit.clone() });
+        }
+    }
+
+    /// Waits until everything that was handed in is packaged, journalled and published.
+    fn join(self) {
+        drop(self.units);
+        report("package", self.package.join());
+        report("store", self.store.join());
+    }
+}
+
+/// From the session's timeline to packets of all renditions.
+#[derive(Debug)]
+pub struct Feeds {
+    hub: Hub<Unit>,
+    copied: CopiedEdge,
+    transcoder: Option<Transcoder>,
+}
+
+impl Feeds {
+    /// Starts the encoders that `plan` wants and connects what it copies.
+    pub fn start(
+        spec: &SessionSpec,
+        span: &LogSpan,
+        plan: &Plan,
+        outlet: &Outlet,
+        on_failure: &OnFailure,
+    ) -> Result<Self, WireError> {
+        let hub = Hub::default();
+        let inputs = TranscodeInputs {
+            video: plan.encodes(Kind::Video).then(|| subscribe(&hub, Kind::Video)),
+            audio: plan.encodes(Kind::Audio).then(|| subscribe(&hub, Kind::Audio)),
+        };
+        let needed = inputs.video.is_some() || inputs.audio.is_some();
+        let transcoder = if needed {
+            let failed = on_failure.clone();
+            let ended = move |name: &str, outcome: &Outcome<TranscodeError>| tell(&failed, name, outcome);
+            Some(Transcoder::start(&spec.session, span.clone(), plan, inputs, outlet.units.clone(), ended)?)
+        } else {
+            None
+        };
+        let copied = CopiedEdge { video: plan.copied(Kind::Video), audio: plan.copied(Kind::Audio), units: outlet.units.clone() };
+        Ok(Feeds { hub, copied, transcoder })
+    }
+
+    /// Hands one unit to encoders and copied renditions.
+    pub fn publish(&mut self, unit: &Unit) {
+        self.hub.publish(unit);
+        self.copied.offer(unit);
+    }
+
+    /// Drains the encoders.
+    fn join(self) {
+        self.hub.close();
+        drop(self.copied);
+        if let Some(transcoder) = self.transcoder {
+            transcoder.join();
+        }
+    }
+}
+
+fn subscribe(hub: &Hub<Unit>, kind: Kind) -> Receiver<Unit> {
+    match kind {
+        Kind::Video => hub.subscribe_to("video", VIDEO_EDGE, WhenFull::Block, |unit| concerns(unit, Kind::Video)),
+        Kind::Audio => hub.subscribe_to("audio", AUDIO_EDGE, WhenFull::Block, |unit| concerns(unit, Kind::Audio)),
+    }
+}
+
+/// Cuts and the end concern every track.
+fn concerns(unit: &Unit, kind: Kind) -> bool {
+    match unit {
+        Unit::Track(track) => track.kind() == kind,
+        Unit::Packet(packet) => packet.kind == kind,
+        Unit::Cut(_) | Unit::End => true,
+    }
+}
+
+/// Where the source's own packets become a rendition's. Runs on the intake thread.
+#[derive(Debug)]
+struct CopiedEdge {
+    video: Option<RenditionId>,
+    audio: Option<RenditionId>,
+    units: Sender<RenditionUnit>,
+}
+
+impl CopiedEdge {
+    fn offer(&mut self, unit: &Unit) {
+        if matches!(unit, Unit::Cut(cut) if cut.copy_ends) {
+            // The rung's encoder announces this cut itself, behind everything that was copied before it.
+            self.video = None;
+        }
+        if concerns(unit, Kind::Video) {
+            self.hand_on(self.video, unit);
+        }
+        if concerns(unit, Kind::Audio) {
+            self.hand_on(self.audio, unit);
+        }
+    }
+
+    fn hand_on(&self, rendition: Option<RenditionId>, unit: &Unit) {
+        if let Some(rendition) = rendition {
+            // The package thread is gone only when it failed, which on_failure has reported.
+            let _ = self.units.send(RenditionUnit { rendition, unit: unit.clone() });
+        }
+    }
+}
+
+/// All threads of a session behind its intake.
+#[derive(Debug)]
+pub struct Wires {
+    /// Package and store.
+    pub outlet: Outlet,
+    /// Hub and encoders; `None` until the tracks are known.
+    pub feeds: Option<Feeds>,
+}
+
+impl Wires {
+    /// Hands one unit of the session's timeline to everyone whom it concerns.
+    pub fn publish(&mut self, unit: &Unit) {
+        match (&mut self.feeds, unit) {
+            (Some(feeds), _) => feeds.publish(unit),
+            (None, Unit::End) => self.outlet.broadcast(unit),
+            (None, Unit::Cut(cut)) if matches!(cut.kind, CutKind::Gap { .. }) => self.outlet.broadcast(unit),
+            // Ingest announces tracks first, and the session starts the feeds before it hands on what follows.
+            (None, _) => warn!(?unit, "a unit came before the feeds were started and was dropped"),
+        }
+    }
+
+    /// The edges of the hub, for metrics.
+    pub fn edges(&self) -> Vec<crate::flow::hub::EdgeStats> {
+        self.feeds.as_ref().map(|feeds| feeds.hub.stats()).unwrap_or_default()
+    }
+
+    /// What the encoders do, if there are any.
+    pub fn ladder(&self) -> Option<crate::transcode::LadderStats> {
+        self.feeds.as_ref()?.transcoder.as_ref().map(Transcoder::stats)
+    }
+
+    /// Drains everything in order: encoders, then package, then store. Blocks. Without a [`Unit::End`] before it, the
+    /// open segments are closed and stored and the session can be resumed.
+    pub fn join(self) {
+        if let Some(feeds) = self.feeds {
+            feeds.join();
+        }
+        self.outlet.join();
+    }
+}
+
+fn package_thread(
+    mut packager: Packager,
+    packets: &Receiver<RenditionUnit>,
+    outputs: &Sender<Output>,
+) -> Result<(), PackageError> {
+    let mut ready = Vec::new();
+    for unit in packets.iter() {
+        packager.push(unit, &mut ready)?;
+        for output in ready.drain(..) {
+            // The store thread is gone only when it failed, which on_failure has reported.
+            let _ = outputs.send(output);
+        }
+    }
+    packager.suspend(&mut ready)?;
+    for output in ready.drain(..) {
+        let _ = outputs.send(output);
+    }
+    Ok(())
+}
+
+/// Journal first, then viewers: what a player has seen survives kill -9.
+fn store_thread(mut writer: Option<SessionWriter>, written: &Receiver<Output>, window: &Window, renditions: usize) {
+    let mut ended = 0;
+    let mut newest = None;
+    for output in written.iter() {
+        if let Some(writer) = &mut writer {
+            // A full or broken disk stops recording with an alarm, which the store raises and logs, never the live path.
+            if let Some(point) = resume_point(&output, &mut newest) {
+                let _ = writer.checkpoint(&point);
+            }
+            let _ = writer.append(&output);
+        }
+        window.apply(&output);
+        ended += usize::from(matches!(output, Output::End(_)));
+    }
+    if let Some(writer) = writer {
+        let how = if ended == renditions { Finish::Ended } else { Finish::Suspended };
+        if let Err(failure) = writer.finish(how) {
+            error!(%failure, "the session's journal could not be closed in order");
+        }
+    }
+}
+
+/// The first rendition that opens a segment says from where a restarted daemon goes on.
+fn resume_point(output: &Output, newest: &mut Option<u64>) -> Option<ResumePoint> {
+    let Output::Open(start) = output else { return None };
+    if newest.is_some_and(|newest| newest >= start.msn) {
+        return None;
+    }
+    *newest = Some(start.msn);
+    Some(ResumePoint { timeline_at: start.at, next_msn: start.msn.saturating_add(1), anchor: (start.at, start.wall) })
+}
+
+/// Starts a stage of a session whose failure is told to the session.
+pub fn spawn<E, F>(
+    spec: &SessionSpec,
+    role: &str,
+    span: &LogSpan,
+    on_failure: &OnFailure,
+    body: F,
+) -> Result<Stage<E>, WireError>
+where
+    E: std::fmt::Display + Send + 'static,
+    F: FnOnce() -> Result<(), E> + Send + 'static,
+{
+    let name = format!("{role}-{}", spec.session);
+    let (failed, told) = (on_failure.clone(), role.to_owned());
+    stage::spawn(name.clone(), span.clone(), body, move |outcome| tell(&failed, &told, outcome))
+        .map_err(|source| WireError::Thread { name, source })
+}
+
+fn tell<E: std::fmt::Display>(on_failure: &OnFailure, name: &str, outcome: &Outcome<E>) {
+    match outcome {
+        Outcome::Finished => {}
+        Outcome::Failed(why) => on_failure(name, why.to_string()),
+        Outcome::Panicked(message) => on_failure(name, format!("panicked: {message}")),
+    }
+}
+
+fn report<E: std::fmt::Display>(name: &str, outcome: Outcome<E>) {
+    match outcome {
+        Outcome::Finished => {}
+        Outcome::Failed(why) => error!(stage = name, %why, "stage failed"),
+        Outcome::Panicked(message) => error!(stage = name, panic = message, "stage panicked"),
+    }
+}
