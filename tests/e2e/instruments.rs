@@ -3,6 +3,7 @@
 use std::process::Command;
 
 use crate::support::boxes::{self, Init};
+use crate::support::browser::{Browser, is_switched_off};
 use crate::support::content::{self, Offsets, Sound};
 use crate::support::process::output;
 use crate::support::source::Source;
@@ -80,4 +81,21 @@ fn probed_packets(file: &std::path::Path) -> Vec<(i64, i64, i64)> {
         (numbers[0], numbers[1], numbers[2])
     };
     text.lines().map(line).collect()
+}
+
+#[test]
+fn the_browser_answers_and_plays_h264() {
+    if is_switched_off() {
+        return;
+    }
+    let folder = tempfile::tempdir().expect("a folder");
+    let file = fragmented(&Source::small(12), "v", &folder);
+    let mut page = Browser::start();
+    page.open(&format!("file://{}", file.display()));
+    let limit = std::time::Duration::from_secs(30);
+    page.wait_for("document.querySelector('video').currentTime > 0.5", limit);
+    assert_eq!(page.evaluate("document.querySelector('video').videoHeight", limit), serde_json::json!(360));
+    let picture = folder.path().join("page.png");
+    page.screenshot(&picture);
+    assert!(std::fs::read(&picture).is_ok_and(|bytes| bytes.starts_with(b"\x89PNG")));
 }
