@@ -93,7 +93,10 @@ pub(crate) async fn remove(shared: &Arc<Shared>, session: &Arc<Session>) {
     shared.forget(session);
     let (task, gone) = (shared.clone(), session.clone());
     shared
-        .blocking(move || task.spool.remove_session(&gone.tenant(), &task.spool.folder(&gone.stream, &gone.id)))
+        .blocking(move || {
+            gone.journal().retire();
+            task.spool.remove_session(&gone.tenant(), &task.spool.folder(&gone.stream, &gone.id));
+        })
         .await;
     tracing::debug!(stream = session.stream, session = session.id, "an ended session is gone from the store");
 }

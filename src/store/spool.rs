@@ -6,8 +6,10 @@
 //! 1. the oldest file whose media is all stored goes, although it could still have served a read;
 //! 2. else the oldest file goes with media that was never stored: those segments become EXT-X-GAP in stored playlists,
 //!    are counted, and raise the alarm;
-//! 3. else (every session has but the file it is writing) the newest is refused, and the alarm is raised.
+//! 3. else (every session has but the file it is writing) the newest is refused, and the alarm is raised. A second later the
+//!    session that was refused begins a new file, so that its old one may go by 1 or 2.
 //!
+//! The bound may be passed by one snapshot per session.
 //! The live path is never asked to wait. Pins of recordings will exempt files from 1 and 2.
 
 use std::collections::BTreeMap;

@@ -4,7 +4,7 @@
 //!
 //! 1. An open segment is closed with the parts that are there; its duration is their sum. One without any part was never
 //!    listed and is as if it had not been opened.
-//! 2. A closed segment whose bytes are damaged or gone before they were stored is lost: a gap.
+//! 2. A closed segment whose bytes are damaged or gone before they were stored, or whose init is, is lost: a gap.
 //! 3. Renditions are brought to the same MSN: where one lacks a segment that another has, it gets a gap as long.
 //! 4. The first MSN of the resumed session is one more than the highest that was opened. Each part was in the journal
 //!    before it was published, and after kill -9 nothing of the journal is missing. After a power cut up to
@@ -28,7 +28,9 @@ impl Catalog {
         for log in &mut self.renditions {
             log.close_open(target);
             for entry in &mut log.entries {
-                if entry.placement == Placement::Spooled && entry.spooled().is_none() {
+                let kept = entry.placement == Placement::Stored || entry.spooled().is_some();
+                let playable = kept && log.inits.contains_key(&entry.segment.init);
+                if entry.placement != Placement::Gap && !playable {
                     entry.placement = Placement::Lost;
                 }
                 if entry.extents.iter().all(Option::is_none) {

@@ -46,13 +46,15 @@ pub(crate) struct Journal {
     active: Option<Active>,
     /// Monotonic time before which no new file is tried, and why.
     pause: Option<(Duration, io::ErrorKind)>,
+    /// The session is gone: nothing is written any more.
+    retired: bool,
     scratch: Vec<u8>,
 }
 
 impl Journal {
     /// A journal in `folder` whose next file has `next_number`. Nothing is written yet.
     pub fn new(spool: Arc<Spool>, tenant: Arc<dyn Tenant>, folder: PathBuf, next_number: u64) -> Self {
-        Journal { spool, tenant, folder, next_number, active: None, pause: None, scratch: Vec::new() }
+        Journal { spool, tenant, folder, next_number, active: None, pause: None, retired: false, scratch: Vec::new() }
     }
 
     /// Begins a new file with a snapshot and makes it durable: what a resumed or new session does first.
@@ -64,6 +66,11 @@ impl Journal {
         self.pause = None;
         self.open_file(snapshot)?;
         self.spool.syncer.commit()
+    }
+
+    /// Nothing is written from now on: the folder is about to go, and a late record must not bring it back.
+    pub fn retire(&mut self) {
+        (self.retired, self.active) = (true, None);
     }
 
     /// Writes a part and says where its payload lies.
@@ -113,7 +120,12 @@ impl Journal {
         if !usable {
             self.open_file(snapshot)?;
         }
-        self.spool.make_room(need)?;
+        if let Err(full) = self.spool.make_room(need) {
+            // What is refused now is told by the next file's snapshot, whose coming also lets this file go.
+            self.active = None;
+            self.pause_for(io::ErrorKind::QuotaExceeded);
+            return Err(full);
+        }
         let Some(active) = self.active.as_mut() else {
             return Err(self.paused(io::ErrorKind::Other)); // not reached: open_file has set it
         };
@@ -131,14 +143,19 @@ impl Journal {
 
     /// Begins a new file. The one before it is superseded once this one's snapshot is written.
     fn open_file(&mut self, snapshot: &dyn Snapshot) -> Result<(), StoreError> {
-        if let Some((until, kind)) = self.pause.filter(|(until, _)| self.spool.clock.monotonic() < *until) {
-            self.pause = Some((until, kind));
+        if self.retired {
+            return Err(self.paused(io::ErrorKind::NotFound));
+        }
+        if let Some((until, kind)) = self.pause
+            && self.spool.clock.monotonic() < until
+        {
             return Err(self.paused(kind));
         }
         let mut head = file_header().to_vec();
         snapshot.snapshot(&mut head);
         let len = head.len() as u64;
-        self.spool.make_room(len)?;
+        // A snapshot may pass the bound: it is small, and it is what lets the file before it go.
+        let _ = self.spool.make_room(len);
         let number = self.next_number;
         let path = Spool::path(&self.folder, number);
         self.next_number += 1; // whatever happens, this name may be taken now
@@ -174,7 +191,7 @@ impl Journal {
     }
 
     fn failed(&mut self, doing: &'static str, path: PathBuf, error: io::Error) -> StoreError {
-        self.pause = Some((self.spool.clock.monotonic() + RETRY_AFTER, error.kind()));
+        self.pause_for(error.kind());
         if self.spool.counters.disk_failed() {
             tracing::error!(path = %path.display(), %error, "the spool's disk fails: media is not stored");
         }
@@ -182,6 +199,10 @@ impl Journal {
             self.spool.trim();
         }
         StoreError::Disk { doing, path, source: error }
+    }
+
+    fn pause_for(&mut self, kind: io::ErrorKind) {
+        self.pause = Some((self.spool.clock.monotonic() + RETRY_AFTER, kind));
     }
 
     fn paused(&self, kind: io::ErrorKind) -> StoreError {

@@ -1,0 +1,113 @@
+//! A disk that fails when it is told to.
+
+use std::io;
+use std::path::Path;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
+
+use millstream::store::{AppendFile, Files, OsFiles};
+
+/// What the disk does to writes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Mood {
+    #[default]
+    Well,
+    /// Half of each write lands, then this error.
+    Half(io::ErrorKind),
+    /// New files and writes fail; what is written can still be read.
+    ReadOnly,
+    /// Writes land, syncs fail.
+    Unsynced,
+}
+
+/// [`OsFiles`] with a mood, and a boot id that can change.
+#[derive(Debug, Default)]
+pub struct FaultyDisk {
+    mood: Arc<Mutex<Mood>>,
+    boots: AtomicU64,
+    /// Writes that reached the disk.
+    pub writes: Arc<AtomicU64>,
+}
+
+impl FaultyDisk {
+    pub fn set(&self, mood: Mood) {
+        *self.mood.lock().expect("no panic") = mood;
+    }
+
+    /// The machine starts anew.
+    pub fn reboot(&self) {
+        self.boots.fetch_add(1, Ordering::SeqCst);
+    }
+}
+
+impl Files for FaultyDisk {
+    fn create(&self, path: &Path) -> io::Result<Arc<dyn AppendFile>> {
+        if *self.mood.lock().expect("no panic") == Mood::ReadOnly {
+            return Err(io::ErrorKind::ReadOnlyFilesystem.into());
+        }
+        let file = OsFiles.create(path)?;
+        Ok(Arc::new(FaultyFile { file, mood: self.mood.clone(), writes: self.writes.clone() }))
+    }
+
+    fn read_exact_at(&self, path: &Path, buffer: &mut [u8], offset: u64) -> io::Result<()> {
+        OsFiles.read_exact_at(path, buffer, offset)
+    }
+
+    fn len(&self, path: &Path) -> io::Result<u64> {
+        OsFiles.len(path)
+    }
+
+    fn list(&self, folder: &Path) -> io::Result<Vec<String>> {
+        OsFiles.list(folder)
+    }
+
+    fn remove_file(&self, path: &Path) -> io::Result<()> {
+        OsFiles.remove_file(path)
+    }
+
+    fn remove_folder(&self, path: &Path) -> io::Result<()> {
+        OsFiles.remove_folder(path)
+    }
+
+    fn sync_folder(&self, path: &Path) -> io::Result<()> {
+        OsFiles.sync_folder(path)
+    }
+
+    fn lock(&self, path: &Path) -> io::Result<Result<Box<dyn Send + Sync>, String>> {
+        OsFiles.lock(path)
+    }
+
+    fn boot_id(&self) -> String {
+        format!("boot {}", self.boots.load(Ordering::SeqCst))
+    }
+}
+
+#[derive(Debug)]
+struct FaultyFile {
+    file: Arc<dyn AppendFile>,
+    mood: Arc<Mutex<Mood>>,
+    writes: Arc<AtomicU64>,
+}
+
+impl AppendFile for FaultyFile {
+    fn append(&self, slices: &[&[u8]]) -> io::Result<()> {
+        let mood = *self.mood.lock().expect("no panic");
+        match mood {
+            Mood::Well | Mood::Unsynced => {
+                self.writes.fetch_add(1, Ordering::SeqCst);
+                self.file.append(slices)
+            }
+            Mood::Half(kind) => {
+                let all = slices.concat();
+                self.file.append(&[&all[..all.len() / 2]])?;
+                Err(kind.into())
+            }
+            Mood::ReadOnly => Err(io::ErrorKind::ReadOnlyFilesystem.into()),
+        }
+    }
+
+    fn sync(&self) -> io::Result<()> {
+        let mood = *self.mood.lock().expect("no panic");
+        if mood == Mood::Unsynced { Err(io::Error::other("scripted")) } else { self.file.sync() }
+    }
+}
