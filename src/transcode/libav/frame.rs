@@ -1,0 +1,215 @@
+//! `AVFrame`: decoded pictures and sound, whose buffers are shared by reference count.
+
+use std::ffi::c_int;
+use std::ptr::NonNull;
+
+use ffmpeg_next::ffi::{self, AVColorRange, AVColorSpace, AVPixelFormat, AVSampleFormat};
+
+use super::{LibavError, check};
+use crate::media::Timestamp;
+
+/// An owned `AVFrame`. Its buffers may be shared with other frames.
+#[derive(Debug)]
+pub(super) struct RawFrame(NonNull<ffi::AVFrame>);
+
+// SAFETY: the frame is owned by this value; its buffers are reference-counted atomically and written only while they
+// have one owner (`is_writable`).
+unsafe impl Send for RawFrame {}
+// SAFETY: through a shared reference fields are only read, and new references are taken, which is atomic.
+unsafe impl Sync for RawFrame {}
+
+impl RawFrame {
+    pub(super) fn new() -> Result<Self, LibavError> {
+        // SAFETY: no precondition; null is handled.
+        let frame = NonNull::new(unsafe { ffi::av_frame_alloc() });
+        frame.map(RawFrame).ok_or_else(|| LibavError::out_of_memory("av_frame_alloc"))
+    }
+
+    pub(super) fn as_ptr(&self) -> *const ffi::AVFrame {
+        self.0.as_ptr()
+    }
+
+    pub(super) fn as_mut_ptr(&mut self) -> *mut ffi::AVFrame {
+        self.0.as_ptr()
+    }
+
+    pub(super) fn fields(&self) -> &ffi::AVFrame {
+        // SAFETY: points to an initialised frame for as long as `self` lives.
+        unsafe { self.0.as_ref() }
+    }
+
+    pub(super) fn fields_mut(&mut self) -> &mut ffi::AVFrame {
+        // SAFETY: as above, and `self` is borrowed exclusively.
+        unsafe { self.0.as_mut() }
+    }
+
+    /// Allocates buffers for the size and format that the fields say.
+    pub(super) fn allocate(&mut self) -> Result<(), LibavError> {
+        // SAFETY: the frame is ours and has no buffers yet. 0: libav chooses the alignment.
+        check("av_frame_get_buffer", unsafe { ffi::av_frame_get_buffer(self.as_mut_ptr(), 0) }).map(drop)
+    }
+
+    /// Nobody else has a reference to the buffers.
+    pub(super) fn is_writable(&mut self) -> bool {
+        // SAFETY: the frame is ours; a frame without buffers is not writable.
+        unsafe { ffi::av_frame_is_writable(self.as_mut_ptr()) > 0 }
+    }
+
+    /// A second frame on the same buffers.
+    pub(super) fn share(&self) -> Result<Self, LibavError> {
+        // SAFETY: takes new references to the buffers of a valid frame; null is handled.
+        let frame = NonNull::new(unsafe { ffi::av_frame_clone(self.as_ptr()) });
+        frame.map(RawFrame).ok_or_else(|| LibavError::out_of_memory("av_frame_clone"))
+    }
+
+    /// Everything of `from` but its buffers, size and format.
+    pub(super) fn copy_properties(&mut self, from: &RawFrame) -> Result<(), LibavError> {
+        // SAFETY: both frames are valid, and different because one is borrowed exclusively.
+        let code = unsafe { ffi::av_frame_copy_props(self.as_mut_ptr(), from.as_ptr()) };
+        check("av_frame_copy_props", code).map(drop)
+    }
+}
+
+impl Drop for RawFrame {
+    fn drop(&mut self) {
+        // SAFETY: ours, and freed here only.
+        unsafe { ffi::av_frame_free(&mut self.0.as_ptr()) };
+    }
+}
+
+/// One picture: read-only, shared between rungs by putting it behind an `Arc`.
+#[derive(Debug)]
+pub(in crate::transcode) struct Picture {
+    raw: RawFrame,
+}
+
+/// What scaler and encoder must agree on about a picture.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct PictureShape {
+    pub(super) width: c_int,
+    pub(super) height: c_int,
+    /// `AVPixelFormat`; never one of the deprecated full-range twins (yuvj).
+    pub(super) format: c_int,
+    pub(super) full_range: bool,
+    pub(super) rgb: bool,
+}
+
+impl Picture {
+    /// Takes a frame as a decoder gave it. The "J" formats are the plain ones with full range; saying it in one way keeps
+    /// swscale from converting between the two.
+    pub(super) fn from_decoder(mut raw: RawFrame) -> Self {
+        let fields = raw.fields_mut();
+        let plain = [
+            (AVPixelFormat::AV_PIX_FMT_YUVJ420P, AVPixelFormat::AV_PIX_FMT_YUV420P),
+            (AVPixelFormat::AV_PIX_FMT_YUVJ422P, AVPixelFormat::AV_PIX_FMT_YUV422P),
+            (AVPixelFormat::AV_PIX_FMT_YUVJ444P, AVPixelFormat::AV_PIX_FMT_YUV444P),
+            (AVPixelFormat::AV_PIX_FMT_YUVJ440P, AVPixelFormat::AV_PIX_FMT_YUV440P),
+        ];
+        if let Some((_, twin)) = plain.iter().find(|(full, _)| fields.format == *full as c_int) {
+            fields.format = *twin as c_int;
+            fields.color_range = AVColorRange::AVCOL_RANGE_JPEG;
+        }
+        Picture { raw }
+    }
+
+    pub(super) fn from_raw(raw: RawFrame) -> Self {
+        Picture { raw }
+    }
+
+    pub(super) fn raw(&self) -> &RawFrame {
+        &self.raw
+    }
+
+    pub(super) fn into_raw(self) -> RawFrame {
+        self.raw
+    }
+
+    pub(super) fn shape(&self) -> PictureShape {
+        let fields = self.raw.fields();
+        PictureShape {
+            width: fields.width,
+            height: fields.height,
+            format: fields.format,
+            full_range: fields.color_range == AVColorRange::AVCOL_RANGE_JPEG,
+            rgb: fields.colorspace == AVColorSpace::AVCOL_SPC_RGB,
+        }
+    }
+
+    /// Presentation time: the packet's, exactly. A decoder that lost it gives `None`.
+    pub(in crate::transcode) fn pts(&self) -> Option<Timestamp> {
+        let pts = self.raw.fields().pts;
+        (pts != ffi::AV_NOPTS_VALUE).then(|| Timestamp::from_flicks(pts))
+    }
+
+    /// Width and height in pixels.
+    pub(in crate::transcode) fn size(&self) -> (u32, u32) {
+        let fields = self.raw.fields();
+        (u32::try_from(fields.width).unwrap_or(0), u32::try_from(fields.height).unwrap_or(0))
+    }
+
+    /// 4:2:0 with 8 bit: what the encoders take without conversion.
+    pub(in crate::transcode) fn is_420_8bit(&self) -> bool {
+        self.raw.fields().format == AVPixelFormat::AV_PIX_FMT_YUV420P as c_int
+    }
+
+    /// Bytes of its planes, about: what queues count.
+    pub(in crate::transcode) fn bytes(&self) -> usize {
+        let fields = self.raw.fields();
+        let height = usize::try_from(fields.height).unwrap_or(0);
+        let strides = fields.linesize.iter().take(3).map(|line| usize::try_from(*line).unwrap_or(0));
+        // Chroma is counted at full height: a queue's bound need not know the format.
+        strides.fold(0, usize::saturating_add).saturating_mul(height)
+    }
+}
+
+/// One block of decoded sound.
+#[derive(Debug)]
+pub(in crate::transcode) struct Samples {
+    raw: RawFrame,
+}
+
+impl Samples {
+    pub(super) fn from_raw(raw: RawFrame) -> Self {
+        Samples { raw }
+    }
+
+    pub(super) fn raw(&self) -> &RawFrame {
+        &self.raw
+    }
+
+    /// Presentation time of the first sample.
+    pub(in crate::transcode) fn pts(&self) -> Option<Timestamp> {
+        let pts = self.raw.fields().pts;
+        (pts != ffi::AV_NOPTS_VALUE).then(|| Timestamp::from_flicks(pts))
+    }
+
+    /// Samples per channel.
+    pub(in crate::transcode) fn len(&self) -> usize {
+        usize::try_from(self.raw.fields().nb_samples).unwrap_or(0)
+    }
+
+    /// Samples per second; never 0.
+    pub(in crate::transcode) fn rate(&self) -> u32 {
+        u32::try_from(self.raw.fields().sample_rate).unwrap_or(0).max(1)
+    }
+
+    pub(super) fn channels(&self) -> usize {
+        usize::try_from(self.raw.fields().ch_layout.nb_channels).unwrap_or(0)
+    }
+
+    pub(super) fn format(&self) -> c_int {
+        self.raw.fields().format
+    }
+
+    /// The samples of one channel, if they are planar floats.
+    pub(super) fn plane(&self, channel: usize) -> Option<&[f32]> {
+        if self.format() != AVSampleFormat::AV_SAMPLE_FMT_FLTP as c_int || channel >= self.channels() {
+            return None;
+        }
+        // SAFETY: a planar frame has one pointer per channel in extended_data, each to `nb_samples` floats aligned by libav.
+        unsafe {
+            let plane = *self.raw.fields().extended_data.add(channel);
+            (!plane.is_null()).then(|| std::slice::from_raw_parts(plane.cast::<f32>(), self.len()))
+        }
+    }
+}

@@ -1,0 +1,164 @@
+//! libswresample: decoded sound of any rate and layout to one rate and channel count. Planar floats on both sides.
+
+use std::ffi::c_int;
+use std::ptr::{self, NonNull};
+
+use ffmpeg_next::ffi::{self, AVChannelOrder, AVSampleFormat};
+
+use super::frame::Samples;
+use super::{LibavError, check};
+
+/// Planar floats, one `Vec` per channel, all of the same length.
+pub(in crate::transcode) type Planes = Vec<Vec<f32>>;
+
+/// What the source's samples are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Shape {
+    rate: u32,
+    channels: usize,
+    /// Channel mask of a native layout, else 0.
+    mask: u64,
+}
+
+impl Shape {
+    fn of(samples: &Samples) -> Self {
+        let layout = &samples.raw().fields().ch_layout;
+        let native = layout.order == AVChannelOrder::AV_CHANNEL_ORDER_NATIVE;
+        // SAFETY: the union holds a mask when the order is native.
+        let mask = if native { unsafe { layout.u.mask } } else { 0 };
+        Shape { rate: samples.rate(), channels: samples.channels(), mask }
+    }
+}
+
+/// A resampler to one fixed rate and channel count.
+///
+/// Its first output sample lies at the time of its first input sample. Input that is already right passes unchanged.
+#[derive(Debug)]
+pub(in crate::transcode) struct Resampler {
+    rate: u32,
+    channels: u16,
+    /// What the samples so far were, and the filter if they need one.
+    running: Option<(Shape, Option<Context>)>,
+}
+
+#[derive(Debug)]
+struct Context(NonNull<ffi::SwrContext>);
+
+// SAFETY: owned by one value; swresample has no thread affinity.
+unsafe impl Send for Context {}
+
+impl Drop for Context {
+    fn drop(&mut self) {
+        // SAFETY: ours, and freed here only.
+        unsafe { ffi::swr_free(&mut self.0.as_ptr()) };
+    }
+}
+
+impl Resampler {
+    /// A resampler to `channels` channels of `rate` samples per second.
+    pub(in crate::transcode) fn new(rate: u32, channels: u16) -> Self {
+        Resampler { rate, channels, running: None }
+    }
+
+    /// Whether `samples` can follow what was converted before without a [`Resampler::drain`].
+    pub(in crate::transcode) fn continues_with(&self, samples: &Samples) -> bool {
+        self.running.as_ref().is_none_or(|(shape, _)| *shape == Shape::of(samples))
+    }
+
+    /// Converts `samples` without the first `skip`, and appends what comes out to `out`, which has a plane per output
+    /// channel. Gives the count per channel.
+    pub(in crate::transcode) fn convert(
+        &mut self,
+        samples: &Samples,
+        skip: usize,
+        out: &mut Planes,
+    ) -> Result<usize, LibavError> {
+        let wrong_format = || LibavError::new("swr_convert", ffi::AVERROR(ffmpeg_next::error::EINVAL));
+        let planes: Option<Vec<&[f32]>> =
+            (0..samples.channels()).map(|channel| samples.plane(channel)?.get(skip..)).collect();
+        let planes = planes.ok_or_else(wrong_format)?;
+        let shape = Shape::of(samples);
+        if self.running.as_ref().is_none_or(|(made_for, _)| *made_for != shape) {
+            let unchanged = (shape.rate, shape.channels) == (self.rate, usize::from(self.channels));
+            let context = if unchanged { None } else { Some(make(samples, self.rate, self.channels)?) };
+            self.running = Some((shape, context));
+        }
+        match &self.running {
+            Some((_, Some(context))) => run(context, Some(&planes), out),
+            _ => {
+                out.iter_mut().zip(&planes).for_each(|(target, plane)| target.extend_from_slice(plane));
+                Ok(planes.first().map_or(0, |plane| plane.len()))
+            }
+        }
+    }
+
+    /// Appends what the filter still holds to `out`, and forgets the source's shape.
+    pub(in crate::transcode) fn drain(&mut self, out: &mut Planes) -> Result<usize, LibavError> {
+        match self.running.take() {
+            Some((_, Some(context))) => run(&context, None, out),
+            _ => Ok(0),
+        }
+    }
+}
+
+fn make(samples: &Samples, rate: u32, channels: u16) -> Result<Context, LibavError> {
+    let float = AVSampleFormat::AV_SAMPLE_FMT_FLTP;
+    let number = |value: u32| c_int::try_from(value).unwrap_or(c_int::MAX);
+    let source = &samples.raw().fields().ch_layout;
+    let mut pointer = ptr::null_mut();
+    // SAFETY: layouts are zeroed (a valid empty layout) and then set to native ones, which own nothing; the call copies
+    // them. A context that it made is owned below even if it failed.
+    let code = unsafe {
+        let mut from: ffi::AVChannelLayout = std::mem::zeroed();
+        let mut to: ffi::AVChannelLayout = std::mem::zeroed();
+        ffi::av_channel_layout_default(&mut to, c_int::from(channels));
+        if source.order == AVChannelOrder::AV_CHANNEL_ORDER_NATIVE {
+            ffi::av_channel_layout_from_mask(&mut from, source.u.mask);
+        } else {
+            // A layout that only counts its channels: take the usual one of that count.
+            ffi::av_channel_layout_default(&mut from, source.nb_channels);
+        }
+        ffi::swr_alloc_set_opts2(
+            &mut pointer,
+            &mut to,
+            float,
+            number(rate),
+            &mut from,
+            float,
+            number(samples.rate()),
+            0,
+            ptr::null_mut(),
+        )
+    };
+    let context = NonNull::new(pointer).map(Context);
+    check("swr_alloc_set_opts2", code)?;
+    let context = context.ok_or_else(|| LibavError::out_of_memory("swr_alloc_set_opts2"))?;
+    // SAFETY: the context is ours and not initialised yet.
+    check("swr_init", unsafe { ffi::swr_init(context.0.as_ptr()) })?;
+    Ok(context)
+}
+
+/// Converts `input`, or with `None` gives out what is left.
+fn run(context: &Context, input: Option<&[&[f32]]>, out: &mut Planes) -> Result<usize, LibavError> {
+    let context = context.0.as_ptr();
+    let count = input.and_then(|planes| planes.first()).map_or(0, |plane| plane.len());
+    let count = c_int::try_from(count).unwrap_or(0);
+    // SAFETY: the context is initialised; asks only for an upper bound.
+    let room = check("swr_get_out_samples", unsafe { ffi::swr_get_out_samples(context, count) })?;
+    let room_samples = usize::try_from(room).unwrap_or(0);
+    let before = out.first().map_or(0, Vec::len);
+    for plane in out.iter_mut() {
+        plane.resize(before + room_samples, 0.0);
+    }
+    let mut targets: Vec<*mut u8> = out.iter_mut().map(|plane| plane[before..].as_mut_ptr().cast()).collect();
+    let sources: Vec<*const u8> = input.unwrap_or_default().iter().map(|plane| plane.as_ptr().cast()).collect();
+    let source = if input.is_some() { sources.as_ptr() } else { ptr::null() };
+    // SAFETY: one target per output channel with room for `room` floats, one source per input channel with `count`.
+    let code = unsafe { ffi::swr_convert(context, targets.as_mut_ptr(), room, source.cast_mut(), count) };
+    let written = code.max(0).unsigned_abs() as usize;
+    for plane in out.iter_mut() {
+        plane.truncate(before + written);
+    }
+    check("swr_convert", code)?;
+    Ok(written)
+}
