@@ -11,6 +11,7 @@ use crate::media::segment::RenditionId;
 use crate::package::{View, Window};
 use crate::store::Store;
 use crate::telemetry::{Collect, Samples, names};
+use crate::transcode::stats::RungStats;
 
 /// Segments whose bitrate is told as that of now.
 const RECENT_SEGMENTS: usize = 3;
@@ -74,11 +75,12 @@ impl Collect for Figures {
 
 fn collect_session(session: &Session, samples: &mut Samples) {
     let (stream, id) = (session.spec().stream.as_str(), session.spec().session.as_str());
-    let of = |extra: &[(&'static str, &str)], metric, samples: &mut Samples, value: crate::telemetry::Value| {
-        let mut labels = vec![("stream", stream), ("session", id)];
-        labels.extend_from_slice(extra);
-        samples.add(metric, &labels, value);
-    };
+    let of =
+        |extra: &[(&'static str, &str)], metric, samples: &mut Samples, value: crate::telemetry::samples::Value| {
+            let mut labels = vec![("stream", stream), ("session", id)];
+            labels.extend_from_slice(extra);
+            samples.add(metric, &labels, value);
+        };
     let stats = session.stats();
     let ingest = &stats.ingest;
     of(&[], &names::INGEST_BYTES, samples, ingest.bytes.into());
@@ -118,7 +120,7 @@ fn collect_session(session: &Session, samples: &mut Samples) {
 }
 
 /// Media seconds made per second of the rung's own work; 0 before the first frame.
-fn encode_speed(rung: &crate::transcode::RungStats, rates: &Rates) -> f64 {
+fn encode_speed(rung: &RungStats, rates: &Rates) -> f64 {
     let busy = (rung.scale_busy + rung.encode_busy).as_secs_f64();
     let media = rung.encoded_frames as f64 / rates.frames_per_second.max(1.0);
     if busy > 0.0 { media / busy } else { 0.0 }

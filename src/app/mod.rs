@@ -17,14 +17,11 @@ pub mod figures;
 pub mod host;
 pub mod playback;
 
-use std::future::Future;
 use std::io;
 use std::net::SocketAddr;
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use secrecy::SecretString;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{broadcast, mpsc};
@@ -34,19 +31,19 @@ use tracing::{error, info, warn};
 
 use crate::api;
 use crate::clock::{SharedClock, SystemClock};
+use crate::config::Config;
 use crate::config::preset::{Preset, PresetError};
-use crate::config::{Config, StorageUrl};
 use crate::control::{Control, ControlError, ControlEvent, StreamId};
-use crate::listen::rtmp::{self, RtmpSettings};
 use crate::listen::CloseReason;
-use crate::live::{HlsSpec, SessionEvent, SessionSpec, SessionState, Sessions, wiring::Stop};
+use crate::listen::rtmp::{self, RtmpSettings};
+use crate::live::{HlsSpec, SessionEvent, SessionSpec, Sessions, wiring::Stop};
 use crate::store::{RecoveredSession, Store, StoreError, StoreSettings};
 use crate::telemetry::{Metrics, MetricsError};
 use crate::web;
 
 use admission::KeyAdmission;
-pub use host::DaemonHost;
 use figures::{Figures, LiveTable};
+pub use host::DaemonHost;
 use playback::Playback;
 
 /// From SIGTERM until everything that is accepted is on disk. A supervisor's patience is usually 10 s or more.
@@ -81,9 +78,6 @@ pub enum ServeError {
         /// The system's answer.
         source: io::Error,
     },
-    /// The control socket.
-    #[error(transparent)]
-    ControlSocket(#[from] api::SocketError),
     /// Signals.
     #[error("cannot watch for signals: {0}")]
     Signals(io::Error),
@@ -175,9 +169,13 @@ impl Daemon {
             errand_tasks: TaskTracker::new(),
         };
         daemon.errand_tasks.spawn(write_down(daemon.control.clone(), told));
-        daemon.errand_tasks.spawn(act_on_changes(daemon.control.clone(), daemon.sessions.clone(), daemon.errands.clone()));
+        daemon.errand_tasks.spawn(act_on_changes(
+            daemon.control.clone(),
+            daemon.sessions.clone(),
+            daemon.errands.clone(),
+        ));
         daemon.resume(&specs, recovered).await;
-        daemon.open_doors(&config, &specs, clock, metrics, http, rtmp)?;
+        daemon.open_doors(&config, &specs, clock, metrics, http, rtmp);
         Ok(daemon)
     }
 
@@ -191,7 +189,8 @@ impl Daemon {
             }
         };
         for row in open {
-            let position = recovered.iter().position(|session| session.session == row.id.as_str() && !session.ended);
+            let position =
+                recovered.iter().position(|session| session.head.session == row.id.as_str() && !session.ended);
             let resumed = match position.map(|index| recovered.swap_remove(index)) {
                 Some(session) => self.resume_one(specs, &row, session).await,
                 // It ended in the journal already, or never had a part.
@@ -212,7 +211,7 @@ impl Daemon {
         row: &crate::control::SessionRow,
         session: RecoveredSession,
     ) -> Result<(), String> {
-        let stream = self.control.stream(&row.stream_id).await.map_err(|failure| failure.to_string())?;
+        let stream = self.control.find_stream(row.stream_id.as_str()).await.map_err(|failure| failure.to_string())?;
         let row = self.control.raise_epoch(&row.id).await.map_err(|failure| failure.to_string())?;
         let spec = specs.of(&stream, row.id.as_str(), row.epoch).map_err(|failure| failure.to_string())?;
         self.sessions.resume(spec, session).map_err(|failure| failure.to_string())
@@ -226,15 +225,18 @@ impl Daemon {
         metrics: Metrics,
         http: TcpListener,
         rtmp: TcpListener,
-    ) -> Result<(), ServeError> {
+    ) {
         let figures = Figures::new(self.control.clone(), self.sessions.clone(), self.store.clone());
         let live: Arc<dyn api::LiveSessions> = Arc::new(LiveTable::new(self.sessions.clone()));
         let api = api::router(api::ApiState { control: self.control.clone(), live });
         let socket = config.control_socket();
-        self.edge_tasks.spawn(logged(
-            "control socket",
-            api::serve_control_socket(api.clone(), &socket, self.edge.clone())?,
-        ));
+        let (commands, stop) = (api.clone(), self.edge.clone().cancelled_owned());
+        self.edge_tasks.spawn(async move {
+            // The daemon goes on without it; the command line then says what it cannot reach.
+            if let Err(failure) = api::serve_control_socket(commands, &socket, stop).await {
+                error!(%failure, "the control socket ended");
+            }
+        });
         let playback = Playback::new(self.control.clone(), self.sessions.clone(), self.store.clone());
         let router = web::router(playback)
             .merge(api::operations::router(figures.clone(), metrics.with_collector(Arc::new(figures))))
@@ -245,7 +247,6 @@ impl Daemon {
         let admission = KeyAdmission::new(self.control.clone(), self.sessions.clone(), specs.clone());
         announce("rtmp", &rtmp);
         self.intake_tasks.spawn(rtmp::serve(rtmp, rtmp_settings(config, clock), admission, self.intake.clone()));
-        Ok(())
     }
 
     /// Stops in order: no new publishers, sessions drained, uploads, viewers, database. What misses the deadline is left to
@@ -327,12 +328,6 @@ fn announce(service: &str, listener: &TcpListener) {
     }
 }
 
-async fn logged<E: std::fmt::Display>(what: &'static str, task: impl Future<Output = Result<(), E>>) {
-    if let Err(failure) = task.await {
-        error!(%failure, "{what} ended");
-    }
-}
-
 fn store_settings(config: &Config) -> StoreSettings {
     let mut settings = StoreSettings::new(config.storage.url.to_string(), config.storage.spool.clone());
     settings.spool_max_bytes = config.storage.spool_max_bytes;
@@ -348,7 +343,7 @@ fn rtmp_settings(config: &Config, clock: SharedClock) -> RtmpSettings {
     settings.silence_timeout = config.rtmp.silence;
     settings.ping_after = config.rtmp.silence / 2;
     settings.max_connections = config.rtmp.max_connections as usize;
-    settings.limits.max_message_bytes = config.rtmp.max_message_bytes as usize;
+    settings.limits.message_bytes = config.rtmp.max_message_bytes as usize;
     settings
 }
 

@@ -6,13 +6,15 @@ use std::time::Duration;
 use tokio::sync::watch;
 use tokio::time::{Instant, timeout_at};
 
-use crate::control::{Control, ControlError, StreamId};
+use crate::control::{Control, ControlError};
 use crate::live::{Session, SessionState, Sessions};
 use crate::media::naming::MediaName;
 use crate::media::{Kind, segment::RenditionId};
 use crate::package::Window;
 use crate::store::Store;
-use crate::web::{ContentType, Media, PlaybackError, PlaybackSource, Playlist, RenditionInfo, StreamState, StreamStatus};
+use crate::web::{
+    ContentType, Media, PlaybackError, PlaybackSource, Playlist, RenditionInfo, StreamState, StreamStatus,
+};
 
 /// How long a request for a playlist that is about to exist is held. Below the 10 s at which hls.js gives up.
 const HOLD: Duration = Duration::from_secs(9);
@@ -41,8 +43,9 @@ impl Playback {
     }
 
     async fn stream_title(&self, stream: &str) -> Result<String, PlaybackError> {
-        let id: StreamId = stream.parse().map_err(|_| PlaybackError::NoSuchStream)?;
-        match self.control.stream(&id).await {
+        match self.control.find_stream(stream).await {
+            // Playback is by id alone: a stream's name is its owner's business.
+            Ok(found) if found.id.as_str() != stream => Err(PlaybackError::NoSuchStream),
             Ok(stream) => Ok(if stream.title.is_empty() { stream.name } else { stream.title }),
             Err(ControlError::StreamNotFound(_)) => Err(PlaybackError::NoSuchStream),
             Err(failure) => Err(PlaybackError::Internal(failure.to_string())),

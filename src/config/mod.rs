@@ -24,7 +24,6 @@ pub mod key;
 pub mod ladder;
 pub mod log;
 pub mod preset;
-pub mod preset;
 pub mod reader;
 pub mod rtmp;
 pub mod session;

@@ -1,7 +1,5 @@
 //! What is durable of a session.
 
-use std::fmt;
-
 use serde::{Deserialize, Serialize};
 use sqlx::sqlite::SqliteRow;
 use sqlx::{FromRow, Row};
@@ -9,46 +7,8 @@ use sqlx::{FromRow, Row};
 use super::db::rows;
 use super::id::{SessionId, StreamId};
 use super::wall_text;
+pub use crate::live::SessionState;
 use crate::media::WallTime;
-
-/// Where a session stands.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum SessionState {
-    /// The publisher is admitted; nothing is playable yet.
-    Starting,
-    /// Media flows.
-    Live,
-    /// The publisher is gone, and may come back.
-    Reconnecting,
-    /// Over.
-    Ended,
-}
-
-impl SessionState {
-    const WORDS: [(&'static str, SessionState); 4] = [
-        ("starting", SessionState::Starting),
-        ("live", SessionState::Live),
-        ("reconnecting", SessionState::Reconnecting),
-        ("ended", SessionState::Ended),
-    ];
-
-    /// The state's word.
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            SessionState::Starting => "starting",
-            SessionState::Live => "live",
-            SessionState::Reconnecting => "reconnecting",
-            SessionState::Ended => "ended",
-        }
-    }
-}
-
-impl fmt::Display for SessionState {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.as_str())
-    }
-}
 
 /// A session as the database holds it. Also what the API answers.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

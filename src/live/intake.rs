@@ -9,10 +9,10 @@ use std::time::Duration;
 
 use tracing::{Span as LogSpan, error, info, warn};
 
+use super::SessionEvent;
 use super::session::{Session, SessionInput, SessionState};
 use super::stats::{Rates, SessionStats};
 use super::wiring::{Feeds, OnFailure, Stop, WireError, Wires};
-use super::SessionEvent;
 use crate::clock::SharedClock;
 use crate::config::OnUnpublish;
 use crate::flow::channel::{Receiver, RecvError};
@@ -21,7 +21,7 @@ use crate::listen::CloseReason;
 use crate::media::segment::Renditions;
 use crate::media::{CutKind, Kind, Track, Unit};
 use crate::store::Store;
-use crate::transcode::{self, PlanError};
+use crate::transcode::{self, Plan, PlanError};
 
 /// How often the figures of a session are taken while something happens in it.
 const STATS_EVERY: Duration = Duration::from_secs(1);
@@ -251,15 +251,13 @@ impl Intake {
         if let Some(make_wires) = self.make_wires.take() {
             self.wires = Some(make_wires(plan.renditions.clone(), &self.on_failure)?);
         }
-        let Some(wires) = &mut self.wires else {
-            unreachable!("a session has its wires, or what makes them")
-        };
-        let mut feeds = Feeds::start(spec, &self.span, &plan, &wires.outlet, &self.on_failure)?;
+        let Some(wires) = &mut self.wires else { unreachable!("a session has its wires, or what makes them") };
+        let mut feeds = Feeds::start(spec, &self.span, &self.clock, &plan, &wires.outlet, &self.on_failure)?;
         for track in self.tracks.values() {
             feeds.publish(&Unit::Track(track.clone()));
         }
         wires.feeds = Some(feeds);
-        self.ingest.set_long_gop(if plan.copy_may_end() { LongGop::EndCopy } else { LongGop::CutByTime });
+        self.ingest.set_long_gop(if copy_may_end(&plan) { LongGop::EndCopy } else { LongGop::CutByTime });
         Ok(())
     }
 
@@ -297,6 +295,11 @@ impl Intake {
             intake_bytes: depth.bytes(),
         });
     }
+}
+
+/// Whether an encoder stands ready for the copied rung. The `passthrough` preset has none: it is cut by time for ever.
+fn copy_may_end(plan: &Plan) -> bool {
+    plan.rungs.iter().any(|rung| rung.copied && rung.encode.is_some())
 }
 
 fn names(renditions: &Renditions) -> String {

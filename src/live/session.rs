@@ -1,5 +1,6 @@
 //! One session as everyone but its own threads sees it: its queue, its state, its connection, its window.
 
+use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
@@ -32,7 +33,15 @@ pub enum SessionState {
 }
 
 impl SessionState {
-    /// Lower-case name for logs, metrics and the API.
+    /// Every state with its word, as database, API, logs and metrics write it.
+    pub const WORDS: [(&'static str, SessionState); 4] = [
+        ("starting", SessionState::Starting),
+        ("live", SessionState::Live),
+        ("reconnecting", SessionState::Reconnecting),
+        ("ended", SessionState::Ended),
+    ];
+
+    /// The state's word.
     pub const fn as_str(self) -> &'static str {
         match self {
             SessionState::Starting => "starting",
@@ -74,6 +83,12 @@ pub enum SessionInput {
     },
     /// The session stops.
     Stop(Stop),
+}
+
+impl fmt::Display for SessionState {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
 }
 
 impl Weigh for SessionInput {
@@ -212,7 +227,8 @@ impl Session {
         if let Err(TrySendError::Full(input)) = self.input.try_send(input) {
             let queue = self.input.clone();
             // Rare twice over (a failure, and a full queue): a short-lived thread is the simplest way to wait.
-            let waiting = std::thread::Builder::new().name("tell-intake".into()).spawn(move || queue.send(input).is_ok());
+            let waiting =
+                std::thread::Builder::new().name("tell-intake".into()).spawn(move || queue.send(input).is_ok());
             if let Err(error) = waiting {
                 error!(%error, session = self.spec.session, "a session could not be told of a failure");
             }

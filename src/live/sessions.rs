@@ -140,7 +140,11 @@ impl Sessions {
         let running: Vec<Running> = {
             let mut table = self.table();
             table.closed = true;
-            table.by_stream.values_mut().map(|running| Running { session: running.session.clone(), intake: running.intake.take() }).collect()
+            table
+                .by_stream
+                .values_mut()
+                .map(|running| Running { session: running.session.clone(), intake: running.intake.take() })
+                .collect()
         };
         for Running { session, .. } in &running {
             session.close_connection(&CloseReason::ShuttingDown);

@@ -16,11 +16,13 @@ use std::sync::Arc;
 use tracing::{Span as LogSpan, error, warn};
 
 use super::SessionSpec;
+use crate::clock::SharedClock;
+use crate::config::preset::AudioMode;
 use crate::flow::channel::{Bound, Receiver, Sender, bounded};
 use crate::flow::hub::{Hub, WhenFull};
 use crate::flow::stage::{self, Outcome, Stage};
 use crate::media::segment::{RenditionId, RenditionUnit, Renditions};
-use crate::media::{CutKind, Kind, Output, Track, Unit};
+use crate::media::{CutKind, Kind, Output, Unit};
 use crate::package::{PackageError, Packager, Window};
 use crate::store::{Finish, ResumePoint, SessionWriter};
 use crate::transcode::{Plan, TranscodeError, TranscodeInputs, Transcoder};
@@ -125,24 +127,33 @@ impl Feeds {
     pub fn start(
         spec: &SessionSpec,
         span: &LogSpan,
+        clock: &SharedClock,
         plan: &Plan,
         outlet: &Outlet,
         on_failure: &OnFailure,
     ) -> Result<Self, WireError> {
         let hub = Hub::default();
+        let encodes_video = plan.rungs.iter().any(|rung| rung.encode.is_some());
+        let audio = plan.audio.as_ref();
+        let (copied_audio, encodes_audio) = match audio.map(|audio| (audio.preset.mode, audio.id)) {
+            Some((AudioMode::Copy, id)) => (Some(id), false),
+            Some((AudioMode::Encode, _)) => (None, true),
+            None => (None, false),
+        };
         let inputs = TranscodeInputs {
-            video: plan.encodes(Kind::Video).then(|| subscribe(&hub, Kind::Video)),
-            audio: plan.encodes(Kind::Audio).then(|| subscribe(&hub, Kind::Audio)),
+            video: encodes_video.then(|| subscribe(&hub, Kind::Video)),
+            audio: encodes_audio.then(|| subscribe(&hub, Kind::Audio)),
         };
         let needed = inputs.video.is_some() || inputs.audio.is_some();
         let transcoder = if needed {
             let failed = on_failure.clone();
-            let ended = move |name: &str, outcome: &Outcome<TranscodeError>| tell(&failed, name, outcome);
-            Some(Transcoder::start(&spec.session, span.clone(), plan, inputs, outlet.units.clone(), ended)?)
+            let ended = move |outcome: &Outcome<TranscodeError>| tell(&failed, "transcode", outcome);
+            let output = outlet.units.clone();
+            Some(Transcoder::start(&spec.session, span.clone(), clock.clone(), plan, inputs, output, ended)?)
         } else {
             None
         };
-        let copied = CopiedEdge { video: plan.copied(Kind::Video), audio: plan.copied(Kind::Audio), units: outlet.units.clone() };
+        let copied = CopiedEdge { video: plan.copied, audio: copied_audio, units: outlet.units.clone() };
         Ok(Feeds { hub, copied, transcoder })
     }
 

@@ -74,7 +74,10 @@ impl Backend {
         if read.as_deref() == Some(TEXT) {
             Ok("one object written, read and deleted".to_owned())
         } else {
-            Err(failed(object_store::Error::Generic { store: "probe", source: "what was read is not what was written".into() }))
+            Err(failed(object_store::Error::Generic {
+                store: "probe",
+                source: "what was read is not what was written".into(),
+            }))
         }
     }
 
