@@ -259,6 +259,11 @@ impl<T: Weigh> Receiver<T> {
         self.items.try_recv().ok().map(|item| self.taken(item))
     }
 
+    /// Items waiting. Unlike a [`Depth`], this does not keep the queue open.
+    pub fn items(&self) -> usize {
+        self.items.len()
+    }
+
     /// All items until the senders are gone.
     pub fn iter(&self) -> impl Iterator<Item = T> + '_ {
         std::iter::from_fn(|| self.recv())

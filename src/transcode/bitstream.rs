@@ -57,7 +57,8 @@ mod tests {
             &[0, 0, 0, 1, 12, 0xff],
         ]
         .concat();
-        let expected = [&[0, 0, 0, 4, 6, 4, 8, 8][..], &[0, 0, 0, 4, 0x65, 10, 11, 12], &[0, 0, 0, 2, 0x65, 13]].concat();
+        let expected =
+            [&[0, 0, 0, 4, 6, 4, 8, 8][..], &[0, 0, 0, 4, 0x65, 10, 11, 12], &[0, 0, 0, 2, 0x65, 13]].concat();
         assert_eq!(access_unit(&stream), expected);
     }
 

@@ -187,16 +187,18 @@ fn decide(preset: &Preset, rung: &Rung, track: &VideoTrack, copied: Option<Rendi
     let holds = |encode: &EncodePreset| fit((encode.width, encode.height), (width, height)) == even(width, height);
     let pixels = |encode: &EncodePreset| u64::from(encode.width) * u64::from(encode.height);
     // The smallest rung that holds the whole source carries it; those above would only repeat it under a larger name.
-    let smaller_holds = preset.rungs.iter().filter_map(|other| other.encode.as_ref()).any(|other| {
-        pixels(other) < pixels(encode) && holds(other)
-    });
+    let smaller_holds = preset
+        .rungs
+        .iter()
+        .filter_map(|other| other.encode.as_ref())
+        .any(|other| pixels(other) < pixels(encode) && holds(other));
     if smaller_holds {
         return Decision::LeftOut { width, height };
     }
     match rung.mode {
         RungMode::Encode | RungMode::Copy => Decision::Encoded,
-        RungMode::Auto if copied.is_some() => Decision::EncodedCopyTaken,
         RungMode::Auto if !holds(encode) => Decision::EncodedTooLarge { width, height },
+        RungMode::Auto if copied.is_some() => Decision::EncodedCopyTaken,
         RungMode::Auto if !track.plain => Decision::EncodedNotPlain,
         RungMode::Auto => Decision::Copied,
     }
@@ -274,9 +276,173 @@ fn even(width: u32, height: u32) -> (u32, u32) {
 /// `numerator / denominator` rounded to the nearest even number, at least 2.
 fn nearest_even(numerator: u64, denominator: u64) -> u32 {
     let half = (numerator + denominator) / (2 * denominator);
-    u32::try_from(half * 2).unwrap_or(u32::MAX & !1).max(2)
+    u32::try_from(half * 2).unwrap_or(u32::MAX - 1).max(2)
 }
 
 #[cfg(test)]
-#[path = "plan_tests.rs"]
-mod tests;
+mod tests {
+    use super::*;
+    use bytes::Bytes;
+
+    fn video(width: u32, height: u32) -> VideoTrack {
+        VideoTrack {
+            config: Bytes::new(),
+            codecs: "avc1.640028".to_owned(),
+            width,
+            height,
+            sample_aspect: (1, 1),
+            frame_rate: Some((30, 1)),
+            plain: true,
+        }
+    }
+
+    fn sound() -> AudioTrack {
+        AudioTrack {
+            config: Bytes::new(),
+            codecs: "mp4a.40.2".to_owned(),
+            sample_rate: 44_100,
+            channels: 2,
+            samples_per_frame: 1_024,
+        }
+    }
+
+    fn preset(name: &str) -> Preset {
+        Preset::load(name).expect("an embedded preset")
+    }
+
+    /// The default ladder for a source, in words.
+    fn decided(track: &VideoTrack) -> Vec<String> {
+        let plan = plan(&preset(Preset::DEFAULT), Some(track), None).expect("a plan");
+        plan.reasons.iter().map(RungReason::to_string).collect()
+    }
+
+    #[test]
+    fn the_default_ladder_copies_the_source_where_it_fits() {
+        let plan = plan(&preset(Preset::DEFAULT), Some(&video(1_920, 1_080)), Some(&sound())).expect("a plan");
+        let rendition = |name: &str, kind, copied, bandwidth, frame_rate| Rendition {
+            name: name.to_owned(),
+            kind,
+            copied,
+            bandwidth,
+            frame_rate,
+        };
+        let expected = [
+            rendition("1080p", Kind::Video, true, 9_450_000, Some((30, 1))),
+            rendition("720p", Kind::Video, false, 3_528_000, Some((30, 1))),
+            rendition("480p", Kind::Video, false, 1_638_000, Some((30, 1))),
+            rendition("audio", Kind::Audio, false, 134_400, None),
+        ];
+        assert_eq!(plan.renditions[..], expected);
+        assert_eq!((plan.copied, plan.rungs[0].copy_limit), (Some(RenditionId(0)), Some(9_000_000)));
+        assert_eq!(
+            plan.rungs.iter().map(|rung| (rung.id.0, rung.copied)).collect::<Vec<_>>(),
+            [(0, true), (1, false), (2, false)]
+        );
+        assert_eq!(plan.audio.map(|audio| audio.id), Some(RenditionId(3)));
+    }
+
+    #[test]
+    fn each_decision_is_said_in_words() {
+        assert_eq!(
+            decided(&video(3_840, 2_160)),
+            [
+                "1080p is encoded: the source is larger (3840x2160)",
+                "720p is encoded: the source is larger (3840x2160)",
+                "480p is encoded: the source is larger (3840x2160)",
+            ]
+        );
+        assert_eq!(
+            decided(&VideoTrack { plain: false, ..video(1_920, 1_080) }),
+            [
+                "1080p is encoded: the source is interlaced, not 4:2:0, or not 8 bit",
+                "720p is encoded: the source is larger (1920x1080)",
+                "480p is encoded: the source is larger (1920x1080)",
+            ]
+        );
+        assert_eq!(
+            decided(&video(1_280, 720)),
+            [
+                "1080p is left out: a smaller rung carries the whole source (1280x720)",
+                "720p is copied",
+                "480p is encoded: the source is larger (1280x720)",
+            ]
+        );
+    }
+
+    #[test]
+    fn a_source_between_two_rungs_keeps_its_size_in_the_upper_one() {
+        assert_eq!(decided(&video(1_600, 900))[0], "1080p is copied");
+        assert_eq!(decided(&video(1_600, 900)).len(), 3);
+    }
+
+    #[test]
+    fn a_source_below_all_rungs_keeps_the_smallest() {
+        let plan = plan(&preset("encode-1080p-720p-480p"), Some(&video(320, 240)), None).expect("a plan");
+        assert_eq!(plan.renditions.iter().map(|r| r.name.as_str()).collect::<Vec<_>>(), ["480p"]);
+        assert_eq!((plan.copied, plan.rungs[0].copied, plan.rungs[0].copy_limit), (None, false, None));
+        assert_eq!(plan.reasons[2].to_string(), "480p is encoded, as the preset says");
+    }
+
+    #[test]
+    fn passthrough_copies_whatever_comes() {
+        let odd = VideoTrack { plain: false, frame_rate: None, ..video(7_001, 31) };
+        let plan = plan(&preset("passthrough"), Some(&odd), Some(&sound())).expect("a plan");
+        assert_eq!(
+            plan.renditions.iter().map(|r| (r.name.as_str(), r.copied, r.bandwidth)).collect::<Vec<_>>(),
+            [("source", true, 10_500_000), ("audio", true, 336_000)]
+        );
+        assert_eq!((plan.rungs[0].encode.clone(), plan.rungs[0].copy_limit), (None, Some(10_000_000)));
+    }
+
+    #[test]
+    fn one_track_alone_is_a_session_and_none_is_not() {
+        let only_sound = plan(&preset(Preset::DEFAULT), None, Some(&sound())).expect("a plan");
+        assert_eq!((only_sound.renditions.len(), only_sound.audio.map(|audio| audio.id)), (1, Some(RenditionId(0))));
+        assert_eq!(plan(&preset(Preset::DEFAULT), None, None), Err(PlanError::NothingToPlay));
+        let error = plan(&preset(Preset::DEFAULT), Some(&video(1, 20_000)), None).expect_err("no such picture");
+        assert_eq!(error.to_string(), "the source's picture is 1x20000; sides of 2 to 16384 pixels can be carried");
+    }
+
+    #[test]
+    fn a_cap_changes_the_stated_rate_of_encoded_rungs_only() {
+        let fast = VideoTrack { frame_rate: Some((60_000, 1_001)), ..video(1_920, 1_080) };
+        let plan = plan(&preset("low-cpu"), Some(&fast), None).expect("a plan");
+        assert_eq!(
+            plan.renditions.iter().map(|r| (r.copied, r.frame_rate)).collect::<Vec<_>>(),
+            [(true, Some((60_000, 1_001))), (false, Some((30_000, 1_001)))]
+        );
+    }
+
+    #[test]
+    fn caps_divide_by_whole_numbers() {
+        for (rate, cap, left) in [
+            ((60, 1), 30, (30, 1)),
+            ((50, 1), 30, (25, 1)),
+            ((60_000, 1_001), 24, (20_000, 1_001)),
+            ((25, 1), 10, (25, 3)),
+            ((30_000, 1_001), 30, (30_000, 1_001)),
+            ((24, 1), 240, (24, 1)),
+        ] {
+            assert_eq!(capped(rate, Some(cap)), left, "{rate:?} under {cap}");
+        }
+        assert_eq!(capped((50, 1), None), (50, 1));
+        assert_eq!((keep_one_of((30, 0), Some(1)), keep_one_of((0, 1), Some(1))), (1, 1));
+    }
+
+    #[test]
+    fn pictures_are_fitted_and_never_enlarged() {
+        for (target, source, size) in [
+            ((854, 480), (1_920, 1_080), (854, 480)),
+            ((1_280, 720), (1_920, 1_080), (1_280, 720)),
+            ((1_280, 720), (1_440, 1_080), (960, 720)),
+            ((1_280, 720), (2_560, 1_080), (1_280, 540)),
+            ((1_920, 1_080), (1_080, 1_920), (1_080, 1_920)),
+            ((1_280, 720), (1_080, 1_920), (720, 1_280)),
+            ((1_280, 720), (641, 359), (640, 358)),
+            ((854, 480), (8_000, 2), (854, 2)),
+            ((854, 480), (1, 1), (2, 2)),
+        ] {
+            assert_eq!(fit(target, source), size, "{source:?} into {target:?}");
+        }
+    }
+}

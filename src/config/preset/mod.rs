@@ -129,12 +129,12 @@ pub enum AudioMode {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum PresetError {
     /// Neither an embedded name nor a path.
-    #[error("no preset is called `{choice}`{}; embedded are {}; or give the path of a .toml file", hint(.nearest), Preset::embedded_names().join(", "))]
+    #[error("no preset is called `{choice}` (did you mean `{nearest}`?); embedded are {}; or give the path of a .toml file", Preset::embedded_names().join(", "))]
     NoSuchPreset {
         /// What was asked for.
         choice: String,
-        /// The embedded name that it looks like.
-        nearest: Option<String>,
+        /// The embedded name that it is most like.
+        nearest: String,
     },
     /// The file cannot be read.
     #[error("{file}: cannot be read: {reason}")]
@@ -153,14 +153,14 @@ pub enum PresetError {
         reason: String,
     },
     /// A key that no preset has.
-    #[error("{file}: {key}: unknown key{}", hint(.nearest))]
+    #[error("{file}: {key}: unknown key (did you mean `{nearest}`?)")]
     UnknownKey {
         /// Path or embedded name.
         file: String,
         /// The key with its tables, e.g. `rung[1].x264.bframe`.
         key: String,
-        /// The known key that it looks like.
-        nearest: Option<String>,
+        /// The known key that it is most like.
+        nearest: String,
     },
     /// A key that must be there is not.
     #[error("{file}: {key}: missing; {reason}")]
@@ -182,10 +182,6 @@ pub enum PresetError {
         /// What is wrong with it and what is allowed.
         reason: String,
     },
-}
-
-fn hint(nearest: &Option<String>) -> String {
-    nearest.as_ref().map(|name| format!(" (did you mean `{name}`?)")).unwrap_or_default()
 }
 
 /// The presets inside the binary: name and text.
@@ -226,10 +222,8 @@ impl Preset {
             return Preset::parse(name, text);
         }
         if choice.contains('/') || choice.ends_with(".toml") {
-            let text = std::fs::read_to_string(Path::new(choice)).map_err(|error| PresetError::Unreadable {
-                file: choice.to_owned(),
-                reason: error.to_string(),
-            })?;
+            let text = std::fs::read_to_string(Path::new(choice))
+                .map_err(|error| PresetError::Unreadable { file: choice.to_owned(), reason: error.to_string() })?;
             return Preset::parse(choice, &text);
         }
         let nearest = read::nearest(choice, &Preset::embedded_names());
@@ -270,9 +264,7 @@ fn small(value: u64) -> u32 {
 }
 
 fn rung(table: &Table) -> Result<Rung, PresetError> {
-    table.only(&[
-        "name", "mode", "copy_limit", "width", "height", "bitrate", "maxrate", "buffer", "fps", "x264",
-    ])?;
+    table.only(&["name", "mode", "copy_limit", "width", "height", "bitrate", "maxrate", "buffer", "fps", "x264"])?;
     let name = table.text("name")?.ok_or_else(|| table.missing("name", "it goes into URLs, e.g. \"720p\""))?;
     if !crate::media::naming::is_component(&name) {
         return Err(table.invalid("name", format!("`{name}` cannot stand in a URL; use 1 to 64 of a-z A-Z 0-9 _ -")));
@@ -320,8 +312,9 @@ fn encode(table: &Table) -> Result<EncodePreset, PresetError> {
 }
 
 fn side(table: &Table, key: &'static str) -> Result<u32, PresetError> {
-    let pixels =
-        table.integer(key, SIDE_PIXELS)?.ok_or_else(|| table.missing(key, "the box in pixels to fit the picture into"))?;
+    let pixels = table
+        .integer(key, SIDE_PIXELS)?
+        .ok_or_else(|| table.missing(key, "the box in pixels to fit the picture into"))?;
     if pixels % 2 == 1 {
         return Err(table.invalid(key, format!("{pixels} is odd; 4:2:0 pictures have even sides")));
     }
@@ -333,11 +326,8 @@ fn required_bits(table: &Table, key: &'static str, reason: &str) -> Result<u64, 
 }
 
 fn x264(table: &Table) -> Result<X264Preset, PresetError> {
-    table.only(&[
-        "preset", "tune", "profile", "level", "threads", "threading", "bframes", "lookahead", "refs",
-    ])?;
-    let preset =
-        table.choice("preset", X264_PRESETS)?.ok_or_else(|| table.missing("preset", "e.g. \"superfast\""))?;
+    table.only(&["preset", "tune", "profile", "level", "threads", "threading", "bframes", "lookahead", "refs"])?;
+    let preset = table.choice("preset", X264_PRESETS)?.ok_or_else(|| table.missing("preset", "e.g. \"superfast\""))?;
     let tune = table.choice("tune", X264_TUNES)?.filter(|tune| tune != "none");
     let profile = table.choice("profile", X264_PROFILES)?.unwrap_or_else(|| "high".to_owned());
     let level = table.choice("level", H264_LEVELS)?.filter(|level| level != "auto");

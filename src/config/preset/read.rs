@@ -6,14 +6,10 @@ use toml::Value;
 
 use super::PresetError;
 
-/// Below this similarity (0 to 1) a suggestion confuses more than it helps.
-const SIMILAR_ENOUGH: f64 = 0.6;
-
-/// The candidate that `word` was probably meant to be.
-pub(super) fn nearest(word: &str, candidates: &[&str]) -> Option<String> {
+/// The candidate that `word` is most like.
+pub(super) fn nearest(word: &str, candidates: &[&str]) -> String {
     let scored = candidates.iter().map(|candidate| (strsim::jaro_winkler(word, candidate), *candidate));
-    let (score, best) = scored.max_by(|a, b| a.0.total_cmp(&b.0))?;
-    (score >= SIMILAR_ENOUGH).then(|| best.to_owned())
+    scored.max_by(|a, b| a.0.total_cmp(&b.0)).map(|(_, best)| best.to_owned()).unwrap_or_default()
 }
 
 /// One table of the file.
@@ -43,7 +39,7 @@ impl Table {
     }
 
     fn wrong_type(&self, key: &str, expected: &str, found: &Value) -> PresetError {
-        self.invalid(key, format!("expected {expected}, found {} `{found}`", found.type_str()))
+        self.invalid(key, format!("expected {expected}, found {}", found.type_str()))
     }
 
     /// Refuses every key that is not in `known`.

@@ -5,7 +5,7 @@ use std::ffi::{CStr, c_int};
 use ffmpeg_next::ffi::{self, AVSampleFormat};
 
 use super::LibavError;
-use super::codec::{Coded, Codec, Received};
+use super::codec::{Codec, Coded, Received};
 use super::frame::RawFrame;
 use crate::config::preset::AudioPreset;
 

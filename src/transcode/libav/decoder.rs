@@ -47,11 +47,7 @@ impl VideoDecoder {
     ///
     /// `reorder_frames` is how many frames the source decodes ahead of showing them. A source that does not say so in
     /// its SPS makes libavcodec find out by trying, and every try loses a frame; the caller knows it from the timestamps.
-    pub(in crate::transcode) fn open(
-        track: &VideoTrack,
-        threads: u32,
-        reorder_frames: u8,
-    ) -> Result<Self, LibavError> {
+    pub(in crate::transcode) fn open(track: &VideoTrack, threads: u32, reorder_frames: u8) -> Result<Self, LibavError> {
         let mut codec = decoder(c"h264", &track.config)?;
         let fields = codec.fields_mut();
         fields.thread_count = c_int::try_from(threads).unwrap_or(1);

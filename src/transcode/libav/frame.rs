@@ -43,15 +43,9 @@ impl RawFrame {
         unsafe { self.0.as_mut() }
     }
 
-    /// Drops the buffers and resets the fields.
-    pub(super) fn clear(&mut self) {
-        // SAFETY: the frame is ours.
-        unsafe { ffi::av_frame_unref(self.as_mut_ptr()) };
-    }
-
     /// Allocates buffers for the size and format that the fields say.
     pub(super) fn allocate(&mut self) -> Result<(), LibavError> {
-        // SAFETY: the frame is ours and has no buffers (the callers clear it first). 0: libav chooses the alignment.
+        // SAFETY: the frame is ours and has no buffers yet. 0: libav chooses the alignment.
         check("av_frame_get_buffer", unsafe { ffi::av_frame_get_buffer(self.as_mut_ptr(), 0) }).map(drop)
     }
 

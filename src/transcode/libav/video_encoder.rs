@@ -5,7 +5,7 @@ use std::ffi::{CStr, c_int};
 use ffmpeg_next::ffi::{self, AVPictureType, AVPixelFormat};
 
 use super::LibavError;
-use super::codec::{Coded, Codec, Received};
+use super::codec::{Codec, Coded, Received};
 use super::frame::Picture;
 use crate::config::preset::EncodePreset;
 use crate::media::track::VIDEO_TIMESCALE;

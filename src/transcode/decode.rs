@@ -1,0 +1,379 @@
+//! The decode thread: every source picture is decoded once, and handed to all rungs by reference.
+//!
+//! Cuts come in decoding order and leave in presentation order: an ordinary cut goes out right before the first frame
+//! with PTS >= [`Cut::at`]. A discontinuity, a gap or another configuration empties the decoder first, so that every
+//! frame before it is out before the rungs hear of it.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use super::TranscodeError;
+use super::libav::LibavError;
+use super::libav::decoder::VideoDecoder;
+use super::libav::frame::Picture;
+use super::pace::Shedder;
+use super::rung::RungItem;
+use super::stats::{DecodeCounters, RungCounters};
+use crate::clock::SharedClock;
+use crate::flow::channel::{Receiver, Sender};
+use crate::media::track::VIDEO_TIMESCALE;
+use crate::media::{Cut, CutKind, Kind, Packet, Span, Timestamp, Track, Unit, VideoTrack};
+
+/// Cuts that may wait for their frame. A decoder holds back at most 16 frames, so more than this means that it gives
+/// out nothing; then the cuts go on alone and the segments are empty.
+const MAX_WAITING_CUTS: usize = 8;
+/// Frames per second that the backlog is counted with when the source states none.
+const ASSUMED_FRAME_RATE: (u32, u32) = (30, 1);
+/// H.264 holds at most 16 frames for reordering (A.3.1, MaxDpbFrames).
+const MAX_REORDER_FRAMES: i64 = 16;
+/// Between two log lines about packets that cannot be decoded.
+const LOG_EVERY: Duration = Duration::from_secs(1);
+
+/// The way to one rung.
+#[derive(Debug)]
+pub(super) struct RungEdge {
+    /// Its queue.
+    pub(super) sender: Sender<RungItem>,
+    /// Its figures.
+    pub(super) counters: Arc<RungCounters>,
+    /// It is encoded now; false for the copied rung until a cut says `copy_ends`.
+    pub(super) active: bool,
+}
+
+/// Everything that the decode thread owns.
+#[derive(Debug)]
+pub(super) struct Decode {
+    input: Receiver<Unit>,
+    edges: Vec<RungEdge>,
+    clock: SharedClock,
+    counters: Arc<DecodeCounters>,
+    threads: u32,
+    track: Option<VideoTrack>,
+    decoder: Option<VideoDecoder>,
+    cuts: VecDeque<Cut>,
+    shedder: Shedder,
+    /// The next frame is the first behind a break.
+    fresh: bool,
+    last_pts: Option<Timestamp>,
+    gop: Gop,
+    log: LogGate,
+}
+
+/// What happened to the packets since the last keyframe.
+#[derive(Debug, Default)]
+struct Gop {
+    packets: u64,
+    refused: u64,
+}
+
+/// Lets one line per second through, and counts the rest.
+#[derive(Debug, Default)]
+pub(super) struct LogGate {
+    last: Option<Duration>,
+    suppressed: u64,
+}
+
+impl LogGate {
+    /// How many events the line stands for, if it may be written now.
+    pub(super) fn pass(&mut self, now: Duration) -> Option<u64> {
+        self.suppressed += 1;
+        if self.last.is_some_and(|last| now.saturating_sub(last) < LOG_EVERY) {
+            return None;
+        }
+        self.last = Some(now);
+        Some(std::mem::take(&mut self.suppressed))
+    }
+}
+
+/// Why decoding stops early.
+enum Stop {
+    Failed(TranscodeError),
+    /// A rung has ended, and has said why itself.
+    RungEnded,
+}
+
+impl From<TranscodeError> for Stop {
+    fn from(error: TranscodeError) -> Self {
+        Stop::Failed(error)
+    }
+}
+
+impl Decode {
+    pub(super) fn new(
+        input: Receiver<Unit>,
+        edges: Vec<RungEdge>,
+        clock: SharedClock,
+        counters: Arc<DecodeCounters>,
+        threads: u32,
+    ) -> Self {
+        Decode {
+            input,
+            edges,
+            clock,
+            counters,
+            threads,
+            track: None,
+            decoder: None,
+            cuts: VecDeque::new(),
+            shedder: Shedder::default(),
+            fresh: true,
+            last_pts: None,
+            gop: Gop::default(),
+            log: LogGate::default(),
+        }
+    }
+
+    /// The thread's body: until the input ends, or a rung does.
+    pub(super) fn run(mut self) -> Result<(), TranscodeError> {
+        match self.work() {
+            Ok(()) | Err(Stop::RungEnded) => Ok(()),
+            Err(Stop::Failed(error)) => Err(error),
+        }
+    }
+
+    fn work(&mut self) -> Result<(), Stop> {
+        while let Some(unit) = self.input.recv() {
+            match unit {
+                Unit::Track(track) => match track.as_ref() {
+                    Track::Video(video) => self.configure(video)?,
+                    Track::Audio(_) => {}
+                },
+                Unit::Packet(packet) if packet.kind == Kind::Video => self.packet(&packet)?,
+                Unit::Packet(_) => {}
+                Unit::Cut(cut) => self.cut(cut)?,
+                Unit::End => {
+                    self.drain()?;
+                    return self.send_to_active(|| RungItem::End);
+                }
+            }
+        }
+        self.drain()
+    }
+
+    fn configure(&mut self, track: &VideoTrack) -> Result<(), Stop> {
+        if self.track.as_ref() == Some(track) {
+            return Ok(());
+        }
+        self.drain()?;
+        self.track = Some(track.clone());
+        self.fresh = true;
+        let frame_rate = track.frame_rate;
+        // Rungs that are not encoded yet must know it when they take over.
+        self.edges.iter().try_for_each(|edge| send(edge, RungItem::Source { frame_rate }))
+    }
+
+    fn cut(&mut self, cut: Cut) -> Result<(), Stop> {
+        let gap = matches!(cut.kind, CutKind::Gap { .. });
+        if cut.discontinuity || gap {
+            self.drain()?;
+            while let Some(waiting) = self.cuts.pop_front() {
+                self.send_to_active(|| RungItem::Cut(waiting.clone()))?;
+            }
+            if cut.copy_ends {
+                self.edges.iter_mut().for_each(|edge| edge.active = true);
+            }
+            self.fresh = true;
+            return self.send_to_active(|| RungItem::Break(cut.clone()));
+        }
+        if self.is_idle() {
+            return Ok(());
+        }
+        self.cuts.push_back(cut);
+        if self.cuts.len() > MAX_WAITING_CUTS
+            && let Some(oldest) = self.cuts.pop_front()
+        {
+            self.send_to_active(|| RungItem::Cut(oldest.clone()))?;
+        }
+        Ok(())
+    }
+
+    /// No rung is encoded, so nothing needs decoding.
+    fn is_idle(&self) -> bool {
+        !self.edges.iter().any(|edge| edge.active)
+    }
+
+    fn packet(&mut self, packet: &Packet) -> Result<(), Stop> {
+        if self.is_idle() {
+            return Ok(());
+        }
+        self.note_gop(packet);
+        let start = self.clock.monotonic();
+        let sent = self.decoder_for(packet)?.map(|decoder| decoder.send(packet));
+        self.counters.busy.add_time(self.clock.monotonic().saturating_sub(start));
+        match sent {
+            None | Some(Ok(())) => {}
+            Some(Err(source)) if source.is_out_of_memory() => {
+                return Err(TranscodeError::Decode { pts: packet.pts, source }.into());
+            }
+            Some(Err(source)) => self.refused(packet.pts, &source),
+        }
+        self.receive(packet.pts)
+    }
+
+    /// The open decoder, made for the packet if there is none. `None` while no track is known.
+    fn decoder_for(&mut self, packet: &Packet) -> Result<Option<&mut VideoDecoder>, TranscodeError> {
+        if self.decoder.is_none() {
+            let Some(track) = &self.track else { return Ok(None) };
+            let reorder = reorder_frames(packet, track.frame_rate);
+            let opened = VideoDecoder::open(track, self.threads, reorder)
+                .map_err(|source| TranscodeError::OpenDecoder { codecs: track.codecs.clone(), source })?;
+            self.decoder = Some(opened);
+        }
+        Ok(self.decoder.as_mut())
+    }
+
+    fn receive(&mut self, pts: Timestamp) -> Result<(), Stop> {
+        loop {
+            let start = self.clock.monotonic();
+            let received = match &mut self.decoder {
+                Some(decoder) => decoder.receive(),
+                None => return Ok(()),
+            };
+            self.counters.busy.add_time(self.clock.monotonic().saturating_sub(start));
+            match received {
+                Ok(Some(picture)) => self.frame(picture)?,
+                Ok(None) => return Ok(()),
+                Err(source) if source.is_out_of_memory() => {
+                    return Err(TranscodeError::Decode { pts, source }.into());
+                }
+                Err(source) => {
+                    self.refused(pts, &source);
+                    return Ok(());
+                }
+            }
+        }
+    }
+
+    /// Empties and closes the decoder.
+    fn drain(&mut self) -> Result<(), Stop> {
+        if let Some(decoder) = &mut self.decoder {
+            decoder.finish().map_err(TranscodeError::DrainDecoder)?;
+            self.receive(self.last_pts.unwrap_or_default())?;
+            self.decoder = None;
+        }
+        self.gop = Gop::default();
+        Ok(())
+    }
+
+    fn frame(&mut self, picture: Picture) -> Result<(), Stop> {
+        self.counters.frames.add(1);
+        let pts = self.rising_pts(picture.pts());
+        let mut begins_segment = std::mem::take(&mut self.fresh);
+        while let Some(cut) = self.cuts.pop_front_if(|cut| cut.at <= pts) {
+            begins_segment = true;
+            self.send_to_active(|| RungItem::Cut(cut.clone()))?;
+        }
+        let admitted = self.shedder.admits(self.backlog(), begins_segment);
+        let overloaded = self.shedder.is_overloaded();
+        if self.counters.overloaded.swap(overloaded, Ordering::Relaxed) != overloaded {
+            if overloaded {
+                tracing::warn!(%pts, "encoders are slower than the source: frames are dropped evenly in all rungs");
+            } else {
+                tracing::info!(%pts, shed_frames = self.counters.shed.get(), "encoders have caught up with the source");
+            }
+        }
+        if !admitted {
+            self.counters.shed.add(1);
+            return Ok(());
+        }
+        let picture = Arc::new(picture);
+        self.send_to_active(|| RungItem::Frame { picture: picture.clone(), pts })
+    }
+
+    /// The packet's PTS as it is. Encoders need rising ones, so that a source whose composition times contradict its
+    /// picture order has its frames moved by the least that helps instead of losing them.
+    fn rising_pts(&mut self, pts: Option<Timestamp>) -> Timestamp {
+        let tick = Span::from_units(1, VIDEO_TIMESCALE);
+        let pts = match (pts, self.last_pts) {
+            (Some(pts), Some(last)) if pts <= last => last + tick,
+            (Some(pts), _) => pts,
+            (None, Some(last)) => last + tick,
+            (None, None) => Timestamp::ZERO,
+        };
+        self.last_pts = Some(pts);
+        pts
+    }
+
+    /// Source that waits undecoded. The queue holds little but this track's packets.
+    fn backlog(&self) -> Span {
+        let (num, den) = self.track.as_ref().and_then(|track| track.frame_rate).unwrap_or(ASSUMED_FRAME_RATE);
+        let items = i64::try_from(self.input.items()).unwrap_or(i64::MAX);
+        Span::from_units(items.saturating_mul(i64::from(den)), num.max(1))
+    }
+
+    fn note_gop(&mut self, packet: &Packet) {
+        if packet.keyframe {
+            let Gop { packets, refused } = std::mem::take(&mut self.gop);
+            if packets > 0 && packets == refused {
+                self.counters.undecodable_gops.add(1);
+                tracing::error!(before = %packet.pts, packets, "a whole group of pictures could not be decoded");
+            }
+        }
+        self.gop.packets += 1;
+    }
+
+    fn refused(&mut self, pts: Timestamp, error: &LibavError) {
+        self.counters.errors.add(1);
+        self.gop.refused += 1;
+        if let Some(packets) = self.log.pass(self.clock.monotonic()) {
+            tracing::warn!(%pts, packets, %error, "video packets cannot be decoded");
+        }
+    }
+
+    fn send_to_active(&self, item: impl Fn() -> RungItem) -> Result<(), Stop> {
+        self.edges.iter().filter(|edge| edge.active).try_for_each(|edge| send(edge, item()))
+    }
+}
+
+fn send(edge: &RungEdge, item: RungItem) -> Result<(), Stop> {
+    if matches!(item, RungItem::Frame { .. }) {
+        edge.counters.queued.fetch_add(1, Ordering::Relaxed);
+    }
+    edge.sender.send(item).map_err(|_| Stop::RungEnded)
+}
+
+/// Frames that the source's encoder decodes ahead, told by how much later than its decoding the first picture is shown.
+fn reorder_frames(first: &Packet, frame_rate: Option<(u32, u32)>) -> u8 {
+    let (num, den) = frame_rate.unwrap_or(ASSUMED_FRAME_RATE);
+    let frame = Span::from_units(i64::from(den), num.max(1)).flicks().max(1);
+    let frames = (first.pts - first.dts).flicks().saturating_add(frame / 2) / frame;
+    u8::try_from(frames.clamp(0, MAX_REORDER_FRAMES)).unwrap_or(0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use bytes::Bytes;
+
+    fn packet(dts_ms: i64, pts_ms: i64) -> Packet {
+        Packet {
+            kind: Kind::Video,
+            dts: Timestamp::from_millis(dts_ms),
+            pts: Timestamp::from_millis(pts_ms),
+            duration: Span::ZERO,
+            keyframe: true,
+            data: Bytes::new(),
+        }
+    }
+
+    #[test]
+    fn reordering_is_read_from_the_first_packets_times() {
+        assert_eq!(reorder_frames(&packet(0, 0), Some((30, 1))), 0);
+        assert_eq!(reorder_frames(&packet(0, 67), Some((30, 1))), 2, "RTMP rounds to milliseconds");
+        assert_eq!(reorder_frames(&packet(0, 66), Some((30_000, 1_001))), 2);
+        assert_eq!(reorder_frames(&packet(0, 67), None), 2);
+        assert_eq!(reorder_frames(&packet(0, 5_000), Some((60, 1))), 16);
+        assert_eq!(reorder_frames(&packet(10, 0), Some((60, 1))), 0);
+    }
+
+    #[test]
+    fn the_log_says_how_many_it_stands_for() {
+        let mut gate = LogGate::default();
+        let at = |millis| Duration::from_millis(millis);
+        assert_eq!(gate.pass(at(5_000)), Some(1));
+        assert_eq!((gate.pass(at(5_100)), gate.pass(at(5_999))), (None, None));
+        assert_eq!(gate.pass(at(6_000)), Some(3));
+    }
+}

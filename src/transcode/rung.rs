@@ -1,0 +1,350 @@
+//! The thread of one rung: pictures in, scaled to the rung's size, encoded, out as packets with their cuts.
+//!
+//! An ordinary [`Cut`] makes the next frame an IDR and stands right before its packet. A break (discontinuity, gap,
+//! another configuration) empties the encoder; the next frame opens a new one, whose [`Track`] comes first.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use super::libav::LibavError;
+use super::libav::frame::Picture;
+use super::libav::scaler::Scaler;
+use super::libav::video_encoder::VideoEncoder;
+use super::pace::FrameCap;
+use super::plan::{capped, fit};
+use super::stats::RungCounters;
+use super::{TranscodeError, bitstream};
+use crate::clock::SharedClock;
+use crate::config::preset::EncodePreset;
+use crate::flow::channel::{Receiver, Sender, Weigh};
+use crate::media::segment::{RenditionId, RenditionUnit};
+use crate::media::track::VIDEO_TIMESCALE;
+use crate::media::{Cut, Kind, Packet, Span, Timestamp, Track, Unit};
+
+/// What the decode thread tells a rung.
+#[derive(Debug)]
+pub(super) enum RungItem {
+    /// Frames of another configuration follow.
+    Source {
+        /// Frames per second, if known.
+        frame_rate: Option<(u32, u32)>,
+    },
+    /// A decoded picture, shared with the other rungs.
+    Frame {
+        /// The pixels.
+        picture: Arc<Picture>,
+        /// When it is shown; rises from frame to frame.
+        pts: Timestamp,
+    },
+    /// The next frame begins a segment.
+    Cut(Cut),
+    /// Everything before this is complete, and what follows begins anew.
+    Break(Cut),
+    /// The session ends.
+    End,
+}
+
+impl Weigh for RungItem {
+    fn weight(&self) -> usize {
+        match self {
+            RungItem::Frame { picture, .. } => picture.bytes(),
+            _ => 0,
+        }
+    }
+}
+
+/// Everything that a rung's thread owns.
+#[derive(Debug)]
+pub(super) struct Rung {
+    input: Receiver<RungItem>,
+    output: Sender<RenditionUnit>,
+    clock: SharedClock,
+    counters: Arc<RungCounters>,
+    id: RenditionId,
+    name: String,
+    preset: EncodePreset,
+    frame_rate: Option<(u32, u32)>,
+    cap: Option<FrameCap>,
+    scaler: Option<((u32, u32), Scaler)>,
+    /// The last scaled picture, whose memory the next one takes.
+    spare: Option<Picture>,
+    running: Option<Running>,
+    /// Cuts that wait for their frame.
+    cuts: Vec<Cut>,
+    last_dts: Option<Timestamp>,
+}
+
+/// An open encoder and what is inside of it.
+#[derive(Debug)]
+struct Running {
+    encoder: VideoEncoder,
+    size: (u32, u32),
+    times: Times,
+    /// Ticks of frames that begin segments, with their cuts, until their packets come out.
+    marks: VecDeque<(i64, Vec<Cut>)>,
+}
+
+impl Rung {
+    pub(super) fn new(
+        input: Receiver<RungItem>,
+        output: Sender<RenditionUnit>,
+        clock: SharedClock,
+        counters: Arc<RungCounters>,
+        id: RenditionId,
+        name: String,
+        preset: EncodePreset,
+    ) -> Self {
+        let cap = preset.fps.map(FrameCap::new);
+        Rung {
+            input,
+            output,
+            clock,
+            counters,
+            id,
+            name,
+            preset,
+            frame_rate: None,
+            cap,
+            scaler: None,
+            spare: None,
+            running: None,
+            cuts: Vec::new(),
+            last_dts: None,
+        }
+    }
+
+    /// The thread's body. When the input closes without [`RungItem::End`], all frames still come out, but no end.
+    pub(super) fn run(mut self) -> Result<(), TranscodeError> {
+        while let Some(item) = self.input.recv() {
+            match item {
+                RungItem::Source { frame_rate } => self.source(frame_rate)?,
+                RungItem::Frame { picture, pts } => {
+                    self.counters.queued.fetch_sub(1, Ordering::Relaxed);
+                    self.frame(&picture, pts)?;
+                }
+                RungItem::Cut(cut) => self.cut(cut)?,
+                RungItem::Break(cut) => {
+                    self.drain()?;
+                    self.release_cuts()?;
+                    self.emit(Unit::Cut(cut))?;
+                }
+                RungItem::End => {
+                    self.drain()?;
+                    return self.emit(Unit::End);
+                }
+            }
+        }
+        self.drain()
+    }
+
+    fn source(&mut self, frame_rate: Option<(u32, u32)>) -> Result<(), TranscodeError> {
+        self.drain()?;
+        self.frame_rate = frame_rate.map(|rate| capped(rate, self.preset.fps));
+        if let Some(cap) = &mut self.cap {
+            cap.source_rate(frame_rate);
+        }
+        Ok(())
+    }
+
+    fn cut(&mut self, cut: Cut) -> Result<(), TranscodeError> {
+        if !self.cuts.is_empty() {
+            // The segment before this cut got no frame: let it go out empty now, instead of when a frame comes.
+            self.drain()?;
+            self.release_cuts()?;
+        }
+        self.cuts.push(cut);
+        Ok(())
+    }
+
+    fn frame(&mut self, picture: &Arc<Picture>, pts: Timestamp) -> Result<(), TranscodeError> {
+        let begins_segment = !self.cuts.is_empty() || self.running.is_none();
+        if self.cap.as_mut().is_some_and(|cap| !cap.keeps(pts, begins_segment)) {
+            self.counters.capped.add(1);
+            return Ok(());
+        }
+        let size = fit((self.preset.width, self.preset.height), picture.size());
+        if self.running.as_ref().is_some_and(|running| running.size != size) {
+            self.drain()?;
+        }
+        if picture.size() == size && picture.is_420_8bit() {
+            return self.encode(picture, size, pts);
+        }
+        let scaled = self.scale(picture, size, pts)?;
+        let encoded = self.encode(&scaled, size, pts);
+        self.spare = Some(scaled);
+        encoded
+    }
+
+    fn scale(&mut self, picture: &Picture, size: (u32, u32), pts: Timestamp) -> Result<Picture, TranscodeError> {
+        let start = self.clock.monotonic();
+        if self.scaler.as_ref().is_none_or(|(made_for, _)| *made_for != size) {
+            self.scaler = Some((size, Scaler::new(size)));
+        }
+        let (_, scaler) = self.scaler.as_mut().expect("made in the line above");
+        let scaled = scaler.scale(picture, self.spare.take());
+        self.counters.scale_busy.add_time(self.clock.monotonic().saturating_sub(start));
+        scaled.map_err(|source| TranscodeError::Scale { rendition: self.name.clone(), pts, source })
+    }
+
+    fn encode(&mut self, picture: &Picture, size: (u32, u32), pts: Timestamp) -> Result<(), TranscodeError> {
+        if self.running.is_none() {
+            self.open(picture, size)?;
+        }
+        let running = self.running.as_mut().expect("opened in the line above");
+        let cuts = std::mem::take(&mut self.cuts);
+        let tick = running.times.enter(pts);
+        let start = self.clock.monotonic();
+        let sent = running.encoder.send(picture, tick, !cuts.is_empty());
+        self.counters.encode_busy.add_time(self.clock.monotonic().saturating_sub(start));
+        if !cuts.is_empty() {
+            running.marks.push_back((tick, cuts));
+        }
+        sent.map_err(|source| TranscodeError::Encode { rendition: self.name.clone(), pts, source })?;
+        self.counters.frames.add(1);
+        self.deliver(pts)
+    }
+
+    fn open(&mut self, picture: &Picture, size: (u32, u32)) -> Result<(), TranscodeError> {
+        let rendition = || self.name.clone();
+        let encoder = VideoEncoder::open(&self.preset, picture, self.frame_rate)
+            .map_err(|source| TranscodeError::OpenEncoder { rendition: rendition(), source })?;
+        let track = bitstream::track(encoder.parameter_sets(), self.frame_rate)
+            .map_err(|source| TranscodeError::Configuration { rendition: rendition(), source })?;
+        tracing::info!(
+            rendition = %self.name, width = track.width, height = track.height, codecs = %track.codecs, "encoder opened"
+        );
+        self.running = Some(Running { encoder, size, times: Times::default(), marks: VecDeque::new() });
+        self.emit(Unit::Track(Arc::new(Track::Video(track))))
+    }
+
+    /// Hands on every packet that the encoder has ready.
+    fn deliver(&mut self, pts: Timestamp) -> Result<(), TranscodeError> {
+        while let Some(running) = &mut self.running {
+            let start = self.clock.monotonic();
+            let packet = running.packet(self.last_dts);
+            self.counters.encode_busy.add_time(self.clock.monotonic().saturating_sub(start));
+            let packet =
+                packet.map_err(|source| TranscodeError::Encode { rendition: self.name.clone(), pts, source })?;
+            let Some((cuts, packet)) = packet else { return Ok(()) };
+            self.last_dts = Some(packet.dts);
+            self.counters.bytes.add(packet.data.len() as u64);
+            for cut in cuts {
+                self.emit(Unit::Cut(cut))?;
+            }
+            self.emit(Unit::Packet(packet))?;
+        }
+        Ok(())
+    }
+
+    /// Lets every frame out and closes the encoder.
+    fn drain(&mut self) -> Result<(), TranscodeError> {
+        let Some(running) = &mut self.running else { return Ok(()) };
+        let pts = running.times.newest();
+        let finished = running.encoder.finish();
+        finished.map_err(|source| TranscodeError::Encode { rendition: self.name.clone(), pts, source })?;
+        self.deliver(pts)?;
+        self.running = None;
+        Ok(())
+    }
+
+    /// Emits cuts whose segments stay empty.
+    fn release_cuts(&mut self) -> Result<(), TranscodeError> {
+        std::mem::take(&mut self.cuts).into_iter().try_for_each(|cut| self.emit(Unit::Cut(cut)))
+    }
+
+    fn emit(&self, unit: Unit) -> Result<(), TranscodeError> {
+        let sent = self.output.send(RenditionUnit { rendition: self.id, unit });
+        sent.map_err(|_| TranscodeError::OutputClosed { rendition: self.name.clone() })
+    }
+}
+
+impl Running {
+    /// The next packet that is ready, with the cuts that stand before it.
+    fn packet(&mut self, last_dts: Option<Timestamp>) -> Result<Option<(Vec<Cut>, Packet)>, LibavError> {
+        let Some(coded) = self.encoder.receive()? else { return Ok(None) };
+        let marked = self.marks.pop_front_if(|(tick, _)| *tick <= coded.pts);
+        let cuts = marked.map(|(_, cuts)| cuts).unwrap_or_default();
+        let (pts, dts) = self.times.leave(coded.pts, coded.dts, last_dts);
+        let data = bitstream::access_unit(coded.data);
+        Ok(Some((cuts, Packet { kind: Kind::Video, dts, pts, duration: Span::ZERO, keyframe: coded.key, data })))
+    }
+}
+
+/// Flicks to the encoder's ticks of 1/90 000 s and back again, exactly: each frame's time is kept while it is inside.
+#[derive(Debug, Default)]
+struct Times {
+    inside: VecDeque<(i64, Timestamp)>,
+    last: Option<(i64, Timestamp)>,
+}
+
+impl Times {
+    /// The tick of a frame that enters the encoder; rises even if two frames are closer than a tick.
+    fn enter(&mut self, pts: Timestamp) -> i64 {
+        let nearest = pts.to_units(VIDEO_TIMESCALE);
+        let tick = self.last.map_or(nearest, |(last, _)| nearest.max(last.saturating_add(1)));
+        self.last = Some((tick, pts));
+        self.inside.push_back((tick, pts));
+        tick
+    }
+
+    /// Time of the frame that entered last.
+    fn newest(&self) -> Timestamp {
+        self.last.map_or(Timestamp::ZERO, |(_, pts)| pts)
+    }
+
+    /// PTS and DTS of a packet that comes out. x264's DTS are the PTS of earlier frames, but for the first few, which lie
+    /// before all frames. DTS rises over the rung's whole life, by at least a tick, and stays at or below PTS.
+    fn leave(&mut self, pts: i64, dts: i64, last_dts: Option<Timestamp>) -> (Timestamp, Timestamp) {
+        let exact = |tick: i64| {
+            let at = self.inside.binary_search_by_key(&tick, |(tick, _)| *tick);
+            at.map_or_else(|_| Timestamp::from_units(tick, VIDEO_TIMESCALE), |index| self.inside[index].1)
+        };
+        let (shown, decoded) = (exact(pts), exact(dts));
+        // Later packets ask for nothing before this DTS.
+        while self.inside.pop_front_if(|(tick, _)| *tick < dts).is_some() {}
+        let tick = Span::from_units(1, VIDEO_TIMESCALE);
+        let rising = last_dts.map_or(decoded, |last| decoded.max(last + tick));
+        (shown, rising.min(shown))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn flicks(n: i64) -> Timestamp {
+        Timestamp::from_flicks(n)
+    }
+
+    #[test]
+    fn times_come_back_to_the_flick() {
+        let mut times = Times::default();
+        let frame = |n: i64| Timestamp::from_units(n * 1_001, 60_000) + Span::from_secs(10);
+        let ticks: Vec<i64> = (0..4).map(|n| times.enter(frame(n))).collect();
+        assert_eq!(ticks, [900_000, 901_502, 903_003, 904_505]);
+        assert_eq!(times.leave(ticks[0], ticks[0] - 1_502, None), (frame(0), Timestamp::from_units(898_498, 90_000)));
+        assert_eq!(times.leave(ticks[2], ticks[0], None), (frame(2), frame(0)));
+        assert_eq!(times.leave(ticks[1], ticks[1], None), (frame(1), frame(1)));
+        assert_eq!(times.leave(ticks[3], ticks[2], None), (frame(3), frame(2)));
+        assert_eq!(times.inside.len(), 2, "what lies before the last DTS is forgotten");
+    }
+
+    #[test]
+    fn frames_closer_than_a_tick_stay_apart() {
+        let mut times = Times::default();
+        assert_eq!([0, 1, 2].map(|n| times.enter(flicks(n))), [0, 1, 2]);
+        assert_eq!(times.leave(1, 1, None), (flicks(1), flicks(1)));
+    }
+
+    #[test]
+    fn dts_rises_across_encoders_and_never_passes_pts() {
+        let mut times = Times::default();
+        let tick = times.enter(Timestamp::from_millis(1_000));
+        let last = Timestamp::from_millis(990);
+        let (pts, dts) = times.leave(tick, tick - 9_000, Some(last));
+        assert_eq!((pts, dts), (Timestamp::from_millis(1_000), last + Span::from_units(1, 90_000)));
+        let (_, dts) = times.leave(tick, tick, Some(Timestamp::from_millis(1_000)));
+        assert_eq!(dts, Timestamp::from_millis(1_000));
+    }
+}
