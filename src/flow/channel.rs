@@ -259,7 +259,7 @@ impl<T: Weigh> Receiver<T> {
         self.items.try_recv().ok().map(|item| self.taken(item))
     }
 
-    /// How many items wait now.
+    /// Items waiting. Unlike a [`Depth`], this does not keep the queue open.
     pub fn items(&self) -> usize {
         self.items.len()
     }
