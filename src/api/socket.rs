@@ -6,12 +6,17 @@ use std::future::Future;
 use std::io;
 use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use axum::Router;
 use tokio::net::UnixListener;
+use tokio_util::sync::CancellationToken;
 
 /// Folder that the socket is bound in before it gets its place. Short: a socket's path has at most 107 bytes.
 const NURSERY: &str = ".sock";
+
+/// How long requests that are under way may take when the daemon stops. A client that sends half a request must not hold it.
+const DRAIN: Duration = Duration::from_secs(2);
 
 /// The control socket cannot be served.
 #[derive(Debug, thiserror::Error)]
@@ -23,7 +28,8 @@ pub struct SocketError {
     pub source: io::Error,
 }
 
-/// Serves `router` on `path` until `shutdown` completes; requests under way are finished. A socket that a killed daemon
+/// Serves `router` on `path` until `shutdown` completes; requests under way are finished if they take no longer than two
+/// seconds. A socket that a killed daemon
 /// left there is replaced: the caller holds the lock of the data folder, so that nobody else listens. The socket is
 /// removed at the end.
 ///
@@ -36,7 +42,18 @@ pub async fn serve_control_socket(
 ) -> Result<(), SocketError> {
     let failed = |source| SocketError { path: path.to_owned(), source };
     let listener = bind(path).map_err(failed)?;
-    let served = axum::serve(listener, router).with_graceful_shutdown(shutdown).await;
+    let stopping = CancellationToken::new();
+    let signal = {
+        let stopping = stopping.clone();
+        async move {
+            shutdown.await;
+            stopping.cancel();
+        }
+    };
+    let served = tokio::select! {
+        served = axum::serve(listener, router).with_graceful_shutdown(signal) => served,
+        () = async { stopping.cancelled().await; tokio::time::sleep(DRAIN).await } => Ok(()),
+    };
     // Gone already is as good.
     let _ = fs::remove_file(path);
     served.map_err(failed)
@@ -65,7 +82,6 @@ mod tests {
     use axum::routing::get;
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
     use tokio::net::UnixStream;
-    use tokio_util::sync::CancellationToken;
 
     async fn ask(path: &Path) -> String {
         // The server's task has run until its first wait when the socket is there.
@@ -101,6 +117,24 @@ mod tests {
         stop.cancel();
         served.await.expect("no panic").expect("served");
         assert!(!path.exists());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn half_a_request_does_not_hold_the_end() {
+        let dir = tempfile::tempdir().expect("a temporary folder");
+        let path = dir.path().join("control.sock");
+        let stop = CancellationToken::new();
+        let served = tokio::spawn({
+            let (path, stop) = (path.clone(), stop.clone());
+            async move { serve_control_socket(Router::new(), &path, stop.cancelled_owned()).await }
+        });
+        while !path.exists() {
+            tokio::task::yield_now().await;
+        }
+        let mut stream = UnixStream::connect(&path).await.expect("somebody listens");
+        stream.write_all(b"GET / HT").await.expect("sent");
+        stop.cancel();
+        served.await.expect("no panic").expect("served");
     }
 
     #[tokio::test]

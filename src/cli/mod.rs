@@ -3,8 +3,8 @@
 //! | module | holds |
 //! |---|---|
 //! | [`args`] | flags and commands as clap sees them |
-//! | [`serve`] [`check`] [`streams`] [`keys`] | the commands |
-//! | [`backend`] | a running daemon behind `data_dir/control.sock`, or else the database itself under the same lock |
+//! | `serve` `check` `streams` `keys` | the commands |
+//! | `backend` | a running daemon behind `data_dir/control.sock`, or else the database itself under the same lock |
 //! | [`output`] | everything that is printed: aligned text or JSON on standard output, errors and hints on standard error |
 //! | [`error`] | why a command failed, and what to do about it |
 //!

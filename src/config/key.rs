@@ -1,4 +1,4 @@
-//! What is known of each key. The tables stand in the files of their sections; [`reference`] lists them all, and
+//! What is known of each key. The tables stand in the files of their sections; [`reference()`] lists them all, and
 //! `docs/config.md` is tested against it.
 
 use super::{hls, http, ladder, log, rtmp, session, storage};

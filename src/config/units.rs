@@ -139,7 +139,7 @@ fn number_and_unit(text: &str, units: &[(&str, u64)]) -> Option<u64> {
 }
 
 fn largest_unit(value: u64, units: &[(&str, u64)], zero: &str) -> String {
-    let exact = units.iter().find(|(_, factor)| value != 0 && value % factor == 0);
+    let exact = units.iter().find(|(_, factor)| value != 0 && value.is_multiple_of(*factor));
     exact.map_or_else(|| zero.to_owned(), |(name, factor)| format!("{}{name}", value / factor))
 }
 

@@ -62,7 +62,7 @@ pub struct Key {
 }
 
 impl FromRow<'_, SqliteRow> for Key {
-    /// The state is that of the beginning of time: call [`Key::at`].
+    /// A row has no state of its own; it gets one with `Key::at` at the moment of asking.
     fn from_row(row: &SqliteRow) -> Result<Self, sqlx::Error> {
         Ok(Key {
             id: rows::parsed(row, "id")?,

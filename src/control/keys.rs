@@ -21,7 +21,7 @@ impl Control {
         let now = self.now();
         new.validate(now)?;
         let doing = "creating a key";
-        let mut transaction = self.db().durable.begin().await.map_err(while_doing(doing))?;
+        let mut transaction = self.db().begin_durable().await.map_err(while_doing(doing))?;
         let issued = insert(&mut transaction, stream, &new, now).await?;
         transaction.commit().await.map_err(while_doing(doing))?;
         Ok(issued)
@@ -52,7 +52,7 @@ impl Control {
     pub async fn rotate_key(&self, id: &KeyId, overlap: Duration) -> Result<IssuedKey, ControlError> {
         let doing = "rotating a key";
         let now = self.now();
-        let mut transaction = self.db().durable.begin().await.map_err(while_doing(doing))?;
+        let mut transaction = self.db().begin_durable().await.map_err(while_doing(doing))?;
         let old = fetch(&mut transaction, id).await?;
         if old.revoked_at.is_some() {
             return Err(ControlError::KeyRevoked(id.clone()));

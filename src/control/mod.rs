@@ -2,12 +2,12 @@
 //!
 //! | module | holds |
 //! |---|---|
-//! | [`stream`] [`streams`] | what a stream is; making, finding, changing, deleting |
-//! | [`key`] [`keys`] | what a key is; issuing, rotating, revoking |
+//! | [`stream`] `streams` | what a stream is; making, finding, changing, deleting |
+//! | [`key`] `keys` | what a key is; issuing, rotating, revoking |
 //! | [`secret`] | key material: random bits, its hash, never shown but once |
-//! | [`admission`] | who may publish |
-//! | [`uses`] | when keys were last used, written in batches |
-//! | [`session`] [`sessions`] | a broadcast's durable state and epoch |
+//! | `admission` | who may publish |
+//! | `uses` | when keys were last used, written in batches |
+//! | [`session`] `sessions` | a broadcast's durable state and epoch |
 //! | [`events`] | what changed, for those who must act on it |
 //! | [`lock`] | one process per data folder |
 //! | [`db`] | SQLite: how it is opened, migrations |

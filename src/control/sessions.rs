@@ -227,7 +227,8 @@ mod tests {
         let session = control.begin_session(&stream(&control).await).await.expect("begun");
         control.close().await;
         let again = Control::open(dir.path(), clock).await.expect("opened again");
-        assert_eq!(again.open_sessions().await.expect("a list"), [session.clone()]);
-        assert_eq!(again.raise_epoch(&session.id).await.expect("raised").epoch, 2);
+        let id = session.id.clone();
+        assert_eq!(again.open_sessions().await.expect("a list"), [session]);
+        assert_eq!(again.raise_epoch(&id).await.expect("raised").epoch, 2);
     }
 }

@@ -91,7 +91,7 @@ impl Control {
     /// There is no such stream.
     pub async fn delete_stream(&self, id: &StreamId) -> Result<(), ControlError> {
         let doing = "deleting a stream";
-        let mut transaction = self.db().durable.begin().await.map_err(while_doing(doing))?;
+        let mut transaction = self.db().begin_durable().await.map_err(while_doing(doing))?;
         sqlx::query(
             "UPDATE sessions SET state = 'ended', changed_at = ?1, ended_at = ?1 WHERE stream_id = ?2 AND state <> 'ended'",
         )

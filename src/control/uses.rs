@@ -4,10 +4,10 @@
 //! and is tried again with the next.
 
 use std::collections::HashMap;
+use std::future::Future;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use sqlx::SqlitePool;
 use tokio::sync::Notify;
 use tokio::task::JoinHandle;
 use tokio_util::sync::{CancellationToken, DropGuard};
@@ -66,10 +66,10 @@ impl Unwritten {
 
 impl UseLog {
     /// Starts the writing task.
-    pub(super) fn start(db: Database) -> UseLog {
+    pub(super) fn start(sink: impl Sink) -> UseLog {
         let shared = Arc::new(Shared::default());
         let stop = CancellationToken::new();
-        let task = tokio::spawn(write_until(stop.clone(), shared.clone(), db.relaxed));
+        let task = tokio::spawn(write_until(stop.clone(), shared.clone(), sink));
         UseLog { shared, _stop_on_drop: stop.clone().drop_guard(), stop, task: Mutex::new(Some(task)) }
     }
 
@@ -98,22 +98,42 @@ impl UseLog {
     }
 }
 
-async fn write_until(stop: CancellationToken, shared: Arc<Shared>, pool: SqlitePool) {
+/// Where batches go: the database, or a test.
+pub(super) trait Sink: Send + Sync + 'static {
+    /// Writes a batch in one commit.
+    fn write(&self, batch: &Pending) -> impl Future<Output = Result<(), sqlx::Error>> + Send;
+}
+
+impl Sink for Database {
+    async fn write(&self, batch: &Pending) -> Result<(), sqlx::Error> {
+        let mut transaction = self.begin_relaxed().await?;
+        for (key, at) in batch {
+            sqlx::query("UPDATE stream_keys SET last_used_at = ? WHERE id = ?")
+                .bind(at.unix_millis())
+                .bind(key.as_str())
+                .execute(&mut *transaction)
+                .await?;
+        }
+        transaction.commit().await
+    }
+}
+
+async fn write_until(stop: CancellationToken, shared: Arc<Shared>, sink: impl Sink) {
     while !stop.is_cancelled() {
         tokio::select! {
             () = shared.noted.notified() => {}
             () = stop.cancelled() => break,
         }
-        write_pending(&shared, &pool).await;
+        write_pending(&shared, &sink).await;
         tokio::select! {
             () = tokio::time::sleep(INTERVAL) => {}
             () = stop.cancelled() => break,
         }
     }
-    write_pending(&shared, &pool).await;
+    write_pending(&shared, &sink).await;
 }
 
-async fn write_pending(shared: &Shared, pool: &SqlitePool) {
+async fn write_pending(shared: &Shared, sink: &impl Sink) {
     let batch = {
         let mut uses = shared.uses();
         uses.writing = std::mem::take(&mut uses.pending);
@@ -122,7 +142,7 @@ async fn write_pending(shared: &Shared, pool: &SqlitePool) {
     if batch.is_empty() {
         return;
     }
-    let written = write(&batch, pool).await;
+    let written = sink.write(&batch).await;
     let mut uses = shared.uses();
     uses.writing.clear();
     if let Err(error) = written {
@@ -134,14 +154,62 @@ async fn write_pending(shared: &Shared, pool: &SqlitePool) {
     }
 }
 
-async fn write(batch: &Pending, pool: &SqlitePool) -> Result<(), sqlx::Error> {
-    let mut transaction = pool.begin().await?;
-    for (key, at) in batch {
-        sqlx::query("UPDATE stream_keys SET last_used_at = ? WHERE id = ?")
-            .bind(at.unix_millis())
-            .bind(key.as_str())
-            .execute(&mut *transaction)
-            .await?;
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use tokio::sync::mpsc;
+    use tokio::time::Instant;
+
+    /// Tells each batch with the second at which it came, and fails the first `failures`.
+    struct Double {
+        start: Instant,
+        batches: mpsc::UnboundedSender<(u64, usize)>,
+        failures: Mutex<u32>,
     }
-    transaction.commit().await
+
+    impl Sink for Double {
+        async fn write(&self, batch: &Pending) -> Result<(), sqlx::Error> {
+            self.batches.send((self.start.elapsed().as_secs(), batch.len())).expect("the test listens");
+            let mut failures = self.failures.lock().expect("no panic");
+            let fails = *failures > 0;
+            *failures = failures.saturating_sub(1);
+            if fails { Err(sqlx::Error::PoolClosed) } else { Ok(()) }
+        }
+    }
+
+    fn started(failures: u32) -> (UseLog, mpsc::UnboundedReceiver<(u64, usize)>) {
+        let (batches, told) = mpsc::unbounded_channel();
+        let double = Double { start: Instant::now(), batches, failures: Mutex::new(failures) };
+        (UseLog::start(double), told)
+    }
+
+    fn key(number: u32) -> KeyId {
+        format!("{number:012}").parse().expect("an id")
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_thousand_uses_are_two_commits_a_second_apart() {
+        let (log, mut told) = started(0);
+        log.note(&key(0), WallTime::from_unix_millis(0));
+        assert_eq!(told.recv().await, Some((0, 1)));
+        for number in 0..1_000 {
+            log.note(&key(number % 100), WallTime::from_unix_millis(i64::from(number)));
+        }
+        assert_eq!(log.unwritten().0.len(), 100);
+        assert_eq!(told.recv().await, Some((1, 100)));
+        log.stop().await;
+        assert_eq!(told.recv().await, None, "nothing is left to write");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_batch_that_fails_is_tried_again() {
+        let (log, mut told) = started(2);
+        log.note(&key(0), WallTime::from_unix_millis(0));
+        for second in 0..3 {
+            assert_eq!(told.recv().await, Some((second, 1)));
+        }
+        log.note(&key(1), WallTime::from_unix_millis(0));
+        log.stop().await;
+        assert_eq!(told.recv().await, Some((2, 1)), "the end does not wait");
+    }
 }

@@ -6,12 +6,15 @@
 
 pub(super) mod rows;
 
+use std::fs::OpenOptions;
+use std::io;
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 use std::time::Duration;
 
-use sqlx::SqlitePool;
 use sqlx::migrate::{MigrateError, Migrator};
 use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous};
+use sqlx::{Sqlite, SqlitePool, Transaction};
 
 use super::error::ControlError;
 
@@ -26,6 +29,10 @@ const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Readers at one time: admission, API and batches hardly ever meet.
 const RELAXED_CONNECTIONS: u32 = 4;
+
+/// Takes the write lock at once. A transaction that began with a read could not become a writer any more (SQLITE_BUSY_SNAPSHOT,
+/// which no timeout waits out) once another connection has written.
+const BEGIN: &str = "BEGIN IMMEDIATE";
 
 /// An open database.
 #[derive(Clone, Debug)]
@@ -49,6 +56,7 @@ impl Database {
             .foreign_keys(true)
             .busy_timeout(BUSY_TIMEOUT);
         let failed = |source| ControlError::Open { path: path.to_owned(), source };
+        make_private(path).map_err(|error| failed(sqlx::Error::Io(error)))?;
         let durable = SqlitePoolOptions::new()
             .max_connections(1)
             .connect_with(options.clone().synchronous(SqliteSynchronous::Full))
@@ -63,10 +71,29 @@ impl Database {
         Ok(Database { durable, relaxed })
     }
 
+    /// Begins a transaction whose commit is on disk.
+    pub(super) async fn begin_durable(&self) -> Result<Transaction<'static, Sqlite>, sqlx::Error> {
+        self.durable.begin_with(BEGIN).await
+    }
+
+    /// Begins a transaction that a power cut may undo.
+    pub(super) async fn begin_relaxed(&self) -> Result<Transaction<'static, Sqlite>, sqlx::Error> {
+        self.relaxed.begin_with(BEGIN).await
+    }
+
     /// Closes all connections; the last one folds the write-ahead log into the file.
     pub async fn close(&self) {
         self.relaxed.close().await;
         self.durable.close().await;
+    }
+}
+
+/// Makes the file for its owner alone, also where the data folder was made by somebody else. SQLite gives the files beside
+/// it the same mode.
+fn make_private(path: &Path) -> io::Result<()> {
+    match OpenOptions::new().write(true).create_new(true).mode(0o600).open(path) {
+        Err(error) if error.kind() != io::ErrorKind::AlreadyExists => Err(error),
+        _ => Ok(()),
     }
 }
 

@@ -105,3 +105,14 @@ async fn a_file_that_is_no_database_is_named() {
     let error = Database::open(&path).await.expect_err("no database");
     assert_eq!((error.code(), error.to_string()), ("database", format!("cannot open the database {}", path.display())));
 }
+
+#[tokio::test]
+async fn the_files_are_their_owners_alone() {
+    use std::os::unix::fs::PermissionsExt;
+    let dir = tempfile::tempdir().expect("a temporary folder");
+    let _db = opened(dir.path()).await;
+    for file in [FILE_NAME.to_owned(), format!("{FILE_NAME}-wal")] {
+        let mode = std::fs::metadata(dir.path().join(&file)).expect("it exists").permissions().mode();
+        assert_eq!(mode & 0o777, 0o600, "{file}");
+    }
+}

@@ -4,6 +4,7 @@ use secrecy::{ExposeSecret, SecretString};
 
 use super::super::admission::AuthError;
 use super::super::key::KeyState;
+use super::super::session::SessionState;
 use super::super::stream::{NewStream, Stream, StreamChange};
 use super::super::testing::{Fixture, fixture};
 use super::*;
@@ -156,6 +157,27 @@ async fn many_publishers_come_at_once() {
     let (admitted, refused): (Vec<_>, Vec<_>) = answers.into_iter().partition(Result::is_ok);
     assert_eq!((admitted.len(), refused.len()), (50, 50));
     assert!(refused.iter().all(|answer| matches!(answer, Err(AuthError::NotFound))));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn writers_wait_for_each_other() {
+    let Fixture { control, dir: _dir, .. } = fixture().await;
+    let stream = stream(&control).await.id;
+    let session = control.begin_session(&stream).await.expect("begun").id;
+    let states = tokio::spawn({
+        let control = control.clone();
+        async move {
+            for state in [SessionState::Live, SessionState::Reconnecting].into_iter().cycle().take(200) {
+                control.set_session_state(&session, state).await.expect("it waits for the keys");
+            }
+        }
+    });
+    let mut last = key(&control, &stream).await;
+    for _ in 0..50 {
+        last = control.rotate_key(&last.key.id, Duration::ZERO).await.expect("it waits for the states");
+        control.authenticate(&last.secret).await.expect("admitted");
+    }
+    states.await.expect("no panic");
 }
 
 #[tokio::test]
