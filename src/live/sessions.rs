@@ -182,7 +182,7 @@ impl Sessions {
         let mut table = self.table();
         let tell = self.inner.tell.lock().unwrap_or_else(PoisonError::into_inner).clone();
         let Some(tell) = tell.filter(|_| !table.closed) else { return Err(PublishError::ShuttingDown) };
-        let span = info_span!("session", stream = spec.stream, session = spec.session);
+        let span = info_span!(parent: None, "session", stream = spec.stream, session = spec.session);
         let (input, inputs) = bounded(INTAKE);
         let state = if recovered.is_some() { SessionState::Reconnecting } else { SessionState::Starting };
         let session = Arc::new(Session::new(spec, input, state));

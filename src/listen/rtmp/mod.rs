@@ -30,7 +30,7 @@ use metrics::{counter, gauge};
 use tokio::net::{TcpListener, TcpStream};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
-use tracing::{Instrument, debug, error, field, info, info_span, warn};
+use tracing::{Instrument, debug, error, field, info_span, warn};
 
 use super::Admission;
 use super::attempts::Attempts;
@@ -52,7 +52,7 @@ pub async fn serve<A: Admission>(
     shutdown: CancellationToken,
 ) {
     if let Ok(address) = listener.local_addr() {
-        info!(%address, "RTMP is listening");
+        debug!(%address, "RTMP is listening");
     }
     let shared = Arc::new(Shared {
         attempts: Attempts::new(settings.attempts, settings.clock.clone()),
