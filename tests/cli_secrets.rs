@@ -6,7 +6,7 @@ use std::path::Path;
 use std::sync::{Arc, Mutex};
 
 use clap::Parser;
-use millstream::api::{ApiState, NoLiveSessions, protected, router, serve_control_socket};
+use millstream::api::{ApiState, NoLiveSessions, protected_router, router, serve_control_socket};
 use millstream::cli::{Cli, Exit, Host, HostError, Output, ServeOptions, run};
 use millstream::clock::SystemClock;
 use millstream::config::Config;
@@ -58,7 +58,7 @@ async fn call(data_dir: &Path, args: &[&str]) -> Value {
 
 async fn over_tcp(control: &Control) {
     let state = ApiState { control: control.clone(), live: Arc::new(NoLiveSessions) };
-    let api = protected(router(state), Some(&SecretString::from(TOKEN)));
+    let api = protected_router(state, Some(&SecretString::from(TOKEN)));
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a free port");
     let url = format!("http://{}/api/v1/streams", listener.local_addr().expect("an address"));
     tokio::spawn(async move { axum::serve(listener, api).await });

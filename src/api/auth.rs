@@ -14,7 +14,7 @@ use super::error::ApiError;
 type Hash = [u8; 32];
 
 /// Lets only requests with `token` through; without one, none.
-pub fn protected(router: Router, token: Option<&SecretString>) -> Router {
+pub(super) fn protected(router: Router, token: Option<&SecretString>) -> Router {
     let expected: Option<Hash> = token.map(|token| hash(token.expose_secret().as_bytes()));
     router.layer(from_fn_with_state(expected, check))
 }

@@ -9,7 +9,7 @@
 //! | module | holds |
 //! |---|---|
 //! | [`mod@router`] | every route on one screen |
-//! | [`auth`] | the bearer token of the API over TCP |
+//! | `auth` | the bearer token of the API over TCP |
 //! | [`socket`] | the same routes on `data_dir/control.sock`, for the command line |
 //! | [`live`] | what the API asks of running sessions |
 //! | [`operations`] | `/healthz`, `/readyz`, `/metrics`, beside `/api/v1` and without a token |
@@ -18,7 +18,7 @@
 //! Invariants: an error is never a 200; a key's secret is in the answers that make it and in no other; what the database
 //! says goes to the log, not to the client. What an operation does belongs to `control`; here is only its HTTP.
 
-pub mod auth;
+mod auth;
 mod body;
 pub mod error;
 mod keys;
@@ -29,7 +29,6 @@ mod sessions;
 pub mod socket;
 mod streams;
 
-pub use auth::protected;
 pub use live::{LiveDetails, LiveRendition, LiveSessions, NoLiveSessions};
-pub use router::{ApiState, router};
+pub use router::{ApiState, protected_router, router};
 pub use socket::{SocketError, serve_control_socket};

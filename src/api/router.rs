@@ -4,11 +4,15 @@ use std::sync::Arc;
 
 use axum::Router;
 use axum::routing::{delete, get, post};
+use secrecy::SecretString;
 
 use super::error::ApiError;
 use super::live::LiveSessions;
-use super::{keys, sessions, streams};
+use super::{auth, keys, sessions, streams};
 use crate::control::Control;
+
+/// Where all routes are.
+const PREFIX: &str = "/api/v1";
 
 /// What the handlers work with.
 #[derive(Clone)]
@@ -19,10 +23,21 @@ pub struct ApiState {
     pub live: Arc<dyn LiveSessions>,
 }
 
-/// The routes under `/api/v1`, open to whoever reaches them: for the control socket. [`super::protected`] is for TCP.
-/// Paths under `/api/v1` that are no route are answered here too, so that the router can be merged with others.
+/// The routes under `/api/v1`, open to whoever reaches them: for the control socket.
+///
+/// Unknown paths under `/api/v1` are answered here too; all others are left alone, so that both routers can be merged with
+/// others.
 pub fn router(state: ApiState) -> Router {
-    let v1 = Router::new()
+    Router::new().nest(PREFIX, v1(state))
+}
+
+/// The same for TCP: only requests with `token` get through; without one, none.
+pub fn protected_router(state: ApiState, token: Option<&SecretString>) -> Router {
+    Router::new().nest(PREFIX, auth::protected(v1(state), token))
+}
+
+fn v1(state: ApiState) -> Router {
+    Router::new()
         .route("/streams", get(streams::list).post(streams::create))
         .route("/streams/{stream}", get(streams::show).patch(streams::update).delete(streams::delete))
         .route("/streams/{stream}/keys", get(keys::list).post(keys::create))
@@ -31,8 +46,7 @@ pub fn router(state: ApiState) -> Router {
         .route("/sessions", get(sessions::list))
         .fallback(no_such_path)
         .method_not_allowed_fallback(no_such_method)
-        .with_state(state);
-    Router::new().nest("/api/v1", v1)
+        .with_state(state)
 }
 
 async fn no_such_path() -> ApiError {

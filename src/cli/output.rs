@@ -77,7 +77,11 @@ impl Output {
         let mut text = format!("error: {error}");
         let mut cause = error.source();
         while let Some(error) = cause {
-            text.push_str(&format!("\n  because: {error}"));
+            let reason = error.to_string();
+            // Some errors say their cause themselves.
+            if !text.ends_with(&reason) {
+                text.push_str(&format!("\n  because: {reason}"));
+            }
             cause = error.source();
         }
         if let Some(hint) = hint {
@@ -130,14 +134,21 @@ mod tests {
 
     #[test]
     fn an_error_is_told_with_its_causes() {
-        let source = io::Error::new(io::ErrorKind::NotFound, "no such file");
-        let error = crate::config::ConfigError::Unreadable { path: "x.toml".into(), source };
-        assert_eq!(
+        let told = |error: &dyn Error, hint| {
             printed(|output| {
-                output.failure(&error, Some("look again"));
+                output.failure(error, hint);
                 Ok(())
-            }),
-            "error: cannot read the configuration file x.toml: no such file\n  because: no such file\nhint: look again\n"
+            })
+        };
+        let source = || io::Error::new(io::ErrorKind::NotFound, "no such file");
+        let error = crate::config::ConfigError::Unreadable { path: "x.toml".into(), source: source() };
+        assert_eq!(
+            told(&error, Some("look again")),
+            "error: cannot read the configuration file x.toml: no such file\nhint: look again\n"
         );
+        #[derive(Debug, thiserror::Error)]
+        #[error("cannot open x.db")]
+        struct Outer(#[source] io::Error);
+        assert_eq!(told(&Outer(source()), None), "error: cannot open x.db\n  because: no such file\n");
     }
 }

@@ -3,7 +3,6 @@ use secrecy::SecretString;
 use serde_json::{Value, json};
 
 use super::super::live::{LiveDetails, LiveRendition, LiveSessions};
-use super::super::protected;
 use super::*;
 use crate::control::testing::{Fixture, fixture};
 use crate::control::{ControlEvent, SessionId};
@@ -37,7 +36,9 @@ struct Api {
 async fn api(token: Option<&str>) -> Api {
     let Fixture { control, dir, .. } = fixture().await;
     let state = ApiState { control: control.clone(), live: Arc::new(OneRendition) };
-    let router = protected(router(state), token.map(SecretString::from).as_ref());
+    // As in the daemon: beside a router with a fallback of its own.
+    let others = Router::new().fallback(|| async { "not the API" });
+    let router = protected_router(state, token.map(SecretString::from).as_ref()).merge(others);
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a free port");
     let base = format!("http://{}/api/v1", listener.local_addr().expect("an address"));
     tokio::spawn(async move { axum::serve(listener, router).await });
@@ -211,6 +212,9 @@ async fn only_the_token_opens_the_api() {
         let answer = open.raw(Method::GET, "/streams", token, String::new()).await;
         assert_eq!(answer, (StatusCode::UNAUTHORIZED, wrong.clone()), "{token:?}");
     }
+    assert_eq!(open.raw(Method::GET, "/nothing", None, String::new()).await.1, wrong, "unknown paths tell nothing");
+    let beside = open.base.replace("/api/v1", "/watch/x");
+    assert_eq!(open.http.get(beside).send().await.expect("an answer").text().await.expect("text"), "not the API");
 }
 
 #[tokio::test]
