@@ -34,7 +34,7 @@ trap cleanup EXIT
 
 # publish URL: pushes the test signal in real time. setsid for the same reason as with the daemon.
 publish() {
-    local clock="fontfile=$font:fontsize=h/12:fontcolor=white:box=1:boxcolor=black@0.6:boxborderw=h/60:x=(w-tw)/2"
+    local clock="fontfile=$font:fontsize=h/12:fontcolor=white:box=1:boxcolor=black@0.6:boxborderw=18:x=(w-tw)/2"
     local picture="testsrc2=s=1920x1080:r=30,format=yuv420p,drawbox=c=white:t=fill:enable='lt(mod(n,30),3)'"
     picture="$picture,drawtext=$clock:y=h*0.70:text='%{localtime\\:%X}',drawtext=$clock:y=h*0.84:text='frame %{n}'"
     local sound="aevalsrc='if(lt(mod(n,48000),4800),0.3*sin(2*PI*1000*t),0)':s=48000,aformat=channel_layouts=stereo"
@@ -102,6 +102,10 @@ trap stop_publisher INT TERM
 publish "rtmp://$daemon_rtmp/live/$stream_key"
 playing() { curl -fsS -o /dev/null "http://$daemon_http/live/$stream_id/index.m3u8" 2>/dev/null || gone "$publisher_pid"; }
 wait_until 30 playing || die "the stream does not begin to play; the daemon's log is $folder/log"
+if gone "$publisher_pid"; then
+    tail -n 5 "$folder/publisher.log" >&2
+    die "ffmpeg has ended; its last lines are above"
+fi
 cat <<TEXT
 
   Watch        http://$daemon_http/watch/$stream_id

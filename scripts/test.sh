@@ -24,9 +24,15 @@ run() {
 
 # guarded_tests: the tests, killed and named when they hang.
 guarded_tests() {
-    local status=0
-    timeout --kill-after=10 "$test_limit_seconds" cargo test 2>&1 | tee "$logs/tests" || status=$?
+    local status=0 guard
+    # timeout has a process group of its own, which Ctrl-C does not reach: it is told.
+    timeout --kill-after=10 "$test_limit_seconds" cargo test > >(tee "$logs/tests") 2>&1 &
+    guard=$!
+    trap 'kill -TERM "$guard"; exit 130' INT TERM
+    wait "$guard" || status=$?
+    trap - INT TERM
     if [ "$status" -eq 124 ] || [ "$status" -eq 137 ]; then
+        sleep 1 # for tee to write its last lines
         say ""
         say "The tests did not end within $test_limit_seconds s and were killed. Begun and not ended:"
         unfinished | sed 's/^/  /'

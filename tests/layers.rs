@@ -148,7 +148,7 @@ fn check(file: &str, text: &str) -> Vec<Violation> {
         let known = target.first().is_some_and(|first| self::room(first).is_some() || ROOT.contains(first));
         let target = target.join("::");
         let reaches = |allowed: &&str| target == **allowed || target.starts_with(&format!("{allowed}::"));
-        if known && !reaches(&module) && !room.may_import.iter().any(|allowed| reaches(allowed)) {
+        if known && !reaches(&module) && !room.may_import.iter().any(reaches) {
             let allowed = if room.may_import.is_empty() { "nothing".to_owned() } else { room.may_import.join(", ") };
             violate(name.line, format!("{module} may import {allowed}, but names crate::{target}"));
         }

@@ -41,7 +41,8 @@ fn the_playlist_of_the_whole_session_lists_all_of_it() {
     let _turn = machine::shared("the_playlist_of_the_whole_session_lists_all_of_it");
     let broadcast = Broadcast::record("passthrough", Source::small(8));
     for rendition in &broadcast.seen.renditions {
-        let bytes = &broadcast.stored[&format!("{}/session.m3u8", rendition.name)];
+        let path = format!("{}/session.m3u8", rendition.name);
+        let bytes = broadcast.stored.get(&path).unwrap_or_else(|| panic!("{path} is not stored"));
         let whole = Media::parse(std::str::from_utf8(bytes).expect("a playlist is text"));
         let seen: Vec<_> = rendition.segments.iter().map(|segment| segment.entry.clone()).collect();
         assert_eq!((whole.entries, whole.ended), (seen, true), "{}", rendition.name);

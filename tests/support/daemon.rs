@@ -39,9 +39,7 @@ impl Home {
     /// A new folder with a preset: the name of a shipped one, or the path of a test's own.
     pub fn new(preset: impl Into<String>) -> Self {
         let folder = tempfile::tempdir().expect("a temporary folder");
-        let home = Home { folder, settings: Vec::new() };
-        let objects = format!("file:{}", home.objects().display());
-        home.set("ladder.preset", preset).set("storage.url", objects)
+        Home { folder, settings: Vec::new() }.set("ladder.preset", preset)
     }
 
     /// A folder whose sessions end with the broadcast, so that a test sees ENDLIST without waiting for the grace time.
@@ -57,9 +55,13 @@ impl Home {
         self
     }
 
-    /// Where objects are stored.
+    fn data(&self) -> PathBuf {
+        self.folder.path().join("data")
+    }
+
+    /// Where objects are stored by default.
     pub fn objects(&self) -> PathBuf {
-        self.folder.path().join("objects")
+        self.data().join("objects")
     }
 
     /// The folder of a stream's only session in the store.
@@ -79,7 +81,7 @@ impl Home {
             }
         }
         command
-            .env("MILLSTREAM_DATA_DIR", self.folder.path().join("data"))
+            .env("MILLSTREAM_DATA_DIR", self.data())
             .env("MILLSTREAM_HTTP__LISTEN", "127.0.0.1:0")
             .env("MILLSTREAM_RTMP__LISTEN", "127.0.0.1:0")
             .env("MILLSTREAM_LOG__FORMAT", "json")

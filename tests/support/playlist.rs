@@ -97,7 +97,7 @@ impl Media {
                 ("#EXT-X-DISCONTINUITY-SEQUENCE", value) => media.discontinuity_sequence = number(value),
                 ("#EXT-X-INDEPENDENT-SEGMENTS", _) => media.independent_segments = true,
                 ("#EXT-X-ENDLIST", _) => media.ended = true,
-                ("#EXT-X-MAP", value) => next.map = attributes(value)["URI"].clone(),
+                ("#EXT-X-MAP", value) => next.map = required(&attributes(value), "URI"),
                 ("#EXT-X-PROGRAM-DATE-TIME", value) => next.wall = value.to_owned(),
                 ("#EXT-X-DISCONTINUITY", _) => next.discontinuity = true,
                 ("#EXT-X-GAP", _) => next.gap = true,
@@ -170,8 +170,9 @@ impl Multivariant {
                 ("#EXT-X-INDEPENDENT-SEGMENTS", _) => all.independent_segments = true,
                 ("#EXT-X-MEDIA", value) => {
                     let attributes = attributes(value);
-                    assert_eq!(attributes["TYPE"], "AUDIO", "{line}");
-                    all.audio.push(Audio { group: attributes["GROUP-ID"].clone(), uri: attributes["URI"].clone() });
+                    assert_eq!(required(&attributes, "TYPE"), "AUDIO", "{line}");
+                    all.audio
+                        .push(Audio { group: required(&attributes, "GROUP-ID"), uri: required(&attributes, "URI") });
                 }
                 ("#EXT-X-STREAM-INF", value) => pending = Some(attributes(value)),
                 (uri, _) if !uri.starts_with('#') => {
@@ -186,11 +187,12 @@ impl Multivariant {
 }
 
 fn variant(uri: &str, attributes: &BTreeMap<String, String>) -> Variant {
-    let (width, height) = attributes["RESOLUTION"].split_once('x').expect("RESOLUTION is WxH");
+    let resolution = required(attributes, "RESOLUTION");
+    let (width, height) = resolution.split_once('x').expect("RESOLUTION is WxH");
     Variant {
         uri: uri.to_owned(),
-        bandwidth: number(&attributes["BANDWIDTH"]),
-        codecs: attributes["CODECS"].split(',').map(str::to_owned).collect(),
+        bandwidth: number(&required(attributes, "BANDWIDTH")),
+        codecs: required(attributes, "CODECS").split(',').map(str::to_owned).collect(),
         resolution: (number(width) as u32, number(height) as u32),
         frame_rate_milli: attributes.get("FRAME-RATE").map(|rate| decimal(rate, 3)),
         audio: attributes.get("AUDIO").cloned(),
@@ -236,6 +238,10 @@ fn attributes(list: &str) -> BTreeMap<String, String> {
         rest = behind.strip_prefix(',').unwrap_or(behind);
     }
     found
+}
+
+fn required(attributes: &BTreeMap<String, String>, name: &str) -> String {
+    attributes.get(name).unwrap_or_else(|| panic!("no {name} in {attributes:?}")).clone()
 }
 
 /// `uri` as seen from the playlist at `base`, both without a query. Only what the daemon writes: relative, no `..`.
