@@ -38,7 +38,7 @@ use crate::listen::CloseReason;
 use crate::listen::rtmp::{self, RtmpSettings};
 use crate::live::{HlsSpec, SessionEvent, SessionSpec, Sessions, wiring::Stop};
 use crate::store::{RecoveredSession, Store, StoreError, StoreSettings};
-use crate::telemetry::{Metrics, MetricsError};
+use crate::telemetry::{Metrics, MetricsError, names};
 use crate::web;
 
 use admission::KeyAdmission;
@@ -50,6 +50,8 @@ use playback::Playback;
 const STOP_DEADLINE: Duration = Duration::from_secs(9);
 /// What uploads get of it. What is left goes on after the next start.
 const UPLOAD_DEADLINE: Duration = Duration::from_secs(4);
+/// Ended sessions are forgotten and histograms emptied this often.
+const HOUSEKEEPING_EVERY: Duration = Duration::from_secs(5);
 /// Changes of session states that wait for the database. They are few: a state lasts for seconds.
 const EVENT_QUEUE: usize = 256;
 
@@ -226,11 +228,13 @@ impl Daemon {
         http: TcpListener,
         rtmp: TcpListener,
     ) {
+        names::BUILD_INFO.gauge(&[("version", env!("CARGO_PKG_VERSION"))]).set(1.0);
+        self.errand_tasks.spawn(keep_house(self.sessions.clone(), metrics.clone(), self.errands.clone()));
         let figures = Figures::new(self.control.clone(), self.sessions.clone(), self.store.clone());
         let live: Arc<dyn api::LiveSessions> = Arc::new(LiveTable::new(self.sessions.clone()));
-        let api = api::router(api::ApiState { control: self.control.clone(), live });
+        let state = api::ApiState { control: self.control.clone(), live };
+        let (commands, stop) = (api::router(state.clone()), self.edge.clone().cancelled_owned());
         let socket = config.control_socket();
-        let (commands, stop) = (api.clone(), self.edge.clone().cancelled_owned());
         self.edge_tasks.spawn(async move {
             // The daemon goes on without it; the command line then says what it cannot reach.
             if let Err(failure) = api::serve_control_socket(commands, &socket, stop).await {
@@ -240,7 +244,7 @@ impl Daemon {
         let playback = Playback::new(self.control.clone(), self.sessions.clone(), self.store.clone());
         let router = web::router(playback)
             .merge(api::operations::router(figures.clone(), metrics.with_collector(Arc::new(figures))))
-            .merge(api::protected(api, config.http.admin_token.as_ref()));
+            .merge(api::protected_router(state, config.http.admin_token.as_ref()));
         announce("http", &http);
         self.edge_tasks.spawn(web::serve(http, router, web::ServeOptions::default(), self.edge.clone()));
 
@@ -341,10 +345,19 @@ fn rtmp_settings(config: &Config, clock: SharedClock) -> RtmpSettings {
     settings.connect_timeout = config.rtmp.connect;
     settings.publish_timeout = config.rtmp.publish;
     settings.silence_timeout = config.rtmp.silence;
-    settings.ping_after = config.rtmp.silence / 2;
+    settings.ping_after = settings.ping_after.min(config.rtmp.silence / 2);
     settings.max_connections = config.rtmp.max_connections as usize;
+    settings.max_connections_per_address = config.rtmp.max_connections_per_address as usize;
     settings.limits.message_bytes = config.rtmp.max_message_bytes as usize;
     settings
+}
+
+/// What must happen now and then, whatever else happens.
+async fn keep_house(sessions: Sessions, metrics: Metrics, stop: CancellationToken) {
+    while tokio::time::timeout(HOUSEKEEPING_EVERY, stop.cancelled()).await.is_err() {
+        sessions.sweep();
+        metrics.upkeep();
+    }
 }
 
 /// Session states become durable, in order.

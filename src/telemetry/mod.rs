@@ -122,9 +122,9 @@ mod tests {
         let expected = "# HELP millstream_http_requests_total Requests answered.\n\
              # TYPE millstream_http_requests_total counter\n\
              millstream_http_requests_total{route=\"media\",status=\"200\"} 2\n\n\
-             # HELP millstream_ingest_bytes_total Payload bytes of the session's packets as they came from the encoder.\n\
+             # HELP millstream_ingest_bytes_total Payload bytes as they came from the encoder.\n\
              # TYPE millstream_ingest_bytes_total counter\n\
-             millstream_ingest_bytes_total{stream=\"s\",session=\"a\",kind=\"video\"} 7\n\n";
+             millstream_ingest_bytes_total{stream=\"s\",session=\"a\"} 7\n\n";
         assert_eq!(text, expected);
     }
 
