@@ -6,7 +6,7 @@
 use std::io::Write;
 use std::path::Path;
 use std::process::{Command, Stdio};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, mpsc};
 
 use bytes::Bytes;
 use millstream::clock::SystemClock;
@@ -211,11 +211,8 @@ pub fn run(preset: &Preset, video: Option<Vec<Unit>>, audio: Option<Vec<Unit>>, 
     };
     let inputs = TranscodeInputs { video: input(video), audio: input(audio) };
     let (output, collected) = bounded::<RenditionUnit>(Bound { items: 16, bytes: 16 << 20 });
-    let told = Arc::new(Mutex::new(Vec::new()));
-    let ended = {
-        let told = told.clone();
-        move |outcome: &Outcome<TranscodeError>| told.lock().unwrap().push(format!("{outcome:?}"))
-    };
+    let (tell, tells) = mpsc::channel();
+    let ended = move |outcome: &Outcome<TranscodeError>| tell.send(format!("{outcome:?}")).unwrap_or(());
     let ladder = Transcoder::start("t", tracing::Span::none(), SystemClock::shared(), &plan, inputs, output, ended);
     let ladder = ladder.expect("threads start");
     let mut units = vec![Vec::new(); plan.renditions.len()];
@@ -225,13 +222,11 @@ pub fn run(preset: &Preset, video: Option<Vec<Unit>>, audio: Option<Vec<Unit>>, 
     for feeder in feeders {
         feeder.join().expect("no panic");
     }
-    // Read after all threads are done with their counting.
-    while !ladder.is_finished() {
-        std::thread::yield_now();
-    }
+    // Told when the last thread is done with its counting.
+    let mut told = vec![tells.recv().expect("the watcher is told")];
     let stats = ladder.stats();
     let outcome = ladder.join();
-    let told = told.lock().unwrap().clone();
+    told.extend(tells.try_iter());
     Ran { plan, units, stats, outcome, told }
 }
 
