@@ -15,6 +15,7 @@
 //! | `cuts` | where segments begin |
 //! | `anchor` | PROGRAM-DATE-TIME |
 //! | `gaps` | the cadence of segments without media |
+//! | `emit` | numbers, dates and counts of what goes out |
 //!
 //! What holds for the units, always:
 //! - Tracks come before the first cut; later only behind a cut with a discontinuity.
@@ -31,6 +32,7 @@
 mod anchor;
 mod cuts;
 mod demux;
+mod emit;
 mod gaps;
 mod gather;
 mod interleave;

@@ -29,6 +29,8 @@ pub(super) struct VideoClock {
     shift: Span,
     last: Option<Timestamp>,
     highest_pts: Option<Timestamp>,
+    /// PTS of the last discontinuity: nothing behind it is presented before it.
+    floor: Timestamp,
     frame: Span,
     /// The step to the next frame says nothing about the frame rate.
     fresh: bool,
@@ -37,7 +39,15 @@ pub(super) struct VideoClock {
 
 impl VideoClock {
     pub(super) fn new() -> Self {
-        VideoClock { shift: Span::ZERO, last: None, highest_pts: None, frame: FIRST_FRAME, fresh: true, repairs: 0 }
+        VideoClock {
+            shift: Span::ZERO,
+            last: None,
+            highest_pts: None,
+            floor: Timestamp::ZERO,
+            frame: FIRST_FRAME,
+            fresh: true,
+            repairs: 0,
+        }
     }
 
     /// Stamps that had to be changed by more than the mapping.
@@ -50,8 +60,9 @@ impl VideoClock {
         self.last
     }
 
-    /// A new run begins with the next picture.
-    pub(super) fn begin_run(&mut self) {
+    /// A discontinuity at `at` comes before the next picture.
+    pub(super) fn begin_run(&mut self, at: Timestamp) {
+        self.floor = at;
         self.fresh = true;
     }
 
@@ -87,8 +98,9 @@ impl VideoClock {
                 self.frame = step.min(LONGEST_FRAME);
             }
         }
-        if pts < placed {
-            pts = placed;
+        let earliest = placed.max(self.floor);
+        if pts < earliest {
+            pts = earliest;
             repaired = true;
         }
         self.fresh = false;

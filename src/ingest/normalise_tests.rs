@@ -62,9 +62,9 @@ fn a_run_begins_behind_the_last_in_both_orders() {
     assert_eq!(clock.earliest_pts(span(66)), Some(at(186)));
     assert_eq!(clock.earliest_pts(span(0)), Some(at(186)), "presentation is what counts");
     assert_eq!(clock.earliest_pts(span(200)), Some(at(320)), "decoding is what counts");
-    clock.begin_run();
-    placed(&mut clock, &[(10_000, 0)]);
-    assert_eq!(clock.end(), Some(at(10_040)), "the jump is no frame duration");
+    clock.begin_run(at(10_000));
+    assert_eq!(placed(&mut clock, &[(10_000, 0), (10_060, -70)]), [(10_000, 10_000), (10_001, 10_001)]);
+    assert_eq!(clock.end(), Some(at(10_041)), "the jump is no frame duration");
 }
 
 fn counting(rate: u32) -> AudioClock {
