@@ -161,3 +161,35 @@ fn ffmpeg_without_b_frames_and_with_a_long_group() {
         timeline.audio.iter().filter(|packet| packet.kind == Kind::Audio).map(|packet| packet.duration).sum();
     assert!(sound > Span::from_millis(8_900));
 }
+
+/// A raw AAC frame behind an ADTS header (ISO/IEC 13818-7 6.2): AAC-LC, 48 kHz.
+fn adts(frame: &[u8], channels: u8) -> Vec<u8> {
+    let length = frame.len() + 7;
+    let mut out = vec![0xff, 0xf1, 1 << 6 | 3 << 2 | channels >> 2, (channels & 3) << 6 | (length >> 11) as u8];
+    out.extend([(length >> 3) as u8, (length << 5) as u8 | 0x1f, 0xfc]);
+    out.extend(frame);
+    out
+}
+
+#[test]
+fn frames_of_silence_decode_to_silence() {
+    use millstream::media::codec::aac::{silent_frame, track_from_config};
+    use std::io::Write;
+    for (asc, channels) in [(&[0x11u8, 0x88], 1u8), (&[0x11, 0x90], 2)] {
+        let track = track_from_config(asc.to_vec().into()).expect("valid");
+        let frame = silent_frame(&track).expect("known");
+        let mut file = tempfile::NamedTempFile::new().expect("a file");
+        for _ in 0..20 {
+            file.write_all(&adts(&frame, channels)).expect("room");
+        }
+        let output = Command::new("ffmpeg")
+            .args(["-v", "error", "-xerror", "-f", "aac", "-i"])
+            .arg(file.path())
+            .args(["-f", "s16le", "-"])
+            .output()
+            .expect("ffmpeg is installed");
+        assert_eq!(String::from_utf8_lossy(&output.stderr), "");
+        assert_eq!(output.stdout.len(), 20 * 1_024 * 2 * usize::from(channels));
+        assert!(output.stdout.iter().all(|byte| *byte == 0));
+    }
+}

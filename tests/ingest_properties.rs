@@ -61,7 +61,7 @@ fn exact_sound(publisher: &Publisher, n: i64) -> Timestamp {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 96, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 256, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
     fn the_true_grid_comes_back(publisher in publisher(), jitter in prop::collection::vec(-8i64..=8, 1..40)) {

@@ -305,6 +305,23 @@ fn video_that_was_away_comes_back_with_a_discontinuity_while_sound_goes_on() {
 }
 
 #[test]
+fn lost_sound_becomes_silence() {
+    let publisher = Publisher::default();
+    let pictures = Publisher { rate: 0, ..Publisher::default() };
+    let mut rig = Rig::new(Settings::default());
+    rig.connect(&publisher);
+    rig.play(&publisher, 0, 3_000);
+    rig.play(&pictures, 3_000, 3_700);
+    rig.play(&publisher, 3_700, 6_000);
+    let stats = rig.ingest.stats();
+    let timeline = rig.end();
+    assert_eq!((timeline.discontinuities(), stats.silent_frames), (0, 33));
+    assert!(timeline.audio.iter().all(|packet| packet.duration == Span::from_units(1_024, 48_000)));
+    let silent = timeline.audio.iter().filter(|packet| packet.data.len() == 9).count();
+    assert_eq!((silent, timeline.audio.len()), (33, 282 - 4));
+}
+
+#[test]
 fn a_restarted_daemon_goes_on_where_it_was() {
     let publisher = Publisher::default();
     let mut rig = Rig::new(Settings::default());

@@ -307,6 +307,9 @@ impl Ingest {
                 self.video_configured = true;
                 self.reorder_frames = configuration.reorder_frames;
             }
+            if let Some(gather) = &mut self.gather {
+                self.stats.dropped.stale += gather.forget(configuration.track.kind());
+            }
             self.session.configure(configuration.track);
         }
         if let Some(unit) = demuxed.unit {

@@ -138,6 +138,20 @@ fn jitter_is_not_drift() {
 }
 
 #[test]
+fn missing_frames_are_counted() {
+    let mut clock = counting(48_000);
+    assert_eq!(clock.missing(at(10_000)), 0, "nothing is counted yet");
+    clock.place(at(10_000));
+    assert_eq!((clock.missing(at(10_121)), clock.missing(at(10_122))), (0, 4), "jitter of 100 ms loses nothing");
+    assert_eq!(clock.missing(at(99_000)), 93, "bounded");
+    for n in 1..=4 {
+        let pts = Timestamp::from_units(480_000 + n * 1_024, 48_000);
+        assert_eq!(clock.place_silence(), Some((pts, Span::from_units(1_024, 48_000))));
+    }
+    assert_eq!(clock.missing(at(10_122)), 0);
+}
+
+#[test]
 fn lost_frames_are_bridged_by_the_frame_behind_them() {
     let mut clock = counting(48_000);
     clock.place(at(10_000));

@@ -6,6 +6,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::Bytes;
 use tracing::warn;
 
 use super::cuts::CutClock;
@@ -15,6 +16,7 @@ use super::gather::{Gather, Sample};
 use super::interleave::Interleave;
 use super::normalise::{AudioClock, VideoClock, within_reason};
 use super::{Dropped, IngestStats, LongGop, Now, Settings, Start};
+use crate::media::codec::aac::silent_frame;
 use crate::media::{CutKind, Kind, Packet, Span, Timestamp, Track, Unit};
 
 /// The least distance of two cuts.
@@ -70,6 +72,7 @@ pub(super) struct Session {
     emit: Emitter,
     ended: bool,
     warned_of_late_track: bool,
+    silent_frames: u64,
     dropped: Dropped,
 }
 
@@ -90,6 +93,7 @@ impl Session {
             emit: Emitter::new(&settings.start),
             ended: false,
             warned_of_late_track: false,
+            silent_frames: 0,
             dropped: Dropped::default(),
         }
     }
@@ -131,6 +135,7 @@ impl Session {
         stats.dropped.trimmed_audio += self.dropped.trimmed_audio;
         stats.dropped.late_track += self.dropped.late_track;
         stats.repairs += self.video.repairs();
+        stats.silent_frames += self.silent_frames;
         stats.drift = self.audio.drift();
         (stats.drift_corrections, stats.drift_corrected) = self.audio.corrections();
         (stats.keyframe_interval, stats.longest_keyframe_interval) = self.cuts.keyframe_intervals();
@@ -288,24 +293,43 @@ impl Session {
             }
             self.break_at_sound(mapped, sample.arrived, out);
         }
-        let (pictures, floor) = self.flow.as_ref().map_or((false, mapped), |flow| (flow.pictures, flow.floor));
+        let floor = self.flow.as_ref().map_or(mapped, |flow| flow.floor);
         if !self.audio.is_counting() && mapped < floor {
             self.dropped.trimmed_audio += 1;
             return;
         }
+        self.fill_hole(mapped, sample.arrived, out);
         let (pts, duration) = self.audio.place(mapped);
-        if pts < floor {
-            self.dropped.trimmed_audio += 1;
+        self.order_sound(sound(pts, duration, sample.data), sample.arrived, out);
+    }
+
+    /// Lost sound becomes silence, where there is a frame of silence for its codec.
+    fn fill_hole(&mut self, mapped: Timestamp, arrived: Now, out: &mut Vec<Unit>) {
+        let missing = self.audio.missing(mapped);
+        if missing == 0 {
             return;
         }
-        let packet = Packet { kind: Kind::Audio, dts: pts, pts, duration, keyframe: true, data: sample.data };
-        if !pictures {
-            self.give_sound_alone(packet, sample.arrived, out);
-        } else if self.held.is_empty() && self.video.last_dts().is_some_and(|dts| pts <= dts) {
+        let Some(Track::Audio(track)) = self.announced[Kind::Audio as usize].as_deref() else { return };
+        let Some(silence) = silent_frame(track) else { return };
+        for _ in 0..missing {
+            let Some((pts, duration)) = self.audio.place_silence() else { return };
+            self.silent_frames += 1;
+            self.order_sound(sound(pts, duration, silence.clone()), arrived, out);
+        }
+    }
+
+    /// Puts sound in its place among the pictures.
+    fn order_sound(&mut self, packet: Packet, arrived: Now, out: &mut Vec<Unit>) {
+        let Some(flow) = &self.flow else { return };
+        if packet.pts < flow.floor {
+            self.dropped.trimmed_audio += 1;
+        } else if !flow.pictures {
+            self.give_sound_alone(packet, arrived, out);
+        } else if self.held.is_empty() && self.video.last_dts().is_some_and(|dts| packet.pts <= dts) {
             self.emit.packet(packet, out);
         } else {
-            self.held.hold(packet, sample.arrived.monotonic);
-            self.release_overdue(sample.arrived, out);
+            self.held.hold(packet, arrived.monotonic);
+            self.release_overdue(arrived, out);
         }
     }
 
@@ -393,4 +417,8 @@ impl Session {
             out.push(Unit::Track(track.clone()));
         }
     }
+}
+
+fn sound(pts: Timestamp, duration: Span, data: Bytes) -> Packet {
+    Packet { kind: Kind::Audio, dts: pts, pts, duration, keyframe: true, data }
 }
