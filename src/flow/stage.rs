@@ -40,16 +40,20 @@ where
     let name = name.into();
     let thread = Builder::new().name(name.clone()).spawn(move || {
         let _entered = span.entered();
-        // Whatever the body shared is dropped or behind poisoned locks afterwards; the outcome is all that goes on.
-        let outcome = match catch_unwind(AssertUnwindSafe(body)) {
-            Ok(Ok(())) => Outcome::Finished,
-            Ok(Err(error)) => Outcome::Failed(error),
-            Err(payload) => Outcome::Panicked(panic_message(payload.as_ref())),
-        };
+        let outcome = contain(body);
         ended(&outcome);
         outcome
     })?;
     Ok(Stage { name, thread })
+}
+
+/// Runs `body` here and keeps its panic. What the body shared with the caller may be half changed after one: only end it.
+pub fn contain<E>(body: impl FnOnce() -> Result<(), E>) -> Outcome<E> {
+    match catch_unwind(AssertUnwindSafe(body)) {
+        Ok(Ok(())) => Outcome::Finished,
+        Ok(Err(error)) => Outcome::Failed(error),
+        Err(payload) => Outcome::Panicked(panic_message(payload.as_ref())),
+    }
 }
 
 impl<E> Stage<E> {

@@ -318,7 +318,7 @@ fn resume_point(output: &Output, newest: &mut Option<u64>) -> Option<ResumePoint
 }
 
 /// Starts a stage of a session whose failure is told to the session.
-pub fn spawn<E, F>(
+fn spawn<E, F>(
     spec: &SessionSpec,
     role: &str,
     span: &LogSpan,
