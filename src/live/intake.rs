@@ -148,8 +148,7 @@ impl Intake {
 
     fn until_stopped(&mut self, inputs: &Receiver<SessionInput>) -> Result<Stop, IntakeError> {
         if self.renditions.is_some() {
-            // Resumed: viewers see its gaps, and the database what it is now.
-            self.ingest.wait(self.now());
+            // Resumed: the database may have it as it was when the daemon was killed.
             self.announce(SessionState::Reconnecting);
         }
         let mut units = Vec::new();

@@ -7,15 +7,16 @@ use tracing::{Span as LogSpan, error};
 
 use super::SessionSpec;
 use super::intake::{Intake, IntakeError, MakeWires, STATS_EVERY};
-use super::session::{Session, SessionInput};
+use super::session::{Session, SessionInput, SessionState};
 use super::sessions::Tell;
 use super::wiring::{OnFailure, Outlet, WireError, Wires};
 use crate::clock::SharedClock;
 use crate::flow::channel::Receiver;
-use crate::flow::stage::{self, Stage};
-use crate::ingest::{self, Ingest};
-use crate::media::segment::Renditions;
+use crate::flow::stage::{self, Outcome, Stage};
+use crate::ingest::{self, Ingest, Now};
+use crate::listen::CloseReason;
 use crate::media::Span;
+use crate::media::segment::Renditions;
 use crate::package::{PackageSettings, Packager, RenditionResume, RenditionStart, Window, WindowSettings};
 use crate::store::{RecoveredRendition, RecoveredSession, ResumePoint, SessionHead, SessionWriter, Store};
 
@@ -42,13 +43,7 @@ pub(super) fn launch(
 ) -> Result<Stage<IntakeError>, WireError> {
     let spec = session.spec();
     let on_failure = on_failure(session);
-    let start = recovered.as_ref().map(start_of).unwrap_or_default();
-    let settings = ingest::Settings {
-        segment: spec.hls.segment,
-        second_track_wait: SECOND_TRACK_WAIT,
-        long_gop: ingest::LongGop::CutByTime,
-        start,
-    };
+    let settings = ingest_settings(spec, recovered.as_ref());
     let renditions = recovered.as_ref().map(|recovered| recovered.head.renditions.clone());
     let (resume, listed) = recovered.map(split).unwrap_or_default();
     let make_wires = make_wires(session, span.clone(), around.store.clone(), resume, listed);
@@ -56,14 +51,16 @@ pub(super) fn launch(
         Some(renditions) => (Some(make_wires(renditions.clone(), &on_failure)?), None),
         None => (None, Some(make_wires)),
     };
-    let began = around.clock.monotonic();
-    let grace_ends = wires.is_some().then(|| began.saturating_add(spec.grace));
+    let began = Now { monotonic: around.clock.monotonic(), wall: around.clock.wall() };
+    let grace_ends = wires.is_some().then(|| began.monotonic.saturating_add(spec.grace));
+    let mut ingest = Ingest::new(settings);
+    ingest.wait(began);
     let intake = Intake {
         session: session.clone(),
         clock: around.clock,
         store: around.store,
         span: span.clone(),
-        ingest: Ingest::new(settings),
+        ingest,
         wires,
         make_wires,
         renditions,
@@ -73,10 +70,19 @@ pub(super) fn launch(
         connection: None,
         newest_connection: 0,
         grace_ends,
-        stats_due: began.saturating_add(STATS_EVERY),
+        stats_due: began.monotonic.saturating_add(STATS_EVERY),
         reasons: Vec::new(),
     };
     spawn_intake(session, span, intake, inputs)
+}
+
+fn ingest_settings(spec: &SessionSpec, recovered: Option<&RecoveredSession>) -> ingest::Settings {
+    ingest::Settings {
+        segment: spec.hls.segment,
+        second_track_wait: SECOND_TRACK_WAIT,
+        long_gop: ingest::LongGop::CutByTime,
+        start: recovered.map(start_of).unwrap_or_default(),
+    }
 }
 
 /// The intake logs and contains its own failures; what is left to do behind it, in any case, is to say that it is through.
@@ -86,10 +92,17 @@ fn spawn_intake(
     intake: Intake,
     inputs: Receiver<SessionInput>,
 ) -> Result<Stage<IntakeError>, WireError> {
-    let (name, through) = (format!("intake-{}", session.spec().session), session.clone());
+    let (name, clock, session) = (format!("intake-{}", session.spec().session), intake.clock.clone(), session.clone());
     let body = move || intake.run(&inputs);
-    stage::spawn(name.clone(), span.clone(), body, move |_| through.set_through())
-        .map_err(|source| WireError::Thread { name, source })
+    let ended = move |outcome: &Outcome<IntakeError>| {
+        if let Outcome::Panicked(message) = outcome {
+            error!(panic = message, "the intake panicked while it stopped");
+            session.close_door(&CloseReason::SessionEnded);
+            session.stopped(SessionState::Ended, clock.monotonic());
+        }
+        session.set_through();
+    };
+    stage::spawn(name.clone(), span.clone(), body, ended).map_err(|source| WireError::Thread { name, source })
 }
 
 /// A stage that fails ends its session, through the session's own queue.

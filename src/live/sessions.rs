@@ -6,7 +6,7 @@ use std::future::Future;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use tracing::{error, info_span};
+use tracing::info_span;
 
 use super::intake::IntakeError;
 use super::launch::{Surroundings, launch};
@@ -15,7 +15,7 @@ use super::wiring::{INTAKE, Stop, WireError};
 use super::{LivePublisher, SessionEvent, SessionSpec};
 use crate::clock::SharedClock;
 use crate::flow::channel::bounded;
-use crate::flow::stage::{Outcome, Stage};
+use crate::flow::stage::Stage;
 use crate::listen::CloseReason;
 use crate::store::{RecoveredSession, Store};
 
@@ -89,6 +89,11 @@ impl Sessions {
     /// The stream's session, running or ended within [`ENDED_KEEP`].
     pub fn find(&self, stream: &str) -> Option<Arc<Session>> {
         self.table().by_stream.get(stream).map(|running| running.session.clone())
+    }
+
+    /// Whether the stream has a session that has not ended. It may be about to.
+    pub fn is_running(&self, stream: &str) -> bool {
+        self.find(stream).is_some_and(|session| session.state() != SessionState::Ended)
     }
 
     /// All sessions, in no order.
@@ -172,12 +177,9 @@ impl Sessions {
             // All are told before one is waited for: a session whose queue is full holds up no other.
             session.stop(stop, &CloseReason::ShuttingDown);
         }
-        for Running { session, intake } in running {
-            let Some(intake) = intake else { continue };
-            // Failures were logged by the intake thread itself, with the session's span.
-            if let Outcome::Panicked(message) = intake.join() {
-                error!(session = session.spec().session, panic = message, "the session's intake thread panicked");
-            }
+        for intake in running.into_iter().filter_map(|running| running.intake) {
+            // How it ended was logged by the thread itself, with the session's span.
+            intake.join();
         }
     }
 
