@@ -131,3 +131,98 @@ fn not_authentic(failure: AuthError) -> Refusal {
     };
     refusal(reason, words)
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::clock::SystemClock;
+    use crate::config::{Config, Overrides};
+    use crate::control::{NewKey, NewStream};
+    use crate::listen::{CloseReason, Finish, Protocol, Publisher};
+    use crate::live::wiring::Stop;
+    use crate::store::{Store, StoreSettings};
+    use secrecy::SecretString;
+
+    /// Longer than anything here takes.
+    const LIMIT: Duration = Duration::from_secs(30);
+
+    struct Fixture {
+        admission: KeyAdmission,
+        key: SecretString,
+        _folder: tempfile::TempDir,
+    }
+
+    /// Admission over a database that nobody tells of what becomes of sessions: the slowest one there can be.
+    async fn fixture() -> Fixture {
+        let folder = tempfile::tempdir().expect("a folder");
+        let clock = SystemClock::shared();
+        let control = Control::open(folder.path(), clock.clone()).await.expect("a database");
+        let settings = StoreSettings::new("memory:", folder.path().join("spool"));
+        let (store, _) = Store::open(settings, clock.clone()).await.expect("a store");
+        let file = "[ladder]\npreset = \"passthrough\"\n";
+        let config = Config::parse(&Overrides::default(), [], Some(("a.toml", file))).expect("valid");
+        let specs = Arc::new(Specs::new(&config).expect("an embedded preset"));
+        let new = NewStream { name: "a".to_owned(), ..NewStream::default() };
+        let stream = control.create_stream(new).await.expect("made");
+        let key = control.create_key(&stream.id, NewKey::default()).await.expect("made").secret;
+        let admission = KeyAdmission::new(control, Sessions::new(store, clock, |_| ()), specs);
+        Fixture { admission, key, _folder: folder }
+    }
+
+    impl Fixture {
+        async fn admit(&self) -> Result<LivePublisher, Refusal> {
+            let peer = SocketAddr::from(([192, 0, 2, 1], 5_000));
+            let (key, app) = (self.key.clone(), "live".to_owned());
+            let request = PublishRequest { key, app, protocol: Protocol::Rtmp, peer, encoder: None };
+            tokio::time::timeout(LIMIT, self.admission.admit(request)).await.expect("an answer")
+        }
+
+        async fn stop(self) {
+            let sessions = self.admission.sessions;
+            tokio::task::spawn_blocking(move || sessions.shut_down(Stop::End)).await.expect("no panic");
+        }
+    }
+
+    fn session_of(publisher: &LivePublisher) -> String {
+        publisher.session().spec().session.clone()
+    }
+
+    #[tokio::test]
+    async fn a_broadcast_begins_at_once_behind_one_that_has_just_ended() {
+        let fixture = fixture().await;
+        let first = fixture.admit().await.expect("admitted");
+        let stream = first.session().spec().stream.clone();
+        fixture.admission.sessions.end(&stream).await;
+        let second = fixture.admit().await.expect("the database still has the first open");
+        assert_ne!(session_of(&second), session_of(&first));
+        let open = fixture.admission.control.open_sessions().await.expect("a list");
+        assert_eq!(open.iter().map(|row| row.id.to_string()).collect::<Vec<_>>(), [session_of(&second)]);
+        first.finish(Finish::Lost("told to go".to_owned())).await;
+        fixture.stop().await;
+    }
+
+    #[tokio::test]
+    async fn two_that_come_at_once_publish_into_one_session() {
+        let fixture = fixture().await;
+        let (one, two) = tokio::join!(fixture.admit(), fixture.admit());
+        let (one, two) = (one.expect("admitted"), two.expect("admitted"));
+        assert_eq!(session_of(&one), session_of(&two));
+        let taken_over = tokio::select! { reason = one.closed() => reason, reason = two.closed() => reason };
+        assert_eq!(taken_over, CloseReason::TakenOver);
+        fixture.stop().await;
+    }
+
+    #[tokio::test]
+    async fn who_comes_during_the_stop_is_told_to_come_back() {
+        let fixture = fixture().await;
+        let first = fixture.admit().await.expect("admitted");
+        let sessions = fixture.admission.sessions.clone();
+        tokio::task::spawn_blocking(move || sessions.shut_down(Stop::Suspend)).await.expect("no panic");
+        let late = fixture.admit().await.expect_err("no session begins");
+        assert_eq!(late.reason, RefusalReason::ShuttingDown);
+        let open = fixture.admission.control.open_sessions().await.expect("a list");
+        assert_eq!(open.iter().map(|row| row.id.to_string()).collect::<Vec<_>>(), [session_of(&first)]);
+    }
+}

@@ -16,6 +16,8 @@ pub mod admission;
 pub mod figures;
 pub mod host;
 pub mod playback;
+#[cfg(test)]
+mod tests;
 
 use std::io;
 use std::net::SocketAddr;
