@@ -2,14 +2,15 @@
 //!
 //! The recorder and the subscriber are global, so this file has one test.
 
-mod rtmp_support;
+#[path = "rtmp/support.rs"]
+mod support;
 
 use std::io;
 use std::sync::{Arc, Mutex};
 
 use metrics_exporter_prometheus::PrometheusBuilder;
 use millstream::wire::flv::TagKind;
-use rtmp_support::{Encoder, KEY, Listener, Note, patient_settings, tag};
+use support::{Encoder, KEY, Listener, Note, patient_settings, tag};
 use tokio::io::AsyncWriteExt;
 
 /// A log in memory.

@@ -1,4 +1,4 @@
-//! What only the inside can show: `accept` failing. Everything else is tested over sockets in `tests/rtmp_listener.rs`.
+//! What only the inside can show: `accept` failing. Everything else is tested over sockets in `tests/rtmp/listener.rs`.
 
 use super::*;
 use crate::clock::SystemClock;
