@@ -24,7 +24,7 @@ pub trait Files: Send + Sync + Debug {
     /// Length of a file in bytes.
     fn len(&self, path: &Path) -> io::Result<u64>;
 
-    /// Names of the entries of a folder, sorted; empty when there is no such folder. Names that are not UTF-8 are left out.
+    /// Names of the entries of a folder, sorted; empty when there is no folder of this name. Names that are not UTF-8 are left out.
     fn list(&self, folder: &Path) -> io::Result<Vec<String>>;
 
     /// Removes a file. One that is not there is no error.
@@ -79,7 +79,9 @@ impl Files for OsFiles {
 
     fn list(&self, folder: &Path) -> io::Result<Vec<String>> {
         let entries = match fs::read_dir(folder) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+            Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => {
+                return Ok(Vec::new());
+            }
             entries => entries?,
         };
         let mut names = Vec::new();

@@ -193,7 +193,20 @@ impl Spool {
         for age in useless.map(|(age, _)| *age).collect::<Vec<_>>() {
             self.remove(&mut registry, age);
         }
-        if self.used.load(Ordering::SeqCst) + self.file_limit <= self.max_bytes && self.counters.spool_has_room() {
+        drop(registry);
+        self.look_for_room();
+    }
+
+    /// Ends the alarm when a file's worth of media fits in without anything being lost.
+    fn look_for_room(&self) {
+        if !self.counters.spool_alarm() {
+            return;
+        }
+        let registry = self.lock();
+        let mut censuses = Censuses::default();
+        let originals = registry.files.values().filter(|file| censuses.holds(file) == Some(Holds::Originals));
+        if originals.map(|file| file.len).sum::<u64>() + self.file_limit <= self.max_bytes {
+            self.counters.spool_has_room();
             tracing::info!("the spool has room again");
         }
     }
@@ -250,23 +263,29 @@ impl Spool {
     }
 }
 
+/// What the files hold, asked of each tenant once.
+#[derive(Default)]
+struct Censuses(Vec<(Weak<dyn Tenant>, BTreeMap<u64, Holds>)>);
+
+impl Censuses {
+    fn holds(&mut self, file: &SpoolFile) -> Option<Holds> {
+        let known = self.0.iter().position(|(tenant, _)| Weak::ptr_eq(tenant, &file.tenant));
+        let at = known.unwrap_or_else(|| {
+            let census = file.tenant.upgrade().map(|tenant| tenant.census()).unwrap_or_default();
+            self.0.push((file.tenant.clone(), census));
+            self.0.len() - 1
+        });
+        self.0[at].1.get(&file.number).copied()
+    }
+}
+
 impl Registry {
     /// The file to drop next, and whether media goes with it that was never stored.
     fn victim(&self) -> Option<(u64, bool)> {
-        let mut censuses: Vec<(Weak<dyn Tenant>, BTreeMap<u64, Holds>)> = Vec::new();
-        let mut oldest = None;
-        for (age, file) in self.files.iter().filter(|(_, file)| file.superseded) {
-            oldest = oldest.or(Some((*age, true)));
-            let known = censuses.iter().position(|(tenant, _)| Weak::ptr_eq(tenant, &file.tenant));
-            let at = known.unwrap_or_else(|| {
-                let census = file.tenant.upgrade().map(|tenant| tenant.census()).unwrap_or_default();
-                censuses.push((file.tenant.clone(), census));
-                censuses.len() - 1
-            });
-            if censuses[at].1.get(&file.number) != Some(&Holds::Originals) {
-                return Some((*age, false));
-            }
-        }
-        oldest
+        let mut censuses = Censuses::default();
+        let mut may_go = self.files.iter().filter(|(_, file)| file.superseded);
+        let oldest = may_go.clone().next();
+        let harmless = may_go.find(|(_, file)| censuses.holds(file) != Some(Holds::Originals));
+        harmless.map(|(age, _)| (*age, false)).or(oldest.map(|(age, _)| (*age, true)))
     }
 }

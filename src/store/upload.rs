@@ -237,7 +237,10 @@ impl Shared {
     }
 
     async fn stored(self: &Arc<Self>, session: &Arc<Session>, rendition: RenditionId, name: MediaName) {
-        session.catalog.lock().stored(rendition, name);
+        let was_lost = session.catalog.lock().stored(rendition, name);
+        if was_lost {
+            self.counters.regained();
+        }
         publish::changed(self, session, rendition);
         let (shared, session) = (self.clone(), session.clone());
         self.blocking(move || {

@@ -80,6 +80,7 @@ impl Journal {
     pub fn part(&mut self, part: &Part, snapshot: &dyn Snapshot) -> Result<Extent, StoreError> {
         let (size, max) = (part.bytes.len(), MAX_PART_BODY_BYTES - PART_HEAD_BYTES);
         if size > max {
+            self.active = None; // the next file's snapshot tells that this part is missing
             return Err(StoreError::TooLarge { what: "a part", size, max });
         }
         let mut frame = std::mem::take(&mut self.scratch);
