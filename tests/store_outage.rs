@@ -59,7 +59,7 @@ async fn playlists_never_name_what_is_absent_whatever_fails() {
     let mut count = 0_u32;
     objects.fail(move |_| {
         count += 1;
-        count % 3 != 0
+        !count.is_multiple_of(3)
     });
     let mut writer = store.begin(head("s1", 1)).expect("begun");
     append_inits(&mut writer);

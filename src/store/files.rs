@@ -210,8 +210,8 @@ mod tests {
     fn the_second_lock_learns_of_the_first() {
         let folder = tempfile::tempdir().expect("a folder");
         let path = folder.path().join("spool/lock");
-        let first = OsFiles.lock(&path).expect("no disk error").ok().expect("free");
-        let holder = OsFiles.lock(&path).expect("no disk error").err().expect("taken");
+        let Ok(first) = OsFiles.lock(&path).expect("no disk error") else { panic!("free") };
+        let Err(holder) = OsFiles.lock(&path).expect("no disk error") else { panic!("taken") };
         assert_eq!(holder, format!("process {}", std::process::id()));
         drop(first);
         assert!(OsFiles.lock(&path).expect("no disk error").is_ok());

@@ -15,7 +15,7 @@
 use std::collections::BTreeMap;
 use std::fmt::Debug;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
 use bytes::Bytes;
@@ -86,6 +86,8 @@ pub(crate) struct Spool {
     pub file_limit: u64,
     registry: Mutex<Registry>,
     used: AtomicU64,
+    /// The store is gone: no file is begun any more, the next daemon may be reading already.
+    pub stopped: AtomicBool,
 }
 
 /// A registered file: its age, by which it is known here.
@@ -101,8 +103,8 @@ impl Spool {
         counters: Arc<Counters>,
         clock: SharedClock,
     ) -> Arc<Self> {
-        let (registry, used) = (Mutex::default(), AtomicU64::new(0));
-        Arc::new(Spool { files, syncer, counters, clock, root, max_bytes, file_limit, registry, used })
+        let (registry, used, stopped) = (Mutex::default(), AtomicU64::new(0), AtomicBool::new(false));
+        Arc::new(Spool { files, syncer, counters, clock, root, max_bytes, file_limit, registry, used, stopped })
     }
 
     fn lock(&self) -> MutexGuard<'_, Registry> {

@@ -352,3 +352,6 @@ impl RenditionLog {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;
