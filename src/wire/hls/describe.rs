@@ -144,4 +144,11 @@ mod tests {
         assert_eq!(kept_window(Span::from_secs(60), Span::from_secs(2)), Span::from_secs(60));
         assert_eq!(kept_window(Span::ZERO, Span::from_secs(2)), Span::from_secs(6));
     }
+
+    #[test]
+    fn the_target_duration_has_room_for_audio_that_ends_behind_the_cut() {
+        for (millis, secs) in [(0, 1), (334, 1), (1_000, 1), (2_000, 2), (2_400, 2), (2_450, 3), (6_000, 6)] {
+            assert_eq!(target_duration_secs(Span::from_millis(millis)), secs, "{millis}");
+        }
+    }
 }
