@@ -7,7 +7,7 @@ use tokio::sync::Mutex;
 use tracing::{Span, error, warn};
 
 use super::Specs;
-use crate::control::{AuthError, Control, Grant};
+use crate::control::{AuthError, Control, ControlError, Grant, SessionRow, StreamId};
 use crate::listen::{Admission, PublishRequest, Refusal, RefusalReason};
 use crate::live::{LivePublisher, PublishError, PublisherId, Sessions};
 
@@ -31,13 +31,21 @@ impl KeyAdmission {
     async fn publish(&self, grant: &Grant, peer: SocketAddr) -> Result<LivePublisher, Refusal> {
         let stream = grant.stream.id.as_str();
         let by = PublisherId { key: grant.key_id.to_string(), peer: peer.to_string() };
-        let _beginning = self.beginning.lock().await;
-        match self.sessions.connect(stream, by.clone()).await {
-            Ok(Some(publisher)) => return Ok(publisher),
-            Ok(None) => {}
-            Err(in_use) => return Err(refusal(RefusalReason::InUse, in_use.to_string())),
+        loop {
+            // A session with a full queue lets its new publisher wait: without the lock, so that other streams do not.
+            if let Some(publisher) = self.sessions.connect(stream, by.clone()).await.map_err(|why| refused(&why))? {
+                return Ok(publisher);
+            }
+            let _beginning = self.beginning.lock().await;
+            if !self.sessions.is_running(stream) {
+                return self.begin(grant, by).await;
+            }
         }
-        let row = self.control.begin_session(&grant.stream.id).await.map_err(|failure| {
+    }
+
+    /// Begins a session. None of the stream runs, and nobody else begins one.
+    async fn begin(&self, grant: &Grant, by: PublisherId) -> Result<LivePublisher, Refusal> {
+        let row = self.begin_row(&grant.stream.id).await.map_err(|failure| {
             error!(%failure, "cannot begin a session");
             refusal(RefusalReason::Internal, "The server cannot begin a broadcast at the moment. Try again.")
         })?;
@@ -46,26 +54,40 @@ impl KeyAdmission {
             refusal(RefusalReason::Internal, "The stream's ladder preset is broken. Tell the administrator.")
         });
         let started = match spec {
-            Ok(spec) => self.sessions.start(spec, by).await.map_err(|failure| self.not_started(&failure)),
+            Ok(spec) => self.sessions.start(spec, by).await.map_err(|failure| refused(&failure)),
             Err(refusal) => Err(refusal),
         };
         if started.is_err()
             && let Err(failure) = self.control.end_session(&row.id).await
         {
-            warn!(%failure, "a session that was never started stays in the database until the next start");
+            warn!(%failure, "a session that was never started stays open in the database until the next one begins");
         }
         started
     }
 
-    fn not_started(&self, failure: &PublishError) -> Refusal {
-        match failure {
-            PublishError::ShuttingDown => {
-                refusal(RefusalReason::ShuttingDown, "The server is shutting down. Reconnect in a moment.")
+    /// A session that the database still has open does not run: it has just ended, or its end could not be written. It is
+    /// ended now, so that it cannot lock its stream.
+    async fn begin_row(&self, stream: &StreamId) -> Result<SessionRow, ControlError> {
+        match self.control.begin_session(stream).await {
+            Err(ControlError::SessionOpen { session, .. }) => {
+                self.control.end_session(&session).await?;
+                self.control.begin_session(stream).await
             }
-            failure => {
-                error!(%failure, "cannot start a session");
-                refusal(RefusalReason::Internal, "The server cannot start a broadcast at the moment. Try again.")
-            }
+            begun => begun,
+        }
+    }
+}
+
+/// Why a session takes no publisher, in words for the encoder.
+fn refused(failure: &PublishError) -> Refusal {
+    match failure {
+        PublishError::ShuttingDown => {
+            refusal(RefusalReason::ShuttingDown, "The server is shutting down. Reconnect in a moment.")
+        }
+        PublishError::InUse(in_use) => refusal(RefusalReason::InUse, in_use.to_string()),
+        PublishError::Running { .. } | PublishError::Wire(_) => {
+            error!(%failure, "cannot start a session");
+            refusal(RefusalReason::Internal, "The server cannot start a broadcast at the moment. Try again.")
         }
     }
 }

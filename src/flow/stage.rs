@@ -44,7 +44,7 @@ where
     let role = role(&name).to_owned();
     let thread = Builder::new().name(name.clone()).spawn(move || {
         let _entered = span.entered();
-        let outcome = contained(&role, body);
+        let outcome = contain(&role, body);
         ended(&outcome);
         outcome
     })?;
@@ -73,9 +73,9 @@ fn role(name: &str) -> &str {
     name.split_once('-').map_or(name, |(role, _)| role)
 }
 
-/// Runs `body`; its panic ends here and is counted.
-fn contained<E>(role: &str, body: impl FnOnce() -> Result<(), E>) -> Outcome<E> {
-    // Whatever the body shared is dropped or behind poisoned locks afterwards; the outcome is all that goes on.
+/// Runs `body` here, keeps its panic and counts it under `role`. What the body shared with the caller may be half changed
+/// after one: only end it.
+pub fn contain<E>(role: &str, body: impl FnOnce() -> Result<(), E>) -> Outcome<E> {
     match catch_unwind(AssertUnwindSafe(body)) {
         Ok(Ok(())) => Outcome::Finished,
         Ok(Err(error)) => Outcome::Failed(error),
@@ -116,10 +116,10 @@ mod tests {
         let (metrics, recorder) = crate::telemetry::Metrics::detached().expect("the settings are ours");
         metrics::with_local_recorder(&recorder, || {
             assert_eq!(
-                contained::<()>(role("enc-720p-s1"), || panic!("broken")),
+                contain::<()>(role("enc-720p-s1"), || panic!("broken")),
                 Outcome::Panicked("broken".to_owned())
             );
-            assert_eq!(contained(role("dec-s1"), || Err(7)), Outcome::Failed(7));
+            assert_eq!(contain(role("dec-s1"), || Err(7)), Outcome::Failed(7));
         });
         let text = metrics.render();
         let counted: Vec<_> = text.lines().filter(|line| line.starts_with("millstream_stage_panics_total")).collect();

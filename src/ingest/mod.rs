@@ -246,6 +246,12 @@ impl Ingest {
         [gather, self.session.deadline()].into_iter().flatten().min()
     }
 
+    /// The session has been running before and nobody publishes yet: its gaps begin here and go on until a publisher is
+    /// there. Does nothing in a new session, whose timeline begins with its first publisher.
+    pub fn wait(&mut self, now: Now) {
+        self.session.wait(now.monotonic);
+    }
+
     /// What follows the first cut by time, from now on.
     pub fn set_long_gop(&mut self, long_gop: LongGop) {
         self.session.set_long_gop(long_gop);
