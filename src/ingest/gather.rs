@@ -88,6 +88,17 @@ impl Gather {
         true
     }
 
+    /// A new configuration of `kind`: what is held of it cannot be described any more. Returns how many packets that were.
+    pub(super) fn forget(&mut self, kind: Kind) -> u64 {
+        let before = self.samples.len();
+        self.samples.retain(|sample| sample.kind != kind);
+        self.bytes = self.samples.iter().map(|sample| sample.data.len()).sum();
+        if kind == Kind::Video {
+            (self.keyframe_at, self.pictures) = (None, 0);
+        }
+        (before - self.samples.len()) as u64
+    }
+
     /// Whether the run can begin.
     pub(super) fn is_complete(&self, wanted: Wanted, now: Duration) -> bool {
         let video = self.pictures > 0 && self.has_looked_ahead(wanted, now);
@@ -202,6 +213,14 @@ mod tests {
         assert!(!early.hold(sample(Kind::Video, 15_990, 0, false)));
         let held: Vec<i64> = early.into_samples().iter().map(|sample| sample.source.to_units(1_000)).collect();
         assert_eq!((held.first(), held.last()), (Some(&5_980), Some(&15_980)));
+    }
+
+    #[test]
+    fn a_new_configuration_begins_anew() {
+        let mut gather = gather([picture(0, 66), sound(5), picture(33, 66)]);
+        assert_eq!(gather.forget(Kind::Video), 2);
+        assert!(!gather.is_complete(BOTH, SOON) && !gather.hold(picture(66, 66)));
+        assert!(gather.hold(sample(Kind::Video, 100, 66, true)) && gather.is_complete(BOTH, SOON));
     }
 
     #[test]

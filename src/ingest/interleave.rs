@@ -8,11 +8,12 @@ use std::time::Duration;
 
 use crate::media::{Packet, Span, Timestamp};
 
-/// The most sound that is held, in media time: encoders that write video late by their own delay stay below half a second.
-pub(super) const MAX_HELD: Span = Span::from_secs(1);
+/// The most sound that is held, in media time: more than the longest pause of video that is no discontinuity (1 s), so that
+/// pictures at any rate come in time.
+pub(super) const MAX_HELD: Span = Span::from_millis(1_500);
 /// The longest that a packet of sound is held, by the clock on the wall.
-pub(super) const MAX_WAIT: Duration = Duration::from_secs(1);
-/// A second of sound has about 20 KB; this is only met by nonsense.
+pub(super) const MAX_WAIT: Duration = Duration::from_millis(1_500);
+/// That much sound has about 30 KB; this is only met by nonsense.
 pub(super) const MAX_BYTES: usize = 1 << 20;
 
 /// Sound that waits.
@@ -112,11 +113,11 @@ mod tests {
     #[test]
     fn three_bounds_let_it_go() {
         let mut waited = held(&[(500, 5_000), (520, 5_010)]);
-        assert_eq!(waited.deadline(), Some(Duration::from_millis(6_000)));
-        assert_eq!(millis(waited.take_overdue(Duration::from_millis(5_999))), None);
-        assert_eq!(millis(waited.take_overdue(Duration::from_millis(6_000))), Some(500));
-        assert_eq!(millis(waited.take_overdue(Duration::from_millis(6_000))), None);
-        let mut ahead = held(&[(500, 0), (520, 0), (1_501, 0)]);
+        assert_eq!(waited.deadline(), Some(Duration::from_millis(6_500)));
+        assert_eq!(millis(waited.take_overdue(Duration::from_millis(6_499))), None);
+        assert_eq!(millis(waited.take_overdue(Duration::from_millis(6_500))), Some(500));
+        assert_eq!(millis(waited.take_overdue(Duration::from_millis(6_500))), None);
+        let mut ahead = held(&[(500, 0), (520, 0), (2_001, 0)]);
         assert_eq!(millis(ahead.take_overdue(Duration::ZERO)), Some(500));
         assert_eq!(millis(ahead.take_overdue(Duration::ZERO)), None);
         let mut heavy = Interleave::default();

@@ -15,6 +15,7 @@
 //! | `cuts` | where segments begin |
 //! | `anchor` | PROGRAM-DATE-TIME |
 //! | `gaps` | the cadence of segments without media |
+//! | `emit` | numbers, dates and counts of what goes out |
 //!
 //! What holds for the units, always:
 //! - Tracks come before the first cut; later only behind a cut with a discontinuity.
@@ -31,6 +32,7 @@
 mod anchor;
 mod cuts;
 mod demux;
+mod emit;
 mod gaps;
 mod gather;
 mod interleave;
@@ -304,6 +306,9 @@ impl Ingest {
             if let Track::Video(_) = *configuration.track {
                 self.video_configured = true;
                 self.reorder_frames = configuration.reorder_frames;
+            }
+            if let Some(gather) = &mut self.gather {
+                self.stats.dropped.stale += gather.forget(configuration.track.kind());
             }
             self.session.configure(configuration.track);
         }

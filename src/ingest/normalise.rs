@@ -15,6 +15,9 @@ const MAX_COMPOSITION: Span = Span::from_secs(5);
 const FIRST_FRAME: Span = Span::from_millis(33);
 const LONGEST_FRAME: Span = Span::from_secs(1);
 
+/// The longest hole that is filled: more than the longest step that is no discontinuity.
+const LONGEST_HOLE: Span = Span::from_secs(2);
+
 /// Stamps of one picture on the session's timeline.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Stamps {
@@ -29,6 +32,8 @@ pub(super) struct VideoClock {
     shift: Span,
     last: Option<Timestamp>,
     highest_pts: Option<Timestamp>,
+    /// PTS of the last discontinuity: nothing behind it is presented before it.
+    floor: Timestamp,
     frame: Span,
     /// The step to the next frame says nothing about the frame rate.
     fresh: bool,
@@ -37,7 +42,15 @@ pub(super) struct VideoClock {
 
 impl VideoClock {
     pub(super) fn new() -> Self {
-        VideoClock { shift: Span::ZERO, last: None, highest_pts: None, frame: FIRST_FRAME, fresh: true, repairs: 0 }
+        VideoClock {
+            shift: Span::ZERO,
+            last: None,
+            highest_pts: None,
+            floor: Timestamp::ZERO,
+            frame: FIRST_FRAME,
+            fresh: true,
+            repairs: 0,
+        }
     }
 
     /// Stamps that had to be changed by more than the mapping.
@@ -50,8 +63,9 @@ impl VideoClock {
         self.last
     }
 
-    /// A new run begins with the next picture.
-    pub(super) fn begin_run(&mut self) {
+    /// A discontinuity at `at` comes before the next picture.
+    pub(super) fn begin_run(&mut self, at: Timestamp) {
+        self.floor = at;
         self.fresh = true;
     }
 
@@ -87,8 +101,9 @@ impl VideoClock {
                 self.frame = step.min(LONGEST_FRAME);
             }
         }
-        if pts < placed {
-            pts = placed;
+        let earliest = placed.max(self.floor);
+        if pts < earliest {
+            pts = earliest;
             repaired = true;
         }
         self.fresh = false;
@@ -163,6 +178,23 @@ impl AudioClock {
         (self.corrections, self.corrected)
     }
 
+    /// How many whole frames are missing before one whose source time, mapped to the session, is `mapped`.
+    pub(super) fn missing(&self, mapped: Timestamp) -> i64 {
+        let Some(next) = self.next else { return 0 };
+        let hole = mapped - Timestamp::from_units(next, self.rate);
+        if hole <= Drift::LOST {
+            0
+        } else {
+            hole.min(LONGEST_HOLE).to_units(self.rate) / i64::from(self.samples_per_frame)
+        }
+    }
+
+    /// Counts one frame that stands for a missing one; returns PTS and duration.
+    pub(super) fn place_silence(&mut self) -> Option<(Timestamp, Span)> {
+        let first = self.next?;
+        Some(self.advance(first, i64::from(self.samples_per_frame)))
+    }
+
     /// Places a frame whose source time, mapped to the session, is `mapped`; returns PTS and duration. Within a run each
     /// frame begins exactly where the one before ends, and all lie on the grid of samples.
     pub(super) fn place(&mut self, mapped: Timestamp) -> (Timestamp, Span) {
@@ -179,9 +211,12 @@ impl AudioClock {
             self.corrections += 1;
             self.corrected += Span::from_units(correction, self.rate);
         }
-        let next = first + frame + correction;
-        let end = Timestamp::from_units(next, self.rate);
-        (self.next, self.end) = (Some(next), Some(end));
+        self.advance(first, frame + correction)
+    }
+
+    fn advance(&mut self, first: i64, samples: i64) -> (Timestamp, Span) {
+        let (pts, end) = (Timestamp::from_units(first, self.rate), Timestamp::from_units(first + samples, self.rate));
+        (self.next, self.end) = (Some(first + samples), Some(end));
         (pts, end - pts)
     }
 

@@ -62,9 +62,9 @@ fn a_run_begins_behind_the_last_in_both_orders() {
     assert_eq!(clock.earliest_pts(span(66)), Some(at(186)));
     assert_eq!(clock.earliest_pts(span(0)), Some(at(186)), "presentation is what counts");
     assert_eq!(clock.earliest_pts(span(200)), Some(at(320)), "decoding is what counts");
-    clock.begin_run();
-    placed(&mut clock, &[(10_000, 0)]);
-    assert_eq!(clock.end(), Some(at(10_040)), "the jump is no frame duration");
+    clock.begin_run(at(10_000));
+    assert_eq!(placed(&mut clock, &[(10_000, 0), (10_060, -70)]), [(10_000, 10_000), (10_001, 10_001)]);
+    assert_eq!(clock.end(), Some(at(10_041)), "the jump is no frame duration");
 }
 
 fn counting(rate: u32) -> AudioClock {
@@ -135,6 +135,20 @@ fn jitter_is_not_drift() {
     assert!(worst < span(45));
     assert!(clock.corrections().0 <= 3, "only the first stamp's own jitter may be corrected");
     assert!(clock.drift().abs() < span(15));
+}
+
+#[test]
+fn missing_frames_are_counted() {
+    let mut clock = counting(48_000);
+    assert_eq!(clock.missing(at(10_000)), 0, "nothing is counted yet");
+    clock.place(at(10_000));
+    assert_eq!((clock.missing(at(10_121)), clock.missing(at(10_122))), (0, 4), "jitter of 100 ms loses nothing");
+    assert_eq!(clock.missing(at(99_000)), 93, "bounded");
+    for n in 1..=4 {
+        let pts = Timestamp::from_units(480_000 + n * 1_024, 48_000);
+        assert_eq!(clock.place_silence(), Some((pts, Span::from_units(1_024, 48_000))));
+    }
+    assert_eq!(clock.missing(at(10_122)), 0);
 }
 
 #[test]

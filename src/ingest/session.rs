@@ -6,16 +6,18 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::Bytes;
 use tracing::warn;
 
-use super::anchor::Anchor;
 use super::cuts::CutClock;
+use super::emit::{Emitter, Planned};
 use super::gaps::Gaps;
 use super::gather::{Gather, Sample};
 use super::interleave::Interleave;
 use super::normalise::{AudioClock, VideoClock, within_reason};
-use super::{IngestStats, LongGop, Now, Settings, Start};
-use crate::media::{Cut, CutKind, Kind, Packet, Span, Timestamp, Track, Unit};
+use super::{Dropped, IngestStats, LongGop, Now, Settings, Start};
+use crate::media::codec::aac::silent_frame;
+use crate::media::{CutKind, Kind, Packet, Span, Timestamp, Track, Unit};
 
 /// The least distance of two cuts.
 const LEAST_SEGMENT: Span = Span::from_millis(1);
@@ -52,23 +54,6 @@ struct Flow {
     audio_broken: bool,
 }
 
-/// A cut as its cause describes it.
-#[derive(Clone, Copy)]
-struct Planned {
-    at: Timestamp,
-    kind: CutKind,
-    discontinuity: bool,
-    copy_ends: bool,
-    /// First cut of a connection.
-    rejoin: bool,
-}
-
-impl Planned {
-    fn plain(at: Timestamp, kind: CutKind) -> Self {
-        Planned { at, kind, discontinuity: false, copy_ends: false, rejoin: false }
-    }
-}
-
 /// The session's state across runs and connections.
 #[derive(Debug)]
 pub(super) struct Session {
@@ -82,15 +67,13 @@ pub(super) struct Session {
     video: VideoClock,
     audio: AudioClock,
     held: Interleave,
-    /// PTS of the last sound given out.
-    last_sound: Timestamp,
     cuts: CutClock,
-    anchor: Anchor,
     gaps: Gaps,
-    next_msn: u64,
+    emit: Emitter,
     ended: bool,
     warned_of_late_track: bool,
-    counted: IngestStats,
+    silent_frames: u64,
+    dropped: Dropped,
 }
 
 impl Session {
@@ -105,14 +88,13 @@ impl Session {
             video: VideoClock::new(),
             audio: AudioClock::new(),
             held: Interleave::default(),
-            last_sound: Timestamp::from_flicks(i64::MIN),
             cuts: CutClock::new(settings.segment, settings.long_gop),
-            anchor: Anchor::resume(settings.start.anchor),
             gaps: Gaps::new(settings.segment),
-            next_msn: settings.start.next_msn,
+            emit: Emitter::new(&settings.start),
             ended: false,
             warned_of_late_track: false,
-            counted: IngestStats::default(),
+            silent_frames: 0,
+            dropped: Dropped::default(),
         }
     }
 
@@ -141,22 +123,19 @@ impl Session {
     pub(super) fn resume_point(&self) -> Start {
         Start {
             at: self.timeline_end(),
-            next_msn: self.next_msn,
-            anchor: self.anchor.pair(),
+            next_msn: self.emit.next_msn(),
+            anchor: self.emit.anchor(),
             resumed: self.start.resumed || self.members.is_some(),
         }
     }
 
     pub(super) fn add_to(&self, stats: &mut IngestStats) {
-        let counted = &self.counted;
-        stats.packets += counted.packets;
-        stats.cuts += counted.cuts;
-        stats.discontinuities += counted.discontinuities;
-        stats.gaps += counted.gaps;
-        stats.dropped.before_keyframe += counted.dropped.before_keyframe;
-        stats.dropped.trimmed_audio += counted.dropped.trimmed_audio;
-        stats.dropped.late_track += counted.dropped.late_track;
+        self.emit.add_to(stats);
+        stats.dropped.before_keyframe += self.dropped.before_keyframe;
+        stats.dropped.trimmed_audio += self.dropped.trimmed_audio;
+        stats.dropped.late_track += self.dropped.late_track;
         stats.repairs += self.video.repairs();
+        stats.silent_frames += self.silent_frames;
         stats.drift = self.audio.drift();
         (stats.drift_corrections, stats.drift_corrected) = self.audio.corrections();
         (stats.keyframe_interval, stats.longest_keyframe_interval) = self.cuts.keyframe_intervals();
@@ -165,8 +144,9 @@ impl Session {
     /// The publisher's track from its next packet on.
     pub(super) fn configure(&mut self, track: Arc<Track>) {
         let kind = track.kind();
-        let changed = self.announced[kind as usize].as_ref() != Some(&track);
-        if let Some(flow) = self.flow.as_mut().filter(|_| changed) {
+        let carried = self.members.is_some_and(|members| members.has(kind));
+        let breaks = carried && self.announced[kind as usize].as_ref() != Some(&track);
+        if let Some(flow) = self.flow.as_mut().filter(|_| breaks) {
             match kind {
                 Kind::Video => flow.video_broken = true,
                 Kind::Audio => flow.audio_broken = true,
@@ -194,7 +174,7 @@ impl Session {
             at = at.max(self.video.earliest_pts(leader.composition).unwrap_or(at));
         }
         self.gaps.stop();
-        self.video.begin_run();
+        self.video.begin_run(at);
         self.audio.begin_run();
         self.flow = Some(Flow {
             run,
@@ -209,9 +189,8 @@ impl Session {
         if !begun {
             self.announce_tracks(out);
         }
-        let kind = CutKind::Keyframe;
-        let rejoin = reconnected;
-        self.cut(Planned { at, kind, discontinuity, copy_ends, rejoin }, leader.arrived, out);
+        let planned = Planned { discontinuity, rejoin: reconnected, ..Planned::discontinuity(at, copy_ends) };
+        self.emit.cut(planned, leader.arrived, out);
         self.cuts.begin(at, true);
         self.announce_tracks(out);
         for sample in samples {
@@ -222,7 +201,7 @@ impl Session {
     /// Takes a packet of the run that is flowing.
     pub(super) fn feed(&mut self, sample: Sample, out: &mut Vec<Unit>) {
         if !self.members.is_some_and(|members| members.has(sample.kind)) {
-            self.counted.dropped.late_track += 1;
+            self.dropped.late_track += 1;
             if !std::mem::replace(&mut self.warned_of_late_track, true) {
                 warn!(
                     track = sample.kind.as_str(),
@@ -241,7 +220,7 @@ impl Session {
         let Some(flow) = self.flow.as_mut() else { return };
         flow.video_broken |= sample.hole || !flow.pictures;
         if flow.video_broken && !sample.keyframe {
-            self.counted.dropped.before_keyframe += 1;
+            self.dropped.before_keyframe += 1;
             return;
         }
         let broken = flow.video_broken || flow.audio_broken || self.cuts.copy_ends_at_keyframe();
@@ -251,13 +230,13 @@ impl Session {
         }
         let stamps = self.video.place(sample.source + offset, sample.composition);
         while let Some(sound) = self.held.take_until(stamps.dts) {
-            self.give_sound(sound, out);
+            self.emit.packet(sound, out);
         }
-        let due = self.cuts.on_video(stamps.dts, stamps.pts, sample.keyframe, self.last_sound);
+        let due = self.cuts.on_video(stamps.dts, stamps.pts, sample.keyframe, self.emit.last_sound());
         if let Some(due) = due {
-            self.cut(Planned::plain(due.at, due.kind), sample.arrived, out);
+            self.emit.cut(Planned::plain(due.at, due.kind), sample.arrived, out);
         }
-        self.give(
+        self.emit.packet(
             Packet {
                 kind: Kind::Video,
                 dts: stamps.dts,
@@ -274,9 +253,9 @@ impl Session {
     fn break_at_keyframe(&mut self, offset: Span, keyframe: &Sample, out: &mut Vec<Unit>) -> Span {
         let pts = keyframe.source + offset + within_reason(keyframe.composition);
         while let Some(sound) = self.held.take_before(pts) {
-            self.give_sound(sound, out);
+            self.emit.packet(sound, out);
         }
-        let taken = self.last_sound.max(self.cuts.start());
+        let taken = self.emit.last_sound().max(self.cuts.start());
         let mut at = pts;
         if pts <= taken {
             // Sound was let go ahead of late video: the timeline makes room, for both tracks alike.
@@ -292,13 +271,12 @@ impl Session {
         if std::mem::take(&mut flow.audio_broken) {
             self.audio.begin_run();
             while self.held.take_any().is_some() {
-                self.counted.dropped.trimmed_audio += 1;
+                self.dropped.trimmed_audio += 1;
             }
         }
-        self.video.begin_run();
+        self.video.begin_run(at);
         let copy_ends = self.cuts.take_copy_end();
-        let planned = Planned { at, kind: CutKind::Keyframe, discontinuity: true, copy_ends, rejoin: false };
-        self.cut(planned, keyframe.arrived, out);
+        self.emit.cut(Planned::discontinuity(at, copy_ends), keyframe.arrived, out);
         self.cuts.begin(at, true);
         self.announce_tracks(out);
         offset + moved
@@ -310,29 +288,48 @@ impl Session {
         let mapped = sample.source + flow.offset;
         if flow.audio_broken {
             if flow.pictures {
-                self.counted.dropped.trimmed_audio += 1;
+                self.dropped.trimmed_audio += 1;
                 return;
             }
             self.break_at_sound(mapped, sample.arrived, out);
         }
-        let (pictures, floor) = self.flow.as_ref().map_or((false, mapped), |flow| (flow.pictures, flow.floor));
+        let floor = self.flow.as_ref().map_or(mapped, |flow| flow.floor);
         if !self.audio.is_counting() && mapped < floor {
-            self.counted.dropped.trimmed_audio += 1;
+            self.dropped.trimmed_audio += 1;
             return;
         }
+        self.fill_hole(mapped, sample.arrived, out);
         let (pts, duration) = self.audio.place(mapped);
-        if pts < floor {
-            self.counted.dropped.trimmed_audio += 1;
+        self.order_sound(sound(pts, duration, sample.data), sample.arrived, out);
+    }
+
+    /// Lost sound becomes silence, where there is a frame of silence for its codec.
+    fn fill_hole(&mut self, mapped: Timestamp, arrived: Now, out: &mut Vec<Unit>) {
+        let missing = self.audio.missing(mapped);
+        if missing == 0 {
             return;
         }
-        let packet = Packet { kind: Kind::Audio, dts: pts, pts, duration, keyframe: true, data: sample.data };
-        if !pictures {
-            self.give_sound_alone(packet, sample.arrived, out);
-        } else if self.held.is_empty() && self.video.last_dts().is_some_and(|dts| pts <= dts) {
-            self.give_sound(packet, out);
+        let Some(Track::Audio(track)) = self.announced[Kind::Audio as usize].as_deref() else { return };
+        let Some(silence) = silent_frame(track) else { return };
+        for _ in 0..missing {
+            let Some((pts, duration)) = self.audio.place_silence() else { return };
+            self.silent_frames += 1;
+            self.order_sound(sound(pts, duration, silence.clone()), arrived, out);
+        }
+    }
+
+    /// Puts sound in its place among the pictures.
+    fn order_sound(&mut self, packet: Packet, arrived: Now, out: &mut Vec<Unit>) {
+        let Some(flow) = &self.flow else { return };
+        if packet.pts < flow.floor {
+            self.dropped.trimmed_audio += 1;
+        } else if !flow.pictures {
+            self.give_sound_alone(packet, arrived, out);
+        } else if self.held.is_empty() && self.video.last_dts().is_some_and(|dts| packet.pts <= dts) {
+            self.emit.packet(packet, out);
         } else {
-            self.held.hold(packet, sample.arrived.monotonic);
-            self.release_overdue(sample.arrived, out);
+            self.held.hold(packet, arrived.monotonic);
+            self.release_overdue(arrived, out);
         }
     }
 
@@ -345,8 +342,7 @@ impl Session {
             flow.offset += at - mapped;
             flow.floor = at;
         }
-        let planned = Planned { at, kind: CutKind::Keyframe, discontinuity: true, copy_ends: false, rejoin: false };
-        self.cut(planned, arrived, out);
+        self.emit.cut(Planned::discontinuity(at, false), arrived, out);
         self.cuts.begin(at, true);
         self.announce_tracks(out);
     }
@@ -363,8 +359,7 @@ impl Session {
         while let Some(gap) = self.gaps.take_due(now.monotonic) {
             let since_its_start = Span::from_std(now.monotonic.saturating_sub(gap.due)) + self.segment;
             let began = Now { wall: now.wall.saturating_add(-since_its_start), ..now };
-            self.counted.gaps += 1;
-            self.cut(Planned::plain(gap.at, CutKind::Gap { duration: self.segment }), began, out);
+            self.emit.cut(Planned::plain(gap.at, CutKind::Gap { duration: self.segment }), began, out);
             self.cuts.begin(gap.at, true);
         }
     }
@@ -395,35 +390,16 @@ impl Session {
 
     fn flush_sound(&mut self, out: &mut Vec<Unit>) {
         while let Some(sound) = self.held.take_any() {
-            self.give_sound(sound, out);
+            self.emit.packet(sound, out);
         }
     }
 
     /// Sound that video has not come as far as: it makes its own cuts.
     fn give_sound_alone(&mut self, packet: Packet, now: Now, out: &mut Vec<Unit>) {
         if let Some(due) = self.cuts.on_audio_alone(packet.pts) {
-            self.cut(Planned::plain(due.at, due.kind), now, out);
+            self.emit.cut(Planned::plain(due.at, due.kind), now, out);
         }
-        self.give_sound(packet, out);
-    }
-
-    fn give_sound(&mut self, packet: Packet, out: &mut Vec<Unit>) {
-        self.last_sound = packet.pts;
-        self.give(packet, out);
-    }
-
-    fn give(&mut self, packet: Packet, out: &mut Vec<Unit>) {
-        self.counted.packets += 1;
-        out.push(Unit::Packet(packet));
-    }
-
-    fn cut(&mut self, planned: Planned, observed: Now, out: &mut Vec<Unit>) {
-        let Planned { at, kind, discontinuity, copy_ends, rejoin } = planned;
-        let wall = self.anchor.date(at, observed.wall, rejoin);
-        self.counted.cuts += 1;
-        self.counted.discontinuities += u64::from(discontinuity);
-        out.push(Unit::Cut(Cut { msn: self.next_msn, at, wall, discontinuity, copy_ends, kind }));
-        self.next_msn += 1;
+        self.emit.packet(packet, out);
     }
 
     /// Gives out the configurations that are not known yet.
@@ -441,4 +417,8 @@ impl Session {
             out.push(Unit::Track(track.clone()));
         }
     }
+}
+
+fn sound(pts: Timestamp, duration: Span, data: Bytes) -> Packet {
+    Packet { kind: Kind::Audio, dts: pts, pts, duration, keyframe: true, data }
 }

@@ -31,6 +31,8 @@ pub struct IngestStats {
     pub drift_corrections: u64,
     /// By how much in all: the drift that was corrected.
     pub drift_corrected: Span,
+    /// Frames of silence that stand for lost ones.
+    pub silent_frames: u64,
     /// What was left out.
     pub dropped: Dropped,
 }

@@ -25,14 +25,16 @@ use crate::media::segment::{RenditionId, RenditionUnit, Renditions};
 use crate::media::{CutKind, Kind, Output, Unit};
 use crate::package::{PackageError, Packager, Window};
 use crate::store::{Finish, ResumePoint, SessionWriter};
+use crate::transcode::threads::{AUDIO_INPUT, VIDEO_INPUT};
 use crate::transcode::{Plan, TranscodeError, TranscodeInputs, Transcoder};
 
 /// Connection -> intake, `Block`: about 4 s of a 1080p60 push, or less of a heavy one. TCP carries the pressure on.
 pub const INTAKE: Bound = Bound { items: 512, bytes: 8 << 20 };
-/// Hub -> decode, `Block`: about 4 s of video at 60 fps, so that an encoder's hiccup does not reach the copied rung.
-const VIDEO_EDGE: Bound = Bound { items: 256, bytes: 16 << 20 };
-/// Hub -> audio encoder, `Block`: about 5 s of AAC; audio never waits behind video.
-const AUDIO_EDGE: Bound = Bound { items: 256, bytes: 1 << 20 };
+/// Hub -> decode, `DropToKeyframe`: slow encoders make the decoder drop frames long before this is full. It fills when
+/// decoding itself stalls; then the hole is GAP on the encoded rungs, and the copied rung does not notice.
+const VIDEO_EDGE: Bound = VIDEO_INPUT;
+/// Hub -> audio encoder, `Block`: audio is never dropped.
+const AUDIO_EDGE: Bound = AUDIO_INPUT;
 /// Encoders and copied edge -> package, `Block`: package only copies bytes, so this is slack for scheduling.
 const PACKAGE: Bound = Bound { items: 512, bytes: 16 << 20 };
 /// Package -> store, `Block`: parts of about 8 s of a full ladder, which a busy disk may lag behind.
@@ -175,7 +177,9 @@ impl Feeds {
 
 fn subscribe(hub: &Hub<Unit>, kind: Kind) -> Receiver<Unit> {
     match kind {
-        Kind::Video => hub.subscribe_to("video", VIDEO_EDGE, WhenFull::Block, |unit| concerns(unit, Kind::Video)),
+        Kind::Video => {
+            hub.subscribe_to("video", VIDEO_EDGE, WhenFull::DropToKeyframe, |unit| concerns(unit, Kind::Video))
+        }
         Kind::Audio => hub.subscribe_to("audio", AUDIO_EDGE, WhenFull::Block, |unit| concerns(unit, Kind::Audio)),
     }
 }

@@ -9,7 +9,7 @@
 //!
 //! | module | holds |
 //! |---|---|
-//! | [`plan`] | which rungs there are, which is copied, and why; pure |
+//! | [`mod@plan`] | which rungs there are, which is copied, and why; pure |
 //! | [`threads`] | every thread and queue of a ladder, start and join |
 //! | [`stats`] | its figures |
 //! | `decode` | the thread that decodes once for all rungs and hands cuts on with the frames |

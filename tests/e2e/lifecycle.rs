@@ -116,8 +116,10 @@ fn a_second_signal_exits_at_once() {
     let mut unfinished = TcpStream::connect(live.daemon.http).expect("HTTP is served");
     unfinished.write_all(b"GET /healthz HTTP/1.1\r\nHost: x\r\n").expect("half a request is taken");
     live.daemon.signal(Signal::TERM);
+    live.daemon.wait_for_log("stopping;", SECOND_SIGNAL_LIMIT);
     live.daemon.signal(Signal::TERM);
-    assert!(live.daemon.wait(SECOND_SIGNAL_LIMIT).is_some(), "the daemon is still there");
+    let exit = live.daemon.wait(SECOND_SIGNAL_LIMIT).expect("the daemon is still there");
+    assert_eq!(exit.code(), Some(1), "it says that it did not stop in order");
 }
 
 #[test]

@@ -145,6 +145,12 @@ impl Daemon {
         self.process.lines().text()
     }
 
+    /// Waits until the log has a line with `text`.
+    pub fn wait_for_log(&self, text: &str, limit: Duration) {
+        let found = self.process.lines().wait_for(limit, |line| line.contains(text).then_some(()));
+        found.unwrap_or_else(|| panic!("no line with {text:?} within {limit:?}"));
+    }
+
     /// Sends `signal` and goes on.
     pub fn signal(&self, signal: Signal) {
         self.process.signal(signal);

@@ -56,6 +56,17 @@ pub fn track_from_config(asc: Bytes) -> Result<AudioTrack, AacError> {
     })
 }
 
+/// One raw frame without a sound, to stand where frames were lost. Known for AAC-LC, mono and stereo.
+pub fn silent_frame(track: &AudioTrack) -> Option<Bytes> {
+    const MONO: &[u8] = &[0x00, 0xc8, 0x00, 0x80, 0x23, 0x80];
+    const STEREO: &[u8] = &[0x21, 0x00, 0x49, 0x90, 0x02, 0x19, 0x00, 0x23, 0x80];
+    match (track.codecs.as_str(), track.channels) {
+        ("mp4a.40.2", 1) => Some(Bytes::from_static(MONO)),
+        ("mp4a.40.2", 2) => Some(Bytes::from_static(STEREO)),
+        _ => None,
+    }
+}
+
 struct Parsed {
     /// The outermost object type: 2, 5 or 29.
     object_type: u32,
@@ -200,6 +211,15 @@ mod tests {
             .collect();
         assert_eq!(described(&asc), Ok(("mp4a.40.2".to_owned(), 48_000, 3, 1_024)));
         assert_eq!(described(&asc[..5]), Err(AacError::Truncated));
+    }
+
+    #[test]
+    fn silence_is_known_for_mono_and_stereo() {
+        let silence = |asc: &[u8]| silent_frame(&track(asc).expect("valid")).map(|frame| frame.len());
+        assert_eq!(silence(&[0x11, 0x90]), Some(9));
+        assert_eq!(silence(&[0x12, 0x08]), Some(6));
+        assert_eq!(silence(&[0x11, 0xb0]), None, "5.1");
+        assert_eq!(silence(&[0x2b, 0x11, 0x88, 0x00]), None, "HE-AAC");
     }
 
     #[test]

@@ -4,7 +4,7 @@
 //! |---|---|
 //! | [`video`] | bodies of video tags: H.264, everything else named and refused |
 //! | [`audio`] | bodies of audio tags: AAC, everything else named and refused |
-//! | [`file`] | header and tag framing of files |
+//! | [`mod@file`] | header and tag framing of files |
 //!
 //! Source: Adobe Flash Video File Format Specification 10.1 annex E; FourCCs are those of enhanced RTMP v2. Nothing here
 //! looks into what the codecs wrote.

@@ -1,0 +1,226 @@
+//! The audio half of the ladder, with real AAC: counting, priming, gaps, breaks, and where a beep is heard.
+
+#[path = "support/ladder.rs"]
+mod ladder;
+
+use ladder::{
+    Feed, Ran, START, Source, audio, break_at, cut, cuts_of, heard, packets_of, preset, run, script, shape, tracks_of,
+};
+use millstream::config::preset::Preset;
+use millstream::flow::stage::Outcome;
+use millstream::media::{AudioTrack, Cut, CutKind, Packet, Span, Timestamp, Track, Unit};
+
+/// Three seconds with a beep of 100 ms at each whole second but the first; the moment of second 1 and 2.
+fn beeps(rate: u32, channels: u32, seconds: u32) -> String {
+    // Commas are the filter graph's own.
+    let beep = r"if(gte(t\,1)*lt(mod(t\,1)\,0.1)\,0.6*sin(2*PI*1000*t)\,0)";
+    let all = vec![beep; channels as usize].join("|");
+    format!("-f lavfi -i 'aevalsrc={all}:s={rate}:d={seconds}' -c:a aac -b:a 128k")
+}
+
+fn at(millis: i64) -> Timestamp {
+    START + Span::from_millis(millis)
+}
+
+fn samples(count: i64) -> Span {
+    Span::from_units(count, 48_000)
+}
+
+/// The test ladder's audio settings, with rungs that no audio test uses.
+fn stereo() -> Preset {
+    preset(&[("v", 64, 36, "")])
+}
+
+fn whole(source: &Source<AudioTrack>, cuts: &[Cut]) -> Vec<Unit> {
+    let mut units = script(Track::Audio(source.track.clone()), &source.packets, cuts);
+    units.push(Unit::End);
+    units
+}
+
+fn ladder(units: Vec<Unit>) -> Ran {
+    let ran = run(&stereo(), None, Some(units), Feed::Patiently);
+    assert!(matches!(ran.outcome, Outcome::Finished), "{:?}", ran.outcome);
+    assert_eq!(ran.told, ["Finished"]);
+    ran
+}
+
+fn track_of(units: &[Unit]) -> &AudioTrack {
+    match tracks_of(units)[0] {
+        Track::Audio(track) => track,
+        Track::Video(_) => panic!("an audio rendition"),
+    }
+}
+
+/// Packets follow each other by exactly 1024 samples.
+fn check_counted(packets: &[&Packet]) {
+    for (index, packet) in packets.iter().enumerate() {
+        assert_eq!(packet.pts, packets[0].pts + samples(1_024 * index as i64), "packet {index}");
+        assert_eq!((packet.dts, packet.duration, packet.keyframe), (packet.pts, samples(1_024), true));
+    }
+}
+
+/// Times at which sound begins after at least 200 ms of near silence.
+fn onsets(track: &AudioTrack, packets: &[&Packet]) -> Vec<Timestamp> {
+    let wave = heard(track, packets);
+    let mut quiet_since = -9_600_i64;
+    let mut found = Vec::new();
+    for (index, value) in wave.iter().enumerate() {
+        let index = index as i64;
+        if value.abs() > 0.1 {
+            if index - quiet_since >= 9_600 {
+                found.push(packets[0].pts + samples(index));
+            }
+            quiet_since = index;
+        }
+    }
+    found
+}
+
+fn check_onsets(found: &[Timestamp], expected: &[Timestamp]) {
+    assert_eq!(found.len(), expected.len(), "{found:?}");
+    for (found, expected) in found.iter().zip(expected) {
+        assert!((*found - *expected).abs() <= Span::from_millis(3), "beep at {found}, sent at {expected}");
+    }
+}
+
+#[test]
+fn packets_are_counted_from_the_first_pts_less_the_priming_and_beeps_stay_in_place() {
+    for rate in [44_100, 48_000] {
+        let source = audio(&beeps(rate, 2, 3), Span::ZERO);
+        let ran = ladder(whole(&source, &[cut(0, at(0)), cut(1, at(1_000)), cut(2, at(2_000))]));
+        let units = &ran.units[0];
+        let packets = packets_of(units);
+        assert_eq!(packets[0].pts, source.packets[0].pts - samples(1_024), "{rate}");
+        check_counted(&packets);
+        let source_end = source.packets.last().expect("some").pts + source.packets[0].duration;
+        let end = packets.last().expect("some").pts + samples(1_024);
+        assert!(end >= source_end && end - source_end < samples(1_024), "{rate}: {end} for {source_end}");
+        let track = track_of(units);
+        assert_eq!(
+            (track.codecs.as_str(), track.sample_rate, track.channels, track.samples_per_frame),
+            ("mp4a.40.2", 48_000, 2, 1_024)
+        );
+        assert_eq!(millstream::media::codec::aac::track_from_config(track.config.clone()).as_ref(), Ok(track));
+        check_onsets(&onsets(track, &packets), &[at(1_000), at(2_000)]);
+        let stats = ran.stats.audio.expect("audio");
+        assert_eq!((stats.silence_samples, stats.trimmed_samples, stats.decode_errors), (0, 0, 0));
+    }
+}
+
+#[test]
+fn cuts_come_before_every_packet_of_their_segment() {
+    let source = audio(&beeps(48_000, 2, 3), Span::ZERO);
+    let cuts = [cut(0, at(0)), cut(1, at(990)), cut(2, at(2_013))];
+    let ran = ladder(whole(&source, &cuts));
+    assert_eq!(cuts_of(&ran.units[0]), cuts.iter().collect::<Vec<_>>());
+    assert!(matches!(ran.units[0].first(), Some(Unit::Track(_))));
+    assert!(matches!(ran.units[0].last(), Some(Unit::End)));
+    for cut in &cuts {
+        let before = ran.units[0].iter().take_while(|unit| !matches!(unit, Unit::Cut(found) if found == cut));
+        let early = before.filter(|unit| matches!(unit, Unit::Packet(packet) if packet.pts >= cut.at)).count();
+        assert_eq!(early, 0, "cut {}", cut.msn);
+    }
+}
+
+#[test]
+fn lost_packets_become_silence_and_doubled_ones_are_trimmed() {
+    let mut source = audio(&beeps(48_000, 2, 3), Span::ZERO);
+    let doubled = source.packets[80].clone();
+    source.packets.insert(81, doubled);
+    source.packets.drain(20..40);
+    let ran = ladder(whole(&source, &[cut(0, at(0))]));
+    let packets = packets_of(&ran.units[0]);
+    check_counted(&packets);
+    check_onsets(&onsets(track_of(&ran.units[0]), &packets), &[at(1_000), at(2_000)]);
+    let stats = ran.stats.audio.expect("audio");
+    assert_eq!((stats.silence_samples, stats.trimmed_samples), (20 * 1_024, 1_024));
+}
+
+#[test]
+fn a_break_empties_the_encoder_and_starts_a_run_that_is_not_before_it() {
+    let first = audio(&beeps(48_000, 2, 2), Span::ZERO);
+    let second = audio(&beeps(44_100, 2, 3), Span::from_secs(2));
+    let again = break_at(1, at(2_000));
+    let mut units = script(Track::Audio(first.track.clone()), &first.packets, &[cut(0, at(0))]);
+    units.push(Unit::Cut(again.clone()));
+    units.extend(whole(&second, &[]));
+    let ran = ladder(units);
+    let units = &ran.units[0];
+    let at_break = units.iter().position(|unit| matches!(unit, Unit::Cut(cut) if *cut == again)).expect("handed on");
+    let (before, after) = (packets_of(&units[..at_break]), packets_of(&units[at_break..]));
+    check_counted(&before);
+    check_counted(&after);
+    let end = before.last().expect("some").pts + samples(1_024);
+    assert!(end >= at(2_000), "all of the first source is out");
+    assert_eq!(after[0].pts, end.max(again.at), "its priming packet neither overlaps nor is before the cut");
+    assert!(matches!(units[at_break + 1], Unit::Track(_)), "{}", shape(units));
+    check_onsets(&onsets(track_of(units), &before), &[at(1_000)]);
+    check_onsets(&onsets(track_of(units), &after), &[at(3_000), at(4_000)]);
+}
+
+#[test]
+fn the_end_of_copying_is_not_heard() {
+    let source = audio(&beeps(48_000, 2, 3), Span::ZERO);
+    let ends = Cut { copy_ends: true, ..break_at(1, at(1_000)) };
+    let ran = ladder(whole(&source, &[cut(0, at(0)), ends]));
+    let packets = packets_of(&ran.units[0]);
+    check_counted(&packets);
+    assert_eq!(tracks_of(&ran.units[0]).len(), 1);
+    check_onsets(&onsets(track_of(&ran.units[0]), &packets), &[at(1_000), at(2_000)]);
+}
+
+#[test]
+fn a_source_that_falls_silent_is_silence_one_segment_late() {
+    let source = audio(&beeps(48_000, 2, 1), Span::ZERO);
+    let mut units = script(Track::Audio(source.track.clone()), &source.packets, &[cut(0, at(0))]);
+    units.extend((1..5).map(|msn| Unit::Cut(cut(msn, at(2_000 * i64::try_from(msn).expect("few"))))));
+    units.push(Unit::End);
+    let ran = ladder(units);
+    let packets = packets_of(&ran.units[0]);
+    check_counted(&packets);
+    let end = packets.last().expect("some").pts + samples(1_024);
+    assert!(end >= at(6_000) && end < at(6_000) + samples(1_024), "until the last cut but one: {end}");
+}
+
+#[test]
+fn a_source_that_never_speaks_is_silence_too_but_not_in_a_gap() {
+    let source = audio(&beeps(48_000, 2, 1), Span::ZERO);
+    let mut units = vec![Unit::Track(std::sync::Arc::new(Track::Audio(source.track.clone())))];
+    units.extend((0..3).map(|msn| Unit::Cut(cut(msn, at(2_000 * i64::try_from(msn).expect("few"))))));
+    let gap = Cut { kind: CutKind::Gap { duration: Span::from_secs(2) }, ..break_at(3, at(6_000)) };
+    units.extend([Unit::Cut(gap.clone()), Unit::Cut(Cut { msn: 4, at: at(8_000), ..gap }), Unit::End]);
+    let ran = ladder(units);
+    let packets = packets_of(&ran.units[0]);
+    check_counted(&packets);
+    assert_eq!(packets[0].pts, at(0) - samples(1_024));
+    let end = packets.last().expect("some").pts + samples(1_024);
+    assert!(end >= at(2_000) && end < at(2_000) + samples(1_024), "{end}");
+    assert_eq!(cuts_of(&ran.units[0]).len(), 5);
+}
+
+#[test]
+fn mono_and_surround_become_stereo() {
+    for channels in [1, 6] {
+        let source = audio(&beeps(48_000, channels, 2), Span::ZERO);
+        assert_eq!(u32::from(source.track.channels), channels);
+        let ran = ladder(whole(&source, &[cut(0, at(0))]));
+        let packets = packets_of(&ran.units[0]);
+        check_counted(&packets);
+        assert_eq!(track_of(&ran.units[0]).channels, 2);
+        check_onsets(&onsets(track_of(&ran.units[0]), &packets), &[at(1_000)]);
+    }
+}
+
+#[test]
+fn broken_packets_are_counted_and_become_silence() {
+    let mut source = audio(&beeps(48_000, 2, 2), Span::ZERO);
+    for packet in &mut source.packets[20..25] {
+        packet.data = bytes::Bytes::from_static(&[0xff; 40]);
+    }
+    let ran = ladder(whole(&source, &[cut(0, at(0))]));
+    let packets = packets_of(&ran.units[0]);
+    check_counted(&packets);
+    check_onsets(&onsets(track_of(&ran.units[0]), &packets), &[at(1_000)]);
+    let stats = ran.stats.audio.expect("audio");
+    assert!(stats.decode_errors >= 1, "{stats:?}");
+}
