@@ -116,6 +116,7 @@ pub(crate) async fn serve(shared: Arc<Shared>) {
             (place, shared.uploads.next().await)
         };
         let (place, job) = tokio::select! {
+            biased;
             () = shared.stop.cancelled() => return,
             next = next => next,
         };
@@ -123,6 +124,7 @@ pub(crate) async fn serve(shared: Arc<Shared>) {
         shared.tasks.spawn(async move {
             let _done = Done(&task.uploads);
             tokio::select! {
+                biased; // once stopped, no step is taken any more
                 () = task.stop.cancelled() => {}
                 () = task.run(job) => {}
             }
@@ -237,7 +239,10 @@ impl Shared {
     }
 
     async fn stored(self: &Arc<Self>, session: &Arc<Session>, rendition: RenditionId, name: MediaName) {
-        session.catalog.lock().stored(rendition, name);
+        let was_lost = session.catalog.lock().stored(rendition, name);
+        if was_lost {
+            self.counters.regained();
+        }
         publish::changed(self, session, rendition);
         let (shared, session) = (self.clone(), session.clone());
         self.blocking(move || {
