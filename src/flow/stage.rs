@@ -115,10 +115,7 @@ mod tests {
     fn panics_are_counted_by_role_and_nothing_else_is() {
         let (metrics, recorder) = crate::telemetry::Metrics::detached().expect("the settings are ours");
         metrics::with_local_recorder(&recorder, || {
-            assert_eq!(
-                contain::<()>(role("enc-720p-s1"), || panic!("broken")),
-                Outcome::Panicked("broken".to_owned())
-            );
+            assert_eq!(contain::<()>(role("enc-720p-s1"), || panic!("broken")), Outcome::Panicked("broken".to_owned()));
             assert_eq!(contain(role("dec-s1"), || Err(7)), Outcome::Failed(7));
         });
         let text = metrics.render();
