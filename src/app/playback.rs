@@ -152,6 +152,8 @@ async fn first_window(
 ) -> Result<Arc<Window>, PlaybackError> {
     let known = async {
         tokio::select! {
+            // In this order: a session that has ended and played is still there to watch.
+            biased;
             known = window.wait_for(Option::is_some) => known.ok().and_then(|window| window.clone()),
             _ = states.wait_for(|state| *state == SessionState::Ended) => None,
         }

@@ -338,7 +338,7 @@ impl Intake {
 }
 
 fn contained(body: impl FnOnce() -> Result<(), IntakeError>) -> Result<(), IntakeError> {
-    match stage::contain(body) {
+    match stage::contain("intake", body) {
         Outcome::Finished => Ok(()),
         Outcome::Failed(why) => Err(why),
         Outcome::Panicked(message) => Err(IntakeError::Panicked(message)),

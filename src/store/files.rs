@@ -24,7 +24,7 @@ pub trait Files: Send + Sync + Debug {
     /// Length of a file in bytes.
     fn len(&self, path: &Path) -> io::Result<u64>;
 
-    /// Names of the entries of a folder, sorted; empty when there is no such folder. Names that are not UTF-8 are left out.
+    /// Names of the entries of a folder, sorted; empty when there is no folder of this name. Names that are not UTF-8 are left out.
     fn list(&self, folder: &Path) -> io::Result<Vec<String>>;
 
     /// Removes a file. One that is not there is no error.
@@ -79,7 +79,9 @@ impl Files for OsFiles {
 
     fn list(&self, folder: &Path) -> io::Result<Vec<String>> {
         let entries = match fs::read_dir(folder) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+            Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => {
+                return Ok(Vec::new());
+            }
             entries => entries?,
         };
         let mut names = Vec::new();
@@ -208,8 +210,8 @@ mod tests {
     fn the_second_lock_learns_of_the_first() {
         let folder = tempfile::tempdir().expect("a folder");
         let path = folder.path().join("spool/lock");
-        let first = OsFiles.lock(&path).expect("no disk error").ok().expect("free");
-        let holder = OsFiles.lock(&path).expect("no disk error").err().expect("taken");
+        let Ok(first) = OsFiles.lock(&path).expect("no disk error") else { panic!("free") };
+        let Err(holder) = OsFiles.lock(&path).expect("no disk error") else { panic!("taken") };
         assert_eq!(holder, format!("process {}", std::process::id()));
         drop(first);
         assert!(OsFiles.lock(&path).expect("no disk error").is_ok());

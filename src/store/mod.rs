@@ -18,15 +18,15 @@
 //!
 //! | module | holds |
 //! |---|---|
-//! | [`settings`], [`error`], [`stats`] | what goes in and what comes out |
-//! | [`files`], [`backend`] | the layers below: file system, object store |
-//! | [`session`], [`append`] | one session, and its writer |
-//! | [`journal`] | the format, writing, reading, group commit |
-//! | [`catalog`] | what is known of a session; pure |
-//! | [`spool`] | the bound of all journals, and what goes when it is reached |
-//! | [`recovery`] | what the journals tell at start |
-//! | [`upload`], [`publish`], [`retention`] | jobs with the object store: media, playlists, deletions |
-//! | [`read`] | reads for viewers whom memory cannot serve |
+//! | `settings`, `error`, `stats` | what goes in and what comes out |
+//! | `files`, `backend` | the layers below: file system, object store |
+//! | `session`, `append` | one session, and its writer |
+//! | `journal` | the format, writing, reading, group commit |
+//! | `catalog` | what is known of a session; pure |
+//! | `spool` | the bound of all journals, and what goes when it is reached |
+//! | `recovery` | what the journals tell at start |
+//! | `upload`, `publish`, `retention` | jobs with the object store: media, playlists, deletions |
+//! | `read` | reads for viewers whom memory cannot serve |
 //!
 //! Playlists are rendered by `wire/hls`. What is listed live, and what memory holds, is package's window; it and the stored
 //! playlists obey the same rule. Recordings are not here: they will pin what is.
@@ -97,10 +97,13 @@ pub(crate) struct Shared {
 
 /// The store of one daemon: one spool, one object store, all sessions.
 ///
-/// Dropping it without [`Store::close`] stops it where it is, which loses nothing that the journal holds.
+/// Dropping it without [`Store::close`] stops it where it is, which loses nothing that the journal holds. A writer that
+/// outlives it can finish its journal file, and begins no other.
 pub struct Store {
     shared: Arc<Shared>,
     sync_thread: Mutex<Option<Stage<StoreError>>>,
+    /// Held while a session is looked up and taken: two callers must not both find it free.
+    beginning: Mutex<()>,
     /// Held for as long as the store lives.
     _lock: Box<dyn Send + Sync>,
 }
@@ -152,7 +155,7 @@ impl Store {
             stop: CancellationToken::new(),
             tasks: TaskTracker::new(),
         });
-        let store = Store { shared, sync_thread: Mutex::new(Some(stage)), _lock: lock };
+        let store = Store { shared, sync_thread: Mutex::new(Some(stage)), beginning: Mutex::new(()), _lock: lock };
         let recovered = store.recover().await?;
         Ok((Arc::new(store), recovered))
     }
@@ -187,6 +190,7 @@ impl Store {
     /// a resumed one does not, because its epoch could not be raised durably and names might repeat.
     pub fn begin(&self, head: SessionHead) -> Result<SessionWriter, StoreError> {
         head.check()?;
+        let _beginning = self.beginning.lock().unwrap_or_else(PoisonError::into_inner);
         match self.shared.session(&head.stream, &head.session) {
             Some(session) => self.resume(session, head),
             None => self.begin_new(head),
@@ -310,6 +314,7 @@ impl std::fmt::Debug for Store {
 impl Drop for Store {
     fn drop(&mut self) {
         self.shared.stop.cancel();
+        self.shared.spool.stopped.store(true, Ordering::SeqCst);
         self.shared.spool.syncer.stop();
     }
 }

@@ -116,32 +116,35 @@ fn read_session(files: &dyn Files, folder: &Path) -> Result<Option<Found>, Store
 fn read_file(reader: &mut Reader<'_>, number: u64, found: &mut Option<Found>) -> Result<WallTime, StoreError> {
     let (mut damaged, mut wall) = (0_u64, None);
     while let Some(step) = reader.step()? {
-        let Step::Record { record, payload_at } = step else {
-            damaged += 1;
-            continue;
-        };
-        match &record {
-            Record::Head(head) => {
-                let known = found.get_or_insert_with(|| Found {
-                    catalog: Catalog::new(head.session.clone()),
-                    boot: String::new(),
-                    files: Vec::new(),
-                });
-                known.boot.clone_from(&head.boot);
+        let taken = match step {
+            Step::Damaged => false,
+            Step::Record { record, payload_at } => {
+                if let (Record::Open(start), None) = (&record, wall) {
+                    wall = Some(start.wall);
+                }
+                take_record(record, Extent { file: number, offset: payload_at, len: 0 }, found)
             }
-            Record::Open(start) => wall = wall.or(Some(start.wall)),
-            _ => {}
-        }
-        let extent = match &record {
-            Record::Part(part) => u32::try_from(part.entry.size).ok(),
-            _ => None,
         };
-        let extent = extent.map(|len| Extent { file: number, offset: payload_at, len });
-        let taken = found.as_mut().map(|found| found.catalog.replay(record, extent));
-        damaged += u64::from(taken != Some(Ok(())));
+        damaged += u64::from(!taken);
+        if let Some(found) = found.as_mut().filter(|_| !taken) {
+            found.catalog.damaged = true;
+        }
     }
     report(reader, damaged);
     Ok(wall.unwrap_or_default())
+}
+
+/// False when the record does not fit what is known. `place` is where a part's payload would lie.
+fn take_record(record: Record, place: Extent, found: &mut Option<Found>) -> bool {
+    if let Record::Head(head) = &record {
+        let new = || Found { catalog: Catalog::new(head.session.clone()), boot: String::new(), files: Vec::new() };
+        found.get_or_insert_with(new).boot.clone_from(&head.boot);
+    }
+    let extent = match &record {
+        Record::Part(part) => u32::try_from(part.entry.size).ok().map(|len| Extent { len, ..place }),
+        _ => None,
+    };
+    found.as_mut().is_some_and(|found| found.catalog.replay(record, extent).is_ok())
 }
 
 fn report(reader: &Reader<'_>, damaged: u64) {

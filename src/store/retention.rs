@@ -31,6 +31,7 @@ pub(crate) async fn run(shared: Arc<Shared>) {
     tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         tokio::select! {
+            biased;
             () = shared.stop.cancelled() => return,
             _ = tick.tick() => pass(&shared),
         }

@@ -15,7 +15,7 @@
 use std::collections::BTreeMap;
 use std::fmt::Debug;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
 use bytes::Bytes;
@@ -86,6 +86,8 @@ pub(crate) struct Spool {
     pub file_limit: u64,
     registry: Mutex<Registry>,
     used: AtomicU64,
+    /// The store is gone: no file is begun any more, the next daemon may be reading already.
+    pub stopped: AtomicBool,
 }
 
 /// A registered file: its age, by which it is known here.
@@ -101,8 +103,8 @@ impl Spool {
         counters: Arc<Counters>,
         clock: SharedClock,
     ) -> Arc<Self> {
-        let (registry, used) = (Mutex::default(), AtomicU64::new(0));
-        Arc::new(Spool { files, syncer, counters, clock, root, max_bytes, file_limit, registry, used })
+        let (registry, used, stopped) = (Mutex::default(), AtomicU64::new(0), AtomicBool::new(false));
+        Arc::new(Spool { files, syncer, counters, clock, root, max_bytes, file_limit, registry, used, stopped })
     }
 
     fn lock(&self) -> MutexGuard<'_, Registry> {
@@ -193,7 +195,20 @@ impl Spool {
         for age in useless.map(|(age, _)| *age).collect::<Vec<_>>() {
             self.remove(&mut registry, age);
         }
-        if self.used.load(Ordering::SeqCst) + self.file_limit <= self.max_bytes && self.counters.spool_has_room() {
+        drop(registry);
+        self.look_for_room();
+    }
+
+    /// Ends the alarm when a file's worth of media fits in without anything being lost.
+    fn look_for_room(&self) {
+        if !self.counters.spool_alarm() {
+            return;
+        }
+        let registry = self.lock();
+        let mut censuses = Censuses::default();
+        let originals = registry.files.values().filter(|file| censuses.holds(file) == Some(Holds::Originals));
+        if originals.map(|file| file.len).sum::<u64>() + self.file_limit <= self.max_bytes {
+            self.counters.spool_has_room();
             tracing::info!("the spool has room again");
         }
     }
@@ -250,23 +265,29 @@ impl Spool {
     }
 }
 
+/// What the files hold, asked of each tenant once.
+#[derive(Default)]
+struct Censuses(Vec<(Weak<dyn Tenant>, BTreeMap<u64, Holds>)>);
+
+impl Censuses {
+    fn holds(&mut self, file: &SpoolFile) -> Option<Holds> {
+        let known = self.0.iter().position(|(tenant, _)| Weak::ptr_eq(tenant, &file.tenant));
+        let at = known.unwrap_or_else(|| {
+            let census = file.tenant.upgrade().map(|tenant| tenant.census()).unwrap_or_default();
+            self.0.push((file.tenant.clone(), census));
+            self.0.len() - 1
+        });
+        self.0[at].1.get(&file.number).copied()
+    }
+}
+
 impl Registry {
     /// The file to drop next, and whether media goes with it that was never stored.
     fn victim(&self) -> Option<(u64, bool)> {
-        let mut censuses: Vec<(Weak<dyn Tenant>, BTreeMap<u64, Holds>)> = Vec::new();
-        let mut oldest = None;
-        for (age, file) in self.files.iter().filter(|(_, file)| file.superseded) {
-            oldest = oldest.or(Some((*age, true)));
-            let known = censuses.iter().position(|(tenant, _)| Weak::ptr_eq(tenant, &file.tenant));
-            let at = known.unwrap_or_else(|| {
-                let census = file.tenant.upgrade().map(|tenant| tenant.census()).unwrap_or_default();
-                censuses.push((file.tenant.clone(), census));
-                censuses.len() - 1
-            });
-            if censuses[at].1.get(&file.number) != Some(&Holds::Originals) {
-                return Some((*age, false));
-            }
-        }
-        oldest
+        let mut censuses = Censuses::default();
+        let mut may_go = self.files.iter().filter(|(_, file)| file.superseded);
+        let oldest = may_go.clone().next();
+        let harmless = may_go.find(|(_, file)| censuses.holds(file) != Some(Holds::Originals));
+        harmless.map(|(age, _)| (*age, false)).or(oldest.map(|(age, _)| (*age, true)))
     }
 }

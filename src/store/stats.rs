@@ -41,7 +41,7 @@ pub struct StoreStats {
 /// Conditions that an operator must see. Each clears itself when it is over.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Alarms {
-    /// The spool is full: media was dropped or refused, and nothing could be written since without dropping more.
+    /// The spool is full: media was dropped or refused, and there is still not room for a file without losing more.
     pub spool_full: bool,
     /// The spool's disk fails.
     pub disk: bool,
@@ -99,9 +99,19 @@ impl Counters {
         self.disk.swap(false, Ordering::Relaxed)
     }
 
-    /// There is room without dropping anything. True when the alarm was raised.
-    pub fn spool_has_room(&self) -> bool {
-        self.spool_full.load(Ordering::Relaxed) && self.spool_full.swap(false, Ordering::Relaxed)
+    /// Whether the alarm of a full spool is raised.
+    pub fn spool_alarm(&self) -> bool {
+        self.spool_full.load(Ordering::Relaxed)
+    }
+
+    /// There is room without losing anything.
+    pub fn spool_has_room(&self) {
+        self.spool_full.store(false, Ordering::Relaxed);
+    }
+
+    /// A segment that was given up got through after all.
+    pub fn regained(&self) {
+        self.lost_segments.fetch_sub(1, Ordering::Relaxed);
     }
 
     /// A request to the object store succeeded. True when the alarm was raised.

@@ -11,6 +11,8 @@ use crate::support::follower::Follower;
 use crate::support::machine;
 use crate::support::source::{Publisher, Source};
 
+/// Until the page is there.
+const PAGE_LIMIT: Duration = Duration::from_secs(20);
 /// From the page to the first moving picture, software decoding on a busy machine included.
 const PLAY_LIMIT: Duration = Duration::from_secs(60);
 
@@ -31,6 +33,8 @@ fn the_watch_page_plays_and_switches_levels() {
 
     let mut page = Browser::start();
     page.open(&daemon.url(&format!("/watch/{}", credentials.stream)));
+    // A daemon that was built before `npm run build` in web/ has a page without a player, and says so on it.
+    page.wait_for("document.querySelector('video') !== null", PAGE_LIMIT);
     page.wait_for("document.querySelector('video').currentTime > 0", PLAY_LIMIT);
     let video = "document.querySelector('video')";
     page.evaluate(&format!("window.seenAt = {video}.currentTime"), PLAY_LIMIT);

@@ -231,10 +231,8 @@ pub fn listed(playlist: &str) -> Vec<String> {
             gap = true;
         } else if let Some(map) = line.strip_prefix("#EXT-X-MAP:URI=\"") {
             names.push(map.trim_end_matches('"').to_owned());
-        } else if !line.starts_with('#') {
-            if !std::mem::take(&mut gap) {
-                names.push(line.to_owned());
-            }
+        } else if !line.starts_with('#') && !std::mem::take(&mut gap) {
+            names.push(line.to_owned());
         }
     }
     names

@@ -20,6 +20,11 @@ const NAMES: [&str; 4] = ["chromium", "chromium-browser", "google-chrome", "goog
 
 /// Longest wait for an answer that needs no media.
 const ANSWER_LIMIT: Duration = Duration::from_secs(30);
+/// How long the page looks for a condition before it says "not yet". A page that is replaced while it looks may never
+/// answer; then the next look goes to the new one.
+const LOOK_MILLISECONDS: u32 = 1_000;
+/// Longest wait for the answer of one look.
+const LOOK_LIMIT: Duration = Duration::from_secs(10);
 
 /// A browser with one page.
 pub struct Browser {
@@ -52,6 +57,13 @@ impl Browser {
         command.args(["-c", r#"exec "$0" "$@" 3<&0 4>&1 </dev/null >/dev/null"#, &program()]);
         command.args(["--headless=new", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--mute-audio"]);
         command.args(["--autoplay-policy=no-user-gesture-required", "--no-first-run", "--window-size=1280,900"]);
+        // It asks nobody but the page under test.
+        command.args([
+            "--disable-quic",
+            "--disable-background-networking",
+            "--disable-component-update",
+            "--disable-sync",
+        ]);
         command.arg(format!("--user-data-dir={}", profile.path().display()));
         command.args(["--remote-debugging-pipe", "about:blank"]).stdin(Stdio::piped()).stdout(Stdio::piped());
         let mut process = Process::start("browser", &mut command);
@@ -70,14 +82,22 @@ impl Browser {
         let attach = json!({"targetId": target["targetId"], "flatten": true});
         let attached = browser.call("Target.attachToTarget", attach, ANSWER_LIMIT);
         browser.session = attached["sessionId"].as_str().expect("a session id").to_owned();
-        for domain in ["Page.enable", "Runtime.enable", "Log.enable"] {
+        for domain in ["Page.enable", "Runtime.enable", "Log.enable", "Inspector.enable"] {
             browser.call(domain, json!({}), ANSWER_LIMIT);
         }
         browser
     }
 
-    /// Sends a command and waits for its answer; what the page says meanwhile is kept.
+    /// Sends a command and waits for its answer, which must be no error.
     fn call(&mut self, method: &str, parameters: Value, limit: Duration) -> Value {
+        match self.ask(method, parameters, limit) {
+            Ok(result) => result,
+            Err(refusal) => panic!("{method}: {refusal}; the page said: {:#?}", self.console),
+        }
+    }
+
+    /// Sends a command and waits for its answer; what the page says meanwhile is kept. An error is its text.
+    fn ask(&mut self, method: &str, parameters: Value, limit: Duration) -> Result<Value, String> {
         self.next_id += 1;
         let mut message = json!({"id": self.next_id, "method": method, "params": parameters});
         if !self.session.is_empty() {
@@ -88,23 +108,27 @@ impl Browser {
         let deadline = Instant::now() + limit;
         loop {
             let left = deadline.saturating_duration_since(Instant::now());
-            let answer = self.answers.recv_timeout(left).unwrap_or_else(|error| self.no_answer(method, limit, error));
+            let answer = match self.answers.recv_timeout(left) {
+                Ok(answer) => answer,
+                Err(RecvTimeoutError::Timeout) => return Err(format!("no answer within {limit:?}")),
+                Err(RecvTimeoutError::Disconnected) => panic!("{method}: the browser has ended"),
+            };
             if answer["id"] == self.next_id {
-                assert!(answer.get("error").is_none(), "{method}: {}", answer["error"]);
-                return answer["result"].clone();
+                return if answer.get("error").is_none() {
+                    Ok(answer["result"].clone())
+                } else {
+                    Err(answer["error"].to_string())
+                };
             }
             self.note(&answer);
         }
-    }
-
-    fn no_answer(&self, method: &str, limit: Duration, error: RecvTimeoutError) -> Value {
-        panic!("{method}: no answer within {limit:?} ({error}); the page said: {:#?}", self.console)
     }
 
     fn note(&mut self, event: &Value) {
         match event["method"].as_str() {
             Some("Runtime.exceptionThrown") => self.console.push(event["params"]["exceptionDetails"].to_string()),
             Some("Log.entryAdded") => self.console.push(event["params"]["entry"]["text"].to_string()),
+            Some("Inspector.targetCrashed") => panic!("the page crashed; it said: {:#?}", self.console),
             Some("Runtime.consoleAPICalled") => self.console.push(event["params"]["args"].to_string()),
             _ => {}
         }
@@ -125,13 +149,34 @@ impl Browser {
         answer["result"]["value"].clone()
     }
 
-    /// Waits inside the page until `condition` holds. It is looked at on every frame that the page draws.
+    /// Waits until `condition` holds in the page, whichever that is by then. Panics with what the page shows when it does not.
     pub fn wait_for(&mut self, condition: &str, limit: Duration) {
         let look = format!(
-            "new Promise(done => {{ const look = () => {{ let held = false; try {{ held = {condition}; }} catch {{}} \
-             if (held) done(true); else setTimeout(look, 50); }}; look(); }})"
+            "new Promise(done => {{ const end = performance.now() + {LOOK_MILLISECONDS}; const look = () => {{ \
+             let held = false; try {{ held = Boolean({condition}); }} catch {{}} \
+             if (held || performance.now() > end) done(held); else setTimeout(look, 50); }}; look(); }})"
         );
-        assert_eq!(self.evaluate(&look, limit), json!(true), "{condition}");
+        let deadline = Instant::now() + limit;
+        while Instant::now() < deadline {
+            let parameters = json!({"expression": look, "awaitPromise": true, "returnByValue": true});
+            let answer = self.ask("Runtime.evaluate", parameters, LOOK_LIMIT);
+            if answer.is_ok_and(|answer| answer["result"]["value"] == true) {
+                return;
+            }
+        }
+        let shown = self.shown();
+        panic!("not within {limit:?}: {condition}\nthe page shows: {shown}\nand said: {:#?}", self.console);
+    }
+
+    /// What a person would see of the page, for messages.
+    fn shown(&mut self) -> String {
+        let expression = "JSON.stringify({ url: location.href, ready: document.readyState, seen: document.visibilityState, \
+             text: document.body?.innerText, video: [...document.querySelectorAll('video')].map(v => ({ at: v.currentTime, \
+             paused: v.paused, ready: v.readyState, width: v.videoWidth, height: v.videoHeight, error: v.error?.message })) })";
+        match self.ask("Runtime.evaluate", json!({"expression": expression, "returnByValue": true}), ANSWER_LIMIT) {
+            Ok(answer) => answer["result"]["value"].as_str().unwrap_or("nothing").to_owned(),
+            Err(refusal) => refusal,
+        }
     }
 
     /// Writes a picture of the page as PNG.

@@ -22,8 +22,8 @@ use tokio::sync::watch;
 
 use crate::media::naming::MediaName;
 use crate::media::segment::{Init, Part, PartEntry, Rendition, RenditionId, Renditions, SegmentEnd, SegmentStart};
-use crate::media::{Kind, Output, Segment, Span};
-use crate::wire::hls::Multivariant;
+use crate::media::{Output, Segment, Span};
+use crate::wire::hls::{Multivariant, describe};
 
 use chain::Chain;
 use memory::Memory;
@@ -34,15 +34,13 @@ pub use view::View;
 const MIN_HORIZON: Span = Span::from_secs(16);
 /// Memory holds at most this much media, however long the window.
 const MAX_HORIZON: Span = Span::from_secs(60);
-/// A live playlist is at least so many target durations long.
-const MIN_TARGET_DURATIONS: i64 = 3;
 
 /// What is fixed for a session's life, and where it goes on.
 #[derive(Clone, Debug, Default)]
 pub struct WindowSettings {
     /// Media time that playlists list.
     pub window: Span,
-    /// What the cut clock aims at: EXT-X-TARGETDURATION is this, rounded by [`target_duration_secs`].
+    /// What the cut clock aims at: EXT-X-TARGETDURATION is this, rounded by [`describe::target_duration_secs`].
     pub segment_target: Span,
     /// What the session listed before this daemon began, in the order of the renditions. Missing ones begin anew.
     pub start: Vec<RenditionStart>,
@@ -57,14 +55,6 @@ pub struct RenditionStart {
     pub discontinuity_sequence: u64,
     /// Init segments that they refer to, oldest first, and the newest.
     pub inits: Vec<Init>,
-}
-
-/// EXT-X-TARGETDURATION for segments of `segment_target`: the nearest second to it and one audio frame more, by which
-/// audio may end behind the cut; at least 1.
-pub fn target_duration_secs(segment_target: Span) -> u32 {
-    /// 1024 samples at 11 025 Hz, the slowest rate that is worth streaming.
-    const AUDIO_FRAME: Span = Span::from_millis(93);
-    u32::try_from((segment_target + AUDIO_FRAME).to_units(1)).unwrap_or(1).max(1)
 }
 
 /// The live window. Share it by `Arc`.
@@ -111,10 +101,9 @@ impl Window {
     /// A window that lists what `settings.start` says.
     pub fn new(renditions: Renditions, settings: WindowSettings) -> Self {
         let mut start = settings.start.into_iter();
-        let target_secs = target_duration_secs(settings.segment_target);
         let lanes = renditions.iter().map(|rendition| {
             let start = start.next().unwrap_or_default();
-            let state = State::new(rendition, settings.window, target_secs, start);
+            let state = State::new(rendition, settings.window, settings.segment_target, start);
             Shared { view: ArcSwap::from_pointee(state.view.clone()), state: Mutex::new(state) }
         });
         let lanes = lanes.collect();
@@ -214,14 +203,12 @@ impl Shared {
 }
 
 impl State {
-    fn new(rendition: &Rendition, window: Span, target_duration_secs: u32, start: RenditionStart) -> Self {
-        let keep = window.max(Span::from_secs(MIN_TARGET_DURATIONS * i64::from(target_duration_secs)));
+    fn new(rendition: &Rendition, window: Span, segment_target: Span, start: RenditionStart) -> Self {
         let mut state = State {
             totals: Totals::default(),
             view: View {
-                target_duration_secs,
-                // A copied rung may be cut where there is no IDR.
-                independent_segments: rendition.kind == Kind::Audio || !rendition.copied,
+                target_duration_secs: describe::target_duration_secs(segment_target),
+                independent_segments: describe::independent_segments(rendition),
                 closed: Chain::new(),
                 open: None,
                 media_sequence: start.segments.first().map_or(0, |first| first.msn),
@@ -234,7 +221,7 @@ impl State {
             open: None,
             memory: Memory::new(window.clamp(MIN_HORIZON, MAX_HORIZON)),
             listed: Span::ZERO,
-            keep,
+            keep: describe::kept_window(window, segment_target),
         };
         for segment in start.segments {
             state.list(segment);

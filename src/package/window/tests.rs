@@ -1,6 +1,7 @@
 //! The window as its readers see it.
 
 use super::*;
+use crate::media::Kind;
 use crate::media::{AudioTrack, Timestamp, Track, VideoTrack, WallTime};
 
 const VIDEO: RenditionId = RenditionId(0);
@@ -301,13 +302,6 @@ fn outputs_of_a_rendition_that_is_not_there_are_passed_over() {
     assert!(!window.ended());
     assert_eq!(window.find("audio"), Some(AUDIO));
     assert_eq!((window.find("720p"), window.rendition(RenditionId(7)).is_none()), (None, true));
-}
-
-#[test]
-fn the_target_duration_has_room_for_audio_that_ends_behind_the_cut() {
-    for (millis, secs) in [(0, 1), (334, 1), (1_000, 1), (2_000, 2), (2_400, 2), (2_450, 3), (6_000, 6)] {
-        assert_eq!(target_duration_secs(Span::from_millis(millis)), secs, "{millis}");
-    }
 }
 
 #[test]

@@ -33,10 +33,12 @@ impl Listing {
     }
 }
 
-fn listed(entry: &Entry) -> Segment {
-    let mut segment = entry.segment.clone();
-    segment.gap |= entry.placement == Placement::Lost;
-    segment
+/// As a playlist lists it: what was lost is a gap, and a gap has no parts.
+fn listed(entry: &Entry, with_parts: bool) -> Segment {
+    let Segment { msn, epoch, duration, wall, discontinuity, init, .. } = entry.segment;
+    let gap = entry.segment.gap || entry.placement == Placement::Lost;
+    let parts = if with_parts && !gap { entry.segment.parts.clone() } else { Vec::new() };
+    Segment { msn, epoch, duration, wall, discontinuity, gap, init, parts }
 }
 
 impl RenditionLog {
@@ -55,22 +57,22 @@ impl RenditionLog {
         start
     }
 
-    fn list(&self, end: usize, window: Span) -> Listing {
+    fn list(&self, end: usize, window: Span, with_parts: bool) -> Listing {
         let start = self.window_start(end, window);
         let gone = self.entries.iter().take(start).filter(|entry| entry.segment.discontinuity).count();
         let first = self.entries.get(start).filter(|_| start < end);
         Listing {
             media_sequence: first.map_or(self.next_msn, |entry| entry.segment.msn),
             discontinuity_sequence: self.discontinuities_gone + gone as u64,
-            segments: self.entries.range(start..end).map(listed).collect(),
+            segments: self.entries.range(start..end).map(|entry| listed(entry, with_parts)).collect(),
             ended: self.ended && end == self.entries.len(),
         }
     }
 
-    /// The live window of everything that is closed.
+    /// The live window of everything that is closed, with parts.
     pub fn live(&self, window: Span) -> Listing {
         let closed = self.entries.iter().filter(|entry| entry.placement != Placement::Open).count();
-        self.list(closed, window)
+        self.list(closed, window, true)
     }
 
     /// What the stored playlist may list now; `None` while nothing has been stored.
@@ -80,7 +82,7 @@ impl RenditionLog {
             other => other.is_settled(),
         };
         let end = self.entries.iter().take_while(|entry| settled(entry)).count();
-        let listing = self.list(end, window);
+        let listing = self.list(end, window, false);
         let worth = self.listed_from.is_some() || listing.segments.iter().any(|segment| !segment.gap);
         (worth && !listing.segments.is_empty()).then_some(listing)
     }
@@ -122,6 +124,9 @@ impl RenditionLog {
     }
 
     fn useless_inits(&mut self) -> Vec<MediaName> {
+        if self.inits.len() < 2 {
+            return Vec::new(); // the newest stays, and usually it is the only one
+        }
         let newest = self.next_init.saturating_sub(1);
         let used: std::collections::BTreeSet<u32> = self.entries.iter().map(|entry| entry.segment.init).collect();
         let useless = self

@@ -45,6 +45,9 @@ pub(crate) struct Catalog {
     pub resume: Option<ResumePoint>,
     /// How and when the last writer left in order.
     pub finish: Option<(Finish, WallTime)>,
+    /// A record of the journal that is being read was damaged: what follows is looked at twice. Never true while a
+    /// session runs.
+    pub damaged: bool,
 }
 
 /// One rendition.
@@ -126,7 +129,7 @@ impl Catalog {
     /// A session of which nothing is known but its head.
     pub fn new(head: SessionHead) -> Self {
         let renditions = head.renditions.iter().map(|_| RenditionLog::default()).collect();
-        Catalog { head, renditions, resume: None, finish: None }
+        Catalog { head, renditions, resume: None, finish: None, damaged: false }
     }
 
     /// The rendition, if there is one.
@@ -158,15 +161,31 @@ impl Catalog {
             Record::Init(init) => self.init(init)?,
             Record::Open(start) => self.open(&start)?,
             Record::Part(part) => self.part(&part, extent)?,
-            Record::Close(end) => self.close(&end).map(|_| ())?,
+            Record::Close(end) => {
+                if self.damaged && !self.is_whole(&end) {
+                    self.log("end of segment", end.rendition, end.msn)?.lose_open();
+                }
+                self.close(&end)?;
+            }
             Record::Checkpoint(point) => self.resume = Some(point),
             Record::End(rendition) => self.end(rendition)?,
             Record::Finish(how, at) => self.finish = Some((how, at)),
-            Record::Stored(rendition, name) => self.stored(rendition, name),
+            Record::Stored(rendition, name) => {
+                self.stored(rendition, name);
+            }
             Record::Deleted(rendition, name) => self.deleted(rendition, name),
             Record::Known(known) => self.known(known)?,
         }
         Ok(())
+    }
+
+    /// Whether the parts that were read add up to the segment that was written: a damaged record may have held one.
+    fn is_whole(&self, end: &SegmentEnd) -> bool {
+        /// Parts and segment are rounded apart; a missing frame is more than this.
+        const ROUNDING: Span = Span::from_millis(1);
+        let entry = self.rendition(end.rendition).and_then(|log| log.entry(end.msn));
+        let parts: Span = entry.iter().flat_map(|entry| &entry.segment.parts).map(|part| part.duration).sum();
+        (end.duration - parts).abs() <= ROUNDING
     }
 
     /// A new configuration. One that is known already, from an older file, is left as it is.
@@ -217,19 +236,20 @@ impl Catalog {
         Ok(())
     }
 
-    /// The object is in the store.
-    pub fn stored(&mut self, rendition: RenditionId, name: MediaName) {
-        let Ok(log) = self.log("object", rendition, 0) else { return };
+    /// The object is in the store. True when it was a segment that had been given up while it was under way.
+    pub fn stored(&mut self, rendition: RenditionId, name: MediaName) -> bool {
+        let Ok(log) = self.log("object", rendition, 0) else { return false };
         match name {
             MediaName::Init { number } => {
                 if let Some(init) = log.inits.get_mut(&number) {
                     init.stored = true;
                 }
+                false
             }
             MediaName::Segment { msn, .. } | MediaName::Part { msn, .. } => {
-                if let Some(entry) = log.entry_mut(msn).filter(|entry| entry.placement == Placement::Spooled) {
-                    entry.placement = Placement::Stored;
-                }
+                let uploaded = |placement| matches!(placement, Placement::Spooled | Placement::Lost);
+                let entry = log.entry_mut(msn).filter(|entry| uploaded(entry.placement));
+                entry.is_some_and(|entry| std::mem::replace(&mut entry.placement, Placement::Stored) == Placement::Lost)
             }
         }
     }
@@ -307,6 +327,12 @@ impl RenditionLog {
         self.entries.back_mut().filter(|entry| entry.placement == Placement::Open)
     }
 
+    fn lose_open(&mut self) {
+        if let Some(entry) = self.open_entry() {
+            entry.extents.fill(None);
+        }
+    }
+
     /// The segment of this number.
     pub fn entry(&self, msn: u64) -> Option<&Entry> {
         let index = self.entries.binary_search_by_key(&msn, |entry| entry.segment.msn).ok()?;
@@ -326,3 +352,6 @@ impl RenditionLog {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

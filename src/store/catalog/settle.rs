@@ -24,6 +24,7 @@ pub(crate) const UNSYNCED_SEGMENTS: u64 = 16;
 impl Catalog {
     /// Applies rules 1 to 3.
     pub fn settle(&mut self) {
+        self.damaged = false;
         let target = self.head.segment_target;
         for log in &mut self.renditions {
             log.close_open(target);

@@ -160,3 +160,142 @@ impl<'a> Reader<'a> {
         Ok(&self.chunk[from..from + len])
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::media::segment::{Init, RenditionId, SegmentEnd};
+    use crate::media::{AudioTrack, Part, Span, Track};
+    use crate::store::files::OsFiles;
+    use crate::store::journal::format::file_header;
+    use crate::store::journal::record::part_frame;
+    use bytes::Bytes;
+    use std::sync::Arc;
+
+    fn part(len: usize) -> Vec<u8> {
+        let part = Part {
+            rendition: RenditionId(0),
+            msn: 1,
+            epoch: 1,
+            index: 0,
+            duration: Span::from_millis(334),
+            independent: true,
+            bytes: Bytes::from((0..len).map(|n| (n % 251) as u8).collect::<Vec<_>>()),
+        };
+        let mut frame = Vec::new();
+        part_frame(&part, &mut frame);
+        frame.extend_from_slice(&part.bytes);
+        frame
+    }
+
+    fn close(msn: u64) -> Vec<u8> {
+        let mut frame = Vec::new();
+        Record::Close(SegmentEnd { rendition: RenditionId(0), msn, duration: Span::from_secs(2) }).encode(&mut frame);
+        frame
+    }
+
+    fn large_init() -> Vec<u8> {
+        let track = Arc::new(Track::Audio(AudioTrack {
+            config: Bytes::from_static(&[0x11, 0x90]),
+            codecs: "mp4a.40.2".to_owned(),
+            sample_rate: 48_000,
+            channels: 2,
+            samples_per_frame: 1_024,
+        }));
+        let mut frame = Vec::new();
+        let bytes = Bytes::from(vec![7; 700_000]); // more than one chunk
+        Record::Init(Init { rendition: RenditionId(0), number: 0, track, bytes }).encode(&mut frame);
+        frame
+    }
+
+    /// What a reader finds in a file of these bytes: the records in short, and the ending.
+    fn read(bytes: &[u8]) -> (Vec<String>, Ending) {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("1.journal");
+        std::fs::write(&path, bytes).expect("written");
+        let mut reader = Reader::open(&OsFiles, &path).expect("opens");
+        let mut found = Vec::new();
+        while let Some(step) = reader.step().expect("readable") {
+            found.push(match step {
+                Step::Damaged => "damaged".to_owned(),
+                Step::Record { record: Record::Part(head), payload_at } => {
+                    let payload = &bytes[payload_at as usize..][..head.entry.size];
+                    assert!(payload.iter().enumerate().all(|(n, byte)| *byte == (n % 251) as u8));
+                    format!("part of {}", head.entry.size)
+                }
+                Step::Record { record: Record::Close(end), .. } => format!("close {}", end.msn),
+                Step::Record { record: Record::Init(init), .. } => format!("init of {}", init.bytes.len()),
+                Step::Record { record, .. } => format!("{record:?}"),
+            });
+        }
+        (found, reader.ending().expect("at its end"))
+    }
+
+    fn file(records: &[Vec<u8>]) -> Vec<u8> {
+        [file_header().to_vec(), records.concat()].concat()
+    }
+
+    #[test]
+    fn records_of_all_sizes_are_read_through_a_small_buffer() {
+        let bytes = file(&[part(0), part(1_000_000), close(1), large_init(), part(262_144), close(2)]);
+        let wanted = ["part of 0", "part of 1000000", "close 1", "init of 700000", "part of 262144", "close 2"];
+        assert_eq!(read(&bytes), (wanted.map(str::to_owned).to_vec(), Ending::Whole));
+    }
+
+    #[test]
+    fn a_tail_torn_at_any_byte_ends_the_file_where_the_record_began() {
+        let whole = file(&[close(1), part(100)]);
+        let last = whole.len() - part(100).len();
+        for cut in last + 1..whole.len() {
+            let (found, ending) = read(&whole[..cut]);
+            assert_eq!(
+                (found.as_slice(), ending),
+                (["close 1".to_owned()].as_slice(), Ending::Torn(last as u64)),
+                "{cut}"
+            );
+        }
+        assert_eq!(read(&whole[..last]).1, Ending::Whole);
+        // The blocks of a tail may come back as zeros.
+        let mut zeros = whole.clone();
+        zeros[last..].fill(0);
+        assert_eq!(read(&zeros).1, Ending::Torn(last as u64));
+    }
+
+    #[test]
+    fn a_file_torn_in_its_header_holds_nothing() {
+        for len in 0..FILE_HEADER_BYTES {
+            assert_eq!(read(&file_header()[..len]), (vec![], Ending::Torn(0)), "{len}");
+        }
+        assert_eq!(read(&file_header()), (vec![], Ending::Whole));
+        assert_eq!(read(&[0; 4_096]), (vec![], Ending::Torn(0)));
+        assert_eq!(read(b"something else that is no journal at all"), (vec![], Ending::Torn(0)));
+    }
+
+    #[test]
+    fn any_damaged_byte_of_a_body_costs_that_record_alone() {
+        let whole = file(&[close(1), part(10), close(2)]);
+        let body = FILE_HEADER_BYTES + close(1).len() + RECORD_HEADER_BYTES;
+        for at in body..body + PART_HEAD_BYTES + 10 {
+            let mut bytes = whole.clone();
+            bytes[at] ^= 0x10;
+            let wanted = ["close 1", "damaged", "close 2"].map(str::to_owned).to_vec();
+            assert_eq!(read(&bytes), (wanted, Ending::Whole), "byte {at}");
+        }
+    }
+
+    #[test]
+    fn behind_a_damaged_head_nothing_is_believed() {
+        let mut bytes = file(&[close(1), part(10), close(2)]);
+        let at = FILE_HEADER_BYTES + close(1).len();
+        bytes[at] ^= 1;
+        assert_eq!(read(&bytes), (vec!["close 1".to_owned()], Ending::Torn(at as u64)));
+    }
+
+    #[test]
+    fn an_unknown_kind_is_passed_over() {
+        let mut strange = RecordHeader::of(200, &[], b"later").encode().to_vec();
+        strange.extend_from_slice(b"later");
+        let wanted = ["close 1", "damaged", "close 2"].map(str::to_owned).to_vec();
+        assert_eq!(read(&file(&[close(1), strange, close(2)])), (wanted, Ending::Whole));
+    }
+}

@@ -163,3 +163,85 @@ impl Syncer {
         self.bell.notify_all();
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::clock::SystemClock;
+    use crate::store::files::OsFiles;
+    use std::io;
+    use std::sync::mpsc::{Sender, channel};
+
+    /// Tells of each sync.
+    #[derive(Debug)]
+    struct Told(Mutex<Sender<&'static str>>, &'static str);
+
+    impl AppendFile for Told {
+        fn append(&self, _: &[&[u8]]) -> io::Result<()> {
+            Ok(())
+        }
+
+        fn sync(&self) -> io::Result<()> {
+            self.0.lock().unwrap_or_else(PoisonError::into_inner).send(self.1).map_err(io::Error::other)
+        }
+    }
+
+    #[test]
+    fn one_commit_covers_all_files_written_since_the_last() {
+        let (sender, syncs) = channel();
+        let counters = Arc::new(Counters::default());
+        let hour = Duration::from_secs(3_600);
+        let started = Syncer::start(Arc::new(OsFiles), counters.clone(), SystemClock::shared(), hour);
+        let (syncer, stage) = started.expect("a thread starts");
+        let file = |name: &'static str| SharedFile::new(name.into(), Arc::new(Told(Mutex::new(sender.clone()), name)));
+        let (a, b) = (file("a"), file("b"));
+        for _ in 0..3 {
+            syncer.written(&a);
+            syncer.written(&b);
+        }
+        syncer.commit().expect("synced");
+        assert_eq!(syncs.try_iter().collect::<Vec<_>>(), ["a", "b"]);
+        syncer.commit().expect("nothing to sync");
+        assert_eq!(syncs.try_iter().count(), 0);
+        // Stopping commits once more, without waiting for the interval.
+        syncer.written(&b);
+        syncer.stop();
+        stage.join();
+        assert_eq!(syncs.try_iter().collect::<Vec<_>>(), ["b"]);
+        assert_eq!(counters.snapshot().syncs, 3);
+    }
+
+    #[test]
+    fn the_thread_commits_by_itself() {
+        let (sender, syncs) = channel();
+        let millisecond = Duration::from_millis(1);
+        let started = Syncer::start(Arc::new(OsFiles), Arc::default(), SystemClock::shared(), millisecond);
+        let (syncer, stage) = started.expect("a thread starts");
+        let file = SharedFile::new("a".into(), Arc::new(Told(Mutex::new(sender), "a")));
+        for _ in 0..3 {
+            syncer.written(&file);
+            assert_eq!(syncs.recv(), Ok("a"));
+        }
+        syncer.stop();
+        stage.join();
+    }
+
+    #[test]
+    fn a_failed_sync_condemns_the_file_and_raises_the_alarm() {
+        let (sender, syncs) = channel();
+        drop(syncs); // now each sync fails
+        let counters = Arc::new(Counters::default());
+        let hour = Duration::from_secs(3_600);
+        let started = Syncer::start(Arc::new(OsFiles), counters.clone(), SystemClock::shared(), hour);
+        let (syncer, stage) = started.expect("a thread starts");
+        let file = SharedFile::new("a".into(), Arc::new(Told(Mutex::new(sender), "a")));
+        syncer.written(&file);
+        let error = syncer.commit().expect_err("failed");
+        assert_eq!(error.to_string(), "cannot sync `a`: sending on a closed channel");
+        assert!(file.failed.load(Ordering::SeqCst) && counters.snapshot().alarms.disk);
+        syncer.named("/nowhere".into());
+        assert!(syncer.commit().expect_err("failed").to_string().starts_with("cannot sync `/nowhere`: "));
+        syncer.stop();
+        stage.join();
+    }
+}

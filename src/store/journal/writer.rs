@@ -15,6 +15,7 @@ use super::record::{PART_HEAD_BYTES, Record, part_frame};
 use super::sync::SharedFile;
 use crate::media::Part;
 use crate::store::StoreError;
+use crate::store::files::AppendFile;
 use crate::store::spool::{Extent, FileAge, Spool, Tenant};
 
 /// Pause after a failed write before a new file is tried, so that a full disk is not asked for each part.
@@ -80,6 +81,7 @@ impl Journal {
     pub fn part(&mut self, part: &Part, snapshot: &dyn Snapshot) -> Result<Extent, StoreError> {
         let (size, max) = (part.bytes.len(), MAX_PART_BODY_BYTES - PART_HEAD_BYTES);
         if size > max {
+            self.active = None; // the next file's snapshot tells that this part is missing
             return Err(StoreError::TooLarge { what: "a part", size, max });
         }
         let mut frame = std::mem::take(&mut self.scratch);
@@ -143,7 +145,7 @@ impl Journal {
 
     /// Begins a new file. The one before it is superseded once this one's snapshot is written.
     fn open_file(&mut self, snapshot: &dyn Snapshot) -> Result<(), StoreError> {
-        if self.retired {
+        if self.retired || self.spool.stopped.load(Ordering::SeqCst) {
             return Err(self.paused(io::ErrorKind::NotFound));
         }
         if let Some((until, kind)) = self.pause
@@ -156,10 +158,7 @@ impl Journal {
         let len = head.len() as u64;
         // A snapshot may pass the bound: it is small, and it is what lets the file before it go.
         let _ = self.spool.make_room(len);
-        let number = self.next_number;
-        let path = Spool::path(&self.folder, number);
-        self.next_number += 1; // whatever happens, this name may be taken now
-        let created = self.spool.files.create(&path);
+        let (number, path, created) = self.create();
         let file = match created.and_then(|file| file.append(&[&head]).map(|()| file)) {
             Ok(file) => file,
             Err(error) => {
@@ -180,6 +179,19 @@ impl Journal {
             tracing::info!(folder = %self.folder.display(), "the spool's disk works again");
         }
         Ok(())
+    }
+
+    /// Makes the next file. A number that is taken (by something that no journal's reader could read) is passed over.
+    fn create(&mut self) -> (u64, PathBuf, io::Result<Arc<dyn AppendFile>>) {
+        loop {
+            let number = self.next_number;
+            self.next_number += 1; // whatever happens, this name may be taken now
+            let path = Spool::path(&self.folder, number);
+            match self.spool.files.create(&path) {
+                Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+                created => return (number, path, created),
+            }
+        }
     }
 
     /// After a failed append the file's end is unknown: what it may have grown by is counted, and it is left.

@@ -79,3 +79,76 @@ fn shown_size(video: &VideoTrack) -> (u32, u32) {
 fn uri(rendition: &Rendition) -> String {
     format!("{}/{PLAYLIST}", rendition.name)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use bytes::Bytes;
+
+    fn rendition(name: &str, kind: Kind, copied: bool, bandwidth: u64) -> Rendition {
+        Rendition { name: name.to_owned(), kind, copied, bandwidth, frame_rate: None }
+    }
+
+    fn video(sample_aspect: (u32, u32)) -> Track {
+        let (config, codecs) = (Bytes::new(), "avc1.64001f".to_owned());
+        Track::Video(VideoTrack {
+            config,
+            codecs,
+            width: 720,
+            height: 576,
+            sample_aspect,
+            frame_rate: Some((25, 1)),
+            plain: true,
+        })
+    }
+
+    fn audio() -> Track {
+        let (config, codecs) = (Bytes::new(), "mp4a.40.2".to_owned());
+        Track::Audio(AudioTrack { config, codecs, sample_rate: 48_000, channels: 2, samples_per_frame: 1_024 })
+    }
+
+    #[test]
+    fn video_takes_its_audio_with_it_and_shows_square_pixels() {
+        let (rung, sound) =
+            (rendition("576p", Kind::Video, true, 2_000_000), rendition("audio", Kind::Audio, false, 160_000));
+        let described = multivariant(&[(&rung, &video((64, 45))), (&sound, &audio())]);
+        let variant = Variant {
+            uri: "576p/index.m3u8".to_owned(),
+            bandwidth: 2_160_000,
+            codecs: "avc1.64001f,mp4a.40.2".to_owned(),
+            resolution: Some((1_024, 576)),
+            frame_rate: Some((25, 1)),
+        };
+        let audio = Some(AudioMember { uri: "audio/index.m3u8".to_owned(), channels: 2 });
+        assert_eq!(described, Multivariant { variants: vec![variant], audio, independent_segments: false });
+    }
+
+    #[test]
+    fn audio_alone_is_the_variant_and_an_aspect_of_nothing_is_ignored() {
+        let (rung, sound) =
+            (rendition("576p", Kind::Video, false, 2_000_000), rendition("audio", Kind::Audio, true, 160_000));
+        let described = multivariant(&[(&sound, &audio())]);
+        let variant = described.variants.first().map(|it| (it.uri.as_str(), it.bandwidth, it.resolution));
+        assert_eq!(variant, Some(("audio/index.m3u8", 160_000, None)));
+        assert!(described.audio.is_none() && described.independent_segments);
+        for aspect in [(0, 1), (1, 0)] {
+            assert_eq!(multivariant(&[(&rung, &video(aspect))]).variants[0].resolution, Some((720, 576)));
+        }
+    }
+
+    #[test]
+    fn the_target_is_whole_seconds_and_the_window_three_of_them_at_least() {
+        for (millis, secs) in [(2_000, 2), (2_002, 2), (1_500, 2), (334, 1), (6_006, 6)] {
+            assert_eq!(target_duration_secs(Span::from_millis(millis)), secs, "{millis}");
+        }
+        assert_eq!(kept_window(Span::from_secs(60), Span::from_secs(2)), Span::from_secs(60));
+        assert_eq!(kept_window(Span::ZERO, Span::from_secs(2)), Span::from_secs(6));
+    }
+
+    #[test]
+    fn the_target_duration_has_room_for_audio_that_ends_behind_the_cut() {
+        for (millis, secs) in [(0, 1), (334, 1), (1_000, 1), (2_000, 2), (2_400, 2), (2_450, 3), (6_000, 6)] {
+            assert_eq!(target_duration_secs(Span::from_millis(millis)), secs, "{millis}");
+        }
+    }
+}

@@ -474,3 +474,6 @@ fn take_track(from: &mut Fields<'_>) -> Result<Track, Malformed> {
         }),
     })
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,301 @@
+//! The catalog without a disk: what playlists list, and that a snapshot says all that is known.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use proptest::prelude::*;
+
+use super::settle::UNSYNCED_SEGMENTS;
+use super::shared::SharedCatalog;
+use super::*;
+use crate::media::segment::{PartEntry, Rendition};
+use crate::media::{AudioTrack, Kind, Track};
+use crate::store::journal::format::{RECORD_HEADER_BYTES, RecordHeader};
+use crate::store::journal::writer::Snapshot;
+use crate::store::spool::{Holds, Tenant};
+
+const ID: RenditionId = RenditionId(0);
+const WINDOW: Span = Span::from_secs(8);
+
+fn catalog() -> Catalog {
+    let rendition = |name: &str| Rendition {
+        name: name.to_owned(),
+        kind: Kind::Audio,
+        copied: false,
+        bandwidth: 128_000,
+        frame_rate: None,
+    };
+    let mut catalog = Catalog::new(SessionHead {
+        stream: "t".to_owned(),
+        session: "s".to_owned(),
+        epoch: 1,
+        renditions: [rendition("a"), rendition("b")].into(),
+        segment_target: Span::from_secs(2),
+        part_target: Span::from_secs(1),
+    });
+    catalog.init(init(ID, 0)).expect("in order");
+    catalog.stored(ID, MediaName::Init { number: 0 });
+    catalog
+}
+
+fn init(rendition: RenditionId, number: u32) -> Init {
+    let track = Arc::new(Track::Audio(AudioTrack {
+        config: Bytes::new(),
+        codecs: "mp4a.40.2".to_owned(),
+        sample_rate: 48_000,
+        channels: 2,
+        samples_per_frame: 1_024,
+    }));
+    Init { rendition, number, track, bytes: Bytes::from_static(b"init") }
+}
+
+fn start(rendition: RenditionId, msn: u64) -> SegmentStart {
+    SegmentStart {
+        rendition,
+        msn,
+        epoch: 1,
+        at: Timestamp::from_millis(2_000 * msn as i64),
+        wall: WallTime::from_unix_millis(2_000 * msn as i64),
+        discontinuity: false,
+        gap: false,
+        init: 0,
+    }
+}
+
+fn part(rendition: RenditionId, msn: u64, index: u32) -> PartHead {
+    let entry = PartEntry { duration: Span::from_secs(1), independent: true, size: 100 };
+    PartHead { rendition, msn, epoch: 1, index, entry }
+}
+
+fn extent(file: u64) -> Option<Extent> {
+    Some(Extent { file, offset: 16, len: 100 })
+}
+
+/// A closed segment of two parts whose bytes lie in `file`, or nowhere.
+fn add(catalog: &mut Catalog, msn: u64, file: Option<u64>) -> Placement {
+    catalog.open(&start(ID, msn)).expect("in order");
+    for index in 0..2 {
+        catalog.part(&part(ID, msn, index), file.and_then(extent)).expect("in order");
+    }
+    catalog.close(&SegmentEnd { rendition: ID, msn, duration: Span::from_secs(2) }).expect("in order")
+}
+
+fn store(catalog: &mut Catalog, msn: u64) -> bool {
+    catalog.stored(ID, MediaName::Segment { epoch: 1, msn })
+}
+
+/// MSN and gap of what is listed.
+fn listed(listing: &listing::Listing) -> Vec<(u64, bool)> {
+    listing.segments.iter().map(|segment| (segment.msn, segment.gap)).collect()
+}
+
+#[test]
+fn a_listing_ends_before_the_first_that_is_not_stored() {
+    let mut catalog = catalog();
+    for msn in 0..4 {
+        assert_eq!(add(&mut catalog, msn, Some(1)), Placement::Spooled);
+    }
+    assert_eq!(catalog.renditions[0].storable(WINDOW), None);
+    for msn in [1, 2] {
+        store(&mut catalog, msn);
+    }
+    assert_eq!(catalog.renditions[0].storable(WINDOW), None, "0 is not there");
+    store(&mut catalog, 0);
+    let listing = catalog.renditions[0].storable(WINDOW).expect("listed");
+    assert_eq!((listed(&listing), listing.media_sequence), (vec![(0, false), (1, false), (2, false)], 0));
+    assert!(!listing.ended);
+    catalog.end(ID).expect("in order");
+    assert!(!catalog.renditions[0].storable(WINDOW).expect("listed").ended, "3 is missing");
+    store(&mut catalog, 3);
+    assert!(catalog.renditions[0].storable(WINDOW).expect("listed").ended);
+}
+
+#[test]
+fn a_segment_whose_init_is_not_stored_is_not_listed() {
+    let mut catalog = catalog();
+    catalog.init(init(ID, 1)).expect("in order");
+    add(&mut catalog, 0, Some(1));
+    catalog.open(&SegmentStart { init: 1, discontinuity: true, ..start(ID, 1) }).expect("in order");
+    catalog.part(&part(ID, 1, 0), extent(1)).expect("in order");
+    catalog.close(&SegmentEnd { rendition: ID, msn: 1, duration: Span::from_secs(1) }).expect("in order");
+    (0..2).for_each(|msn| assert!(!store(&mut catalog, msn)));
+    assert_eq!(listed(&catalog.renditions[0].storable(WINDOW).expect("listed")), [(0, false)]);
+    catalog.stored(ID, MediaName::Init { number: 1 });
+    assert_eq!(listed(&catalog.renditions[0].storable(WINDOW).expect("listed")), [(0, false), (1, false)]);
+}
+
+#[test]
+fn the_window_slides_and_counts_what_left_it() {
+    let mut catalog = catalog();
+    for msn in 0..3 {
+        add(&mut catalog, msn, Some(1));
+    }
+    catalog.open(&SegmentStart { discontinuity: true, ..start(ID, 3) }).expect("in order");
+    catalog.part(&part(ID, 3, 0), extent(1)).expect("in order");
+    catalog.close(&SegmentEnd { rendition: ID, msn: 3, duration: Span::from_secs(1) }).expect("in order");
+    for msn in 4..9 {
+        add(&mut catalog, msn, Some(1));
+    }
+    // Segment 3 is first: its discontinuity is still in the playlist. 1 + 5 * 2 s.
+    let live = catalog.renditions[0].live(Span::from_secs(11));
+    assert_eq!((live.media_sequence, live.discontinuity_sequence), (3, 0));
+    let live = catalog.renditions[0].live(Span::from_secs(10));
+    assert_eq!((live.media_sequence, live.discontinuity_sequence), (4, 1));
+    // The count stays when the segment itself is forgotten.
+    for msn in 0..4 {
+        catalog.deleted(ID, MediaName::Segment { epoch: 1, msn });
+    }
+    assert_eq!(catalog.renditions[0].live(Span::from_secs(10)), live);
+}
+
+#[test]
+fn a_hole_in_the_numbers_ends_the_window() {
+    let mut catalog = catalog();
+    add(&mut catalog, 0, Some(1));
+    add(&mut catalog, 17, Some(1));
+    (0..=17).for_each(|msn| {
+        store(&mut catalog, msn);
+    });
+    let listing = catalog.renditions[0].storable(WINDOW).expect("listed");
+    assert_eq!((listing.media_sequence, listed(&listing)), (17, vec![(17, false)]));
+}
+
+#[test]
+fn what_was_lost_is_a_gap_and_may_still_get_through() {
+    let mut catalog = catalog();
+    add(&mut catalog, 0, Some(1));
+    assert_eq!(add(&mut catalog, 1, None), Placement::Lost);
+    add(&mut catalog, 2, Some(1));
+    assert!(catalog.lose(ID, 2) && !catalog.lose(ID, 2) && !catalog.lose(ID, 9));
+    store(&mut catalog, 0);
+    let listing = catalog.renditions[0].storable(WINDOW).expect("listed");
+    assert_eq!(listed(&listing), [(0, false), (1, true), (2, true)]);
+    assert!(store(&mut catalog, 2), "its upload was under way");
+    let listing = catalog.renditions[0].storable(WINDOW).expect("listed");
+    assert_eq!(listed(&listing), [(0, false), (1, true), (2, false)]);
+}
+
+#[test]
+fn a_session_that_could_never_store_does_not_grow() {
+    let mut catalog = catalog();
+    for msn in 0..1_000 {
+        assert_eq!(add(&mut catalog, msn, None), Placement::Lost);
+        assert_eq!(catalog.due(Duration::ZERO, WINDOW), []);
+    }
+    assert!(catalog.renditions[0].entries.len() <= 5);
+    assert_eq!(catalog.renditions[0].next_msn, 1_000);
+}
+
+#[test]
+fn an_init_goes_when_no_segment_needs_it_and_it_is_not_the_newest() {
+    let mut catalog = catalog();
+    add(&mut catalog, 0, Some(1));
+    catalog.init(init(ID, 1)).expect("in order");
+    catalog.stored(ID, MediaName::Init { number: 1 });
+    assert_eq!(catalog.due(Duration::ZERO, WINDOW), []);
+    catalog.deleted(ID, MediaName::Segment { epoch: 1, msn: 0 });
+    assert_eq!(catalog.due(Duration::ZERO, WINDOW), [(ID, MediaName::Init { number: 0 })]);
+    assert_eq!(catalog.due(Duration::ZERO, WINDOW), [], "it is ordered once");
+}
+
+#[test]
+fn the_census_tells_originals_from_recent_copies() {
+    let mut catalog = catalog();
+    for msn in 0..40 {
+        add(&mut catalog, msn, Some(1 + msn / 5));
+    }
+    (0..38).for_each(|msn| {
+        store(&mut catalog, msn);
+    });
+    let shared = SharedCatalog::new(catalog, String::new());
+    // 38 and 39 wait in file 8. Of the others those within 60 s of the end are kept: 10 and later.
+    let census: Vec<_> = shared.census().into_iter().collect();
+    let copies = (3..8).map(|file| (file, Holds::Copies));
+    assert_eq!(census, copies.chain([(8, Holds::Originals)]).collect::<Vec<_>>());
+    assert_eq!((shared.forget(3), shared.forget(8)), (0, 2));
+    assert_eq!(shared.lock().renditions[0].entry(39).map(|entry| entry.placement), Some(Placement::Lost));
+    assert!(!shared.census().contains_key(&8));
+}
+
+#[test]
+fn the_next_msn_is_one_more_and_far_more_after_a_power_cut() {
+    let mut catalog = catalog();
+    assert_eq!(catalog.clone().raise_msn(false), 0);
+    catalog.resume =
+        Some(ResumePoint { timeline_at: Timestamp::ZERO, next_msn: 5, anchor: (Timestamp::ZERO, WallTime::default()) });
+    assert_eq!(catalog.clone().raise_msn(false), 5, "a session that had announced its first cut");
+    add(&mut catalog, 5, Some(1));
+    assert_eq!(catalog.clone().raise_msn(false), 6);
+    assert_eq!(catalog.clone().raise_msn(true), 6 + UNSYNCED_SEGMENTS);
+    assert!(catalog.renditions.iter_mut().all(|log| log.next_msn <= 6));
+    catalog.raise_msn(true);
+    assert!(catalog.renditions.iter().all(|log| log.next_msn == 6 + UNSYNCED_SEGMENTS));
+}
+
+/// Reads a snapshot as a journal's reader would.
+fn replayed(snapshot: &[u8]) -> Catalog {
+    let (mut rest, mut read) = (snapshot, None);
+    while let Some((header, body)) = rest.split_first_chunk::<RECORD_HEADER_BYTES>() {
+        let header = RecordHeader::decode(header).expect("a header");
+        let (body, behind) = body.split_at(header.len as usize);
+        let record = Record::decode(header.kind, body).expect("decodes");
+        if let (Record::Head(head), None) = (&record, &read) {
+            read = Some(Catalog::new(head.session.clone()));
+        }
+        read.as_mut().expect("the head is first").replay(record, None).expect("in order");
+        rest = behind;
+    }
+    read.expect("a head")
+}
+
+#[derive(Clone, Copy, Debug)]
+enum Step {
+    Segment { stored: bool, spooled: bool, discontinuity: bool },
+    Init,
+    Open,
+    Delete(u64),
+}
+
+fn steps() -> impl Strategy<Value = Vec<Step>> {
+    let segment = (any::<bool>(), any::<bool>(), any::<bool>())
+        .prop_map(|(stored, spooled, discontinuity)| Step::Segment { stored, spooled, discontinuity });
+    let step = prop_oneof![6 => segment, 1 => Just(Step::Init), 1 => Just(Step::Open), 2 => (0..20_u64).prop_map(Step::Delete)];
+    proptest::collection::vec(step, 0..60)
+}
+
+fn take(catalog: &mut Catalog, step: Step) {
+    let (msn, number) = (catalog.renditions[0].next_msn, catalog.renditions[0].next_init);
+    match step {
+        Step::Segment { stored, spooled, discontinuity } => {
+            if catalog.open(&SegmentStart { discontinuity, ..start(ID, msn) }).is_err() {
+                return; // one is open
+            }
+            catalog.part(&part(ID, msn, 0), spooled.then_some(1).and_then(extent)).expect("in order");
+            catalog.close(&SegmentEnd { rendition: ID, msn, duration: Span::from_secs(1) }).expect("in order");
+            if stored && spooled {
+                store(catalog, msn);
+            }
+        }
+        Step::Init => catalog.init(init(ID, number)).expect("in order"),
+        Step::Open => drop(catalog.open(&start(ID, msn))),
+        Step::Delete(msn) => catalog.deleted(ID, MediaName::Segment { epoch: 1, msn }),
+    }
+}
+
+proptest! {
+    #[test]
+    fn a_snapshot_says_all_that_is_known(steps in steps()) {
+        let mut catalog = catalog();
+        steps.into_iter().for_each(|step| take(&mut catalog, step));
+        let shared = SharedCatalog::new(catalog, "boot".to_owned());
+        let mut snapshot = Vec::new();
+        shared.snapshot(&mut snapshot);
+        let again = SharedCatalog::new(replayed(&snapshot), "boot".to_owned());
+        let mut second = Vec::new();
+        again.snapshot(&mut second);
+        prop_assert!(snapshot == second);
+        let (first, second) = (shared.lock().renditions[0].live(WINDOW), again.lock().renditions[0].live(WINDOW));
+        prop_assert_eq!(first, second);
+    }
+}

@@ -1,0 +1,303 @@
+//! When the object store or the disk fails: live goes on, nothing absent is ever named, and work resumes by itself.
+
+mod store_support;
+
+use std::io::ErrorKind;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use millstream::store::{Finish, StoreError};
+use store_support::disk::Mood;
+use store_support::*;
+
+#[tokio::test(start_paused = true)]
+async fn an_outage_costs_nothing_and_playlists_catch_up() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let (bench, objects) = Bench::scripted(folder.path());
+    let (store, _) = bench.open().await;
+    let mut writer = store.begin(head("s1", 1)).expect("begun");
+    append_inits(&mut writer);
+    append_segment(&mut writer, 1, 0);
+    until_playlist(&store, "s1", Some("720p"), |text| text.contains("1-0.m4s")).await;
+    until_playlist(&store, "s1", None, |text| !text.is_empty()).await;
+    until_uploaded(&store).await;
+
+    objects.fail(|_| true);
+    for msn in 1..60 {
+        append_segment(&mut writer, 1, msn);
+    }
+    until(&store, |stats| stats.object_failures > 50 && stats.alarms.objects).await;
+    bench.clock.advance(Duration::from_secs(600));
+    let stats = store.stats();
+    assert_eq!((stats.backlog_objects, stats.append_failures, stats.lost_segments), (118, 0, 0));
+    assert_eq!(stats.backlog_oldest, Duration::from_secs(598));
+    assert_eq!(read_segment(&store, "s1", VIDEO, 1, 59).await, Some(segment_bytes(VIDEO, 59)));
+
+    objects.succeed();
+    until_uploaded(&store).await;
+    for rendition in RENDITIONS {
+        until_playlist(&store, "s1", Some(rendition), |text| text.contains("1-59.m4s")).await;
+    }
+    for msn in 0..60 {
+        for (rendition, name) in [(VIDEO, "720p"), (AUDIO, "audio")] {
+            let key = format!("live/stream1/s1/{name}/1-{msn}.m4s");
+            assert_eq!(objects.bytes(&key).await, segment_bytes(rendition, msn), "{key}");
+        }
+    }
+    assert_eq!(objects.violations(), [""; 0]);
+    assert!(!store.stats().alarms.objects);
+}
+
+#[tokio::test(start_paused = true)]
+async fn playlists_never_name_what_is_absent_whatever_fails() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let (bench, objects) = Bench::scripted(folder.path());
+    let (store, _) = bench.open().await;
+    objects.slow(Duration::from_millis(900));
+    // Two requests in three fail, by a rule that hits every kind of key.
+    let mut count = 0_u32;
+    objects.fail(move |_| {
+        count += 1;
+        !count.is_multiple_of(3)
+    });
+    let mut writer = store.begin(head("s1", 1)).expect("begun");
+    append_inits(&mut writer);
+    for msn in 0..40 {
+        append_segment(&mut writer, 1, msn);
+        bench.clock.advance(Duration::from_secs(2));
+        tokio::time::sleep(Duration::from_secs(2)).await; // virtual
+    }
+    writer.finish(Finish::Ended).expect("finished");
+    for rendition in RENDITIONS {
+        until_playlist(&store, "s1", Some(rendition), |text| text.contains("#EXT-X-ENDLIST")).await;
+    }
+    assert_eq!(objects.violations(), [""; 0]);
+    assert!(store.stats().deletes > 0, "retention was at work meanwhile");
+}
+
+#[tokio::test]
+async fn a_playlist_waits_for_the_oldest_and_lists_in_order() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let (bench, objects) = Bench::scripted(folder.path());
+    let (store, _) = bench.open().await;
+    let mut writer = store.begin(head("s1", 1)).expect("begun");
+    append_inits(&mut writer);
+    append_segment(&mut writer, 1, 0);
+    until_playlist(&store, "s1", Some("720p"), |text| text.contains("1-0.m4s")).await;
+    // Segment 1 of video does not get through; 2 and 3 do.
+    objects.fail(|key| key.ends_with("720p/1-1.m4s"));
+    for msn in 1..4 {
+        append_segment(&mut writer, 1, msn);
+    }
+    until(&store, |stats| stats.backlog_objects == 1).await;
+    until_playlist(&store, "s1", Some("audio"), |text| text.contains("1-3.m4s")).await;
+    let video = until_playlist(&store, "s1", Some("720p"), |text| !text.is_empty()).await;
+    assert_eq!(listed(&video), ["init-0.mp4", "1-0.m4s"]);
+    objects.succeed();
+    let video = until_playlist(&store, "s1", Some("720p"), |text| text.contains("1-3.m4s")).await;
+    assert_eq!(listed(&video), ["init-0.mp4", "1-0.m4s", "1-1.m4s", "1-2.m4s", "1-3.m4s"]);
+    assert_eq!(objects.violations(), [""; 0]);
+}
+
+#[tokio::test]
+async fn the_multivariant_playlist_comes_last() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let (bench, objects) = Bench::scripted(folder.path());
+    objects.fail(|key| key.ends_with("audio/index.m3u8"));
+    let (store, _) = bench.open().await;
+    let mut writer = store.begin(head("s1", 1)).expect("begun");
+    append_inits(&mut writer);
+    append_segment(&mut writer, 1, 0);
+    until(&store, |stats| stats.backlog_objects == 0 && stats.object_failures > 1).await;
+    until_playlist(&store, "s1", Some("720p"), |text| !text.is_empty()).await;
+    assert_eq!(store.read_playlist("stream1", "s1", None).await.expect("read"), None);
+    objects.succeed();
+    until_playlist(&store, "s1", None, |text| text.contains("720p/index.m3u8")).await;
+    let order = objects.order.lock().expect("no panic").clone();
+    let place = |key: &str| order.iter().position(|put| put == key).expect("was put");
+    let multivariant = place("live/stream1/s1/index.m3u8");
+    for rendition in RENDITIONS {
+        let playlist = place(&format!("live/stream1/s1/{rendition}/index.m3u8"));
+        assert!(place(&format!("live/stream1/s1/{rendition}/init-0.mp4")) < playlist && playlist < multivariant);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn closing_gives_up_at_its_deadline_and_the_next_start_goes_on() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let (bench, objects) = Bench::scripted(folder.path());
+    objects.hold();
+    let (store, _) = bench.open().await;
+    let mut writer = store.begin(head("s1", 1)).expect("begun");
+    append_inits(&mut writer);
+    append_segment(&mut writer, 1, 0);
+    writer.finish(Finish::Suspended).expect("finished");
+    store.close(Duration::from_secs(8)).await.expect("closed");
+    assert_eq!((store.stats().backlog_objects, objects.keys().await.len()), (4, 0));
+    drop(store);
+    objects.release(100);
+    let (store, session) = bench.reopen().await;
+    assert!(session.clean);
+    until_playlist(&store, "s1", None, |text| !text.is_empty()).await;
+    assert_eq!(store.stats().backlog_objects, 0);
+}
+
+#[tokio::test]
+async fn a_full_disk_is_an_error_an_alarm_and_a_gap_and_passes() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let disk = Arc::new(FaultyDisk::default());
+    let (bench, objects) = Bench::scripted(folder.path());
+    let bench = bench.with_disk(&disk);
+    let (store, _) = bench.open().await;
+    let mut writer = store.begin(head("s1", 1)).expect("begun");
+    append_inits(&mut writer);
+    append_segment(&mut writer, 1, 0);
+    disk.set(Mood::Half(ErrorKind::StorageFull));
+    for output in segment(VIDEO, 1, 1).iter().chain(&segment(AUDIO, 1, 1)) {
+        let error = writer.append(output).expect_err("full");
+        assert!(error.is_disk(), "{error}");
+    }
+    let stats = store.stats();
+    assert_eq!((stats.append_failures, stats.lost_segments, stats.alarms.disk), (10, 2, true));
+    // One write was tried; after it the disk is left in peace for a second.
+    let tried = disk.writes.load(Ordering::SeqCst);
+    disk.set(Mood::Well);
+    assert!(writer.append(&open(VIDEO, 1, 2)).is_err());
+    assert_eq!(disk.writes.load(Ordering::SeqCst), tried);
+    bench.clock.advance(Duration::from_secs(1));
+    // The open that failed is in the new file's snapshot.
+    for output in &segment(VIDEO, 1, 2)[1..] {
+        writer.append(output).expect("there is room again");
+    }
+    for output in segment(AUDIO, 1, 2) {
+        writer.append(&output).expect("journalled");
+    }
+    assert!(!store.stats().alarms.disk);
+    let playlist = until_playlist(&store, "s1", Some("720p"), |text| text.contains("1-2.m4s")).await;
+    assert_eq!(listed(&playlist), ["init-0.mp4", "1-0.m4s", "1-2.m4s"]);
+    assert!(playlist.contains("#EXT-X-GAP\n#EXTINF:2.00000,\n1-1.m4s\n"), "{playlist}");
+    until_uploaded(&store).await;
+    assert_eq!(objects.violations(), [""; 0]);
+
+    // A daemon that comes after it knows the same.
+    drop(writer);
+    drop(store);
+    let (_store, session) = bench.reopen().await;
+    let gaps: Vec<_> = session.renditions[1].segments.iter().map(|it| (it.msn, it.gap)).collect();
+    assert_eq!((session.next_msn, gaps), (3, vec![(0, false), (1, true), (2, false)]));
+}
+
+#[tokio::test]
+async fn a_read_only_disk_lets_a_new_session_begin_and_not_an_old_one() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let disk = Arc::new(FaultyDisk::default());
+    let bench = Bench::in_memory(folder.path()).with_disk(&disk);
+    let (store, _) = bench.open().await;
+    store.begin(head("s1", 1)).expect("begun").finish(Finish::Suspended).expect("finished");
+    disk.set(Mood::ReadOnly);
+    let refused = store.begin(head("s1", 2)).expect_err("its epoch cannot be raised");
+    assert!(refused.is_disk(), "{refused}");
+    let mut writer = store.begin(head("s2", 1)).expect("begun without a journal");
+    assert!(writer.append(&init(VIDEO, 0)).expect_err("read-only").is_disk());
+    disk.set(Mood::Well);
+    bench.clock.advance(Duration::from_secs(1));
+    writer.append(&init(AUDIO, 0)).expect("journalled");
+    append_segment(&mut writer, 1, 0);
+    until_playlist(&store, "s2", None, |text| !text.is_empty()).await;
+    store.begin(head("s1", 2)).expect("resumed");
+}
+
+#[tokio::test]
+async fn a_failed_sync_raises_the_alarm_and_moves_to_a_new_file() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let disk = Arc::new(FaultyDisk::default());
+    let bench = Bench::in_memory(folder.path()).with_disk(&disk);
+    let (store, _) = bench.open().await;
+    let mut writer = store.begin(head("s1", 1)).expect("begun");
+    append_inits(&mut writer);
+    disk.set(Mood::Unsynced);
+    append_segment(&mut writer, 1, 0);
+    assert!(store.close(Duration::from_secs(60)).await.expect_err("not durable").is_disk());
+    assert!(store.stats().alarms.disk);
+    disk.set(Mood::Well);
+    append_segment(&mut writer, 1, 1);
+    assert!(!store.stats().alarms.disk);
+    assert!(folder.path().join("spool/stream1/s1/0000000002.journal").exists());
+}
+
+#[tokio::test]
+async fn a_full_spool_drops_the_oldest_and_says_so() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let (mut bench, objects) = Bench::scripted(folder.path());
+    bench.settings.spool_max_bytes = 400_000;
+    objects.hold();
+    let (store, _) = bench.open().await;
+    let mut writer = store.begin(head("s1", 1)).expect("begun");
+    append_inits(&mut writer);
+    for msn in 0..100 {
+        append_segment(&mut writer, 1, msn);
+        assert!(store.stats().spool_bytes < 400_000 + 20_000, "the bound holds but for a snapshot");
+    }
+    let stats = store.stats();
+    assert!(stats.alarms.spool_full && stats.lost_segments > 20, "{stats:?}");
+    assert_eq!(stats.append_failures, 0);
+    assert_eq!(read_segment(&store, "s1", VIDEO, 1, 0).await, None);
+    assert_eq!(read_segment(&store, "s1", VIDEO, 1, 99).await, Some(segment_bytes(VIDEO, 99)));
+
+    objects.release(1_000);
+    let playlist = until_playlist(&store, "s1", Some("720p"), |text| text.contains("1-99.m4s")).await;
+    assert_eq!(listed(&playlist), ["init-0.mp4", "1-96.m4s", "1-97.m4s", "1-98.m4s", "1-99.m4s"]);
+    append_segment(&mut writer, 1, 100);
+    until(&store, |stats| stats.backlog_objects == 0 && !stats.alarms.spool_full).await;
+    assert_eq!(objects.violations(), [""; 0]);
+}
+
+#[tokio::test]
+async fn stored_media_makes_room_without_an_alarm() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let mut bench = Bench::in_memory(folder.path());
+    bench.settings.spool_max_bytes = 200_000;
+    let (store, _) = bench.open().await;
+    let mut writer = store.begin(head("s1", 1)).expect("begun");
+    append_inits(&mut writer);
+    for msn in 0..60 {
+        append_segment(&mut writer, 1, msn);
+        until_uploaded(&store).await;
+    }
+    let stats = store.stats();
+    assert_eq!((stats.lost_segments, stats.append_failures, stats.alarms.spool_full), (0, 0, false));
+    assert_eq!(read_segment(&store, "s1", VIDEO, 1, 0).await, Some(segment_bytes(VIDEO, 0)));
+}
+
+#[tokio::test]
+async fn a_journal_deleted_under_us_costs_what_was_in_it() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let (bench, objects) = Bench::scripted(folder.path());
+    objects.fail(|_| true);
+    let (store, _) = bench.open().await;
+    let mut writer = store.begin(head("s1", 1)).expect("begun");
+    append_inits(&mut writer);
+    append_segment(&mut writer, 1, 0);
+    std::fs::remove_file(folder.path().join("spool/stream1/s1/0000000001.journal")).expect("removed");
+    objects.succeed();
+    until(&store, |stats| stats.backlog_objects == 0).await;
+    let stats = store.stats();
+    assert_eq!((stats.lost_segments, stats.alarms.disk), (2, true));
+}
+
+#[tokio::test]
+async fn a_part_beyond_the_bound_is_refused_and_its_segment_is_a_gap() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let bench = Bench::in_memory(folder.path());
+    let (store, _) = bench.open().await;
+    let mut writer = store.begin(head("s1", 1)).expect("begun");
+    append_inits(&mut writer);
+    writer.append(&open(VIDEO, 1, 0)).expect("journalled");
+    let millstream::media::Output::Part(mut huge) = part(VIDEO, 1, 0, 0) else { panic!("a part") };
+    huge.bytes = vec![0; 33 << 20].into();
+    let refused = writer.append(&millstream::media::Output::Part(huge)).expect_err("refused");
+    assert!(matches!(refused, StoreError::TooLarge { what: "a part", .. }), "{refused}");
+    writer.append(&close(VIDEO, 0)).expect("journalled");
+    assert_eq!(store.stats().lost_segments, 1);
+}
