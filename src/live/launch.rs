@@ -74,6 +74,7 @@ pub(super) fn launch(
         grace_ends,
         stats_due: Duration::ZERO,
         reasons: Vec::new(),
+        copied: None,
     };
     // The intake's own failure is its session's end, which it logs itself; nobody else needs to be told.
     let quiet: OnFailure = Arc::new(|_, _| ());
