@@ -60,8 +60,8 @@ produced() {
     [ -n "$session" ] || die "nothing was stored; the daemon's log is $folder/log"
     pushed=$(sed -n 's/^frame=\([0-9]*\)$/\1/p' "$folder/progress" | tail -n 1)
     printf '\n%-8s %9s %12s %8s %6s\n' rung segments bytes frames lost
-    for rung in "$session"/*/; do
-        rung=${rung%/} name=$(basename "$rung")
+    for name in $(rungs "$session"); do
+        rung=$session/$name
         count=$(segments "$rung" | wc -l)
         frames='' lost=''
         if [ -e "$rung/$(first_name "$rung")" ] && [ "$name" != audio ]; then
@@ -73,6 +73,9 @@ produced() {
     say ""
     say "Pushed: $pushed frames. CPU: daemon $daemon_cpu s, publisher $(publisher_cpu) s."
 }
+
+# rungs SESSION: names of the stored renditions, the largest picture first and sound last.
+rungs() { find "$1" -mindepth 1 -maxdepth 1 -type d -printf '%f\n' | sort -nr; }
 
 # first_name RUNG: the name of the very first segment. When it has left the store, frames cannot be counted any more.
 first_name() { basename "$(find "$1" -name '*-0.m4s' | head -n 1)"; }

@@ -38,7 +38,7 @@ pub(super) struct CutClock {
     last_interval: Option<Span>,
     longest_interval: Span,
     last_dts: Option<Timestamp>,
-    /// A group of pictures was cut by time, and the next keyframe shall end the copying.
+    /// A group of pictures was cut by time, or the copy has too many bits: the next keyframe shall end the copying.
     copy_end: CopyEnd,
 }
 
@@ -70,6 +70,13 @@ impl CutClock {
         self.long_gop = long_gop;
         if long_gop == LongGop::CutByTime && self.copy_end == CopyEnd::AtNextKeyframe {
             self.copy_end = CopyEnd::Copying;
+        }
+    }
+
+    /// Copying ends at the next keyframe, whatever its groups of pictures are like.
+    pub(super) fn end_copy(&mut self) {
+        if self.copy_end == CopyEnd::Copying {
+            self.copy_end = CopyEnd::AtNextKeyframe;
         }
     }
 
@@ -252,6 +259,15 @@ mod tests {
         assert!(clock.copy_ends_at_keyframe());
         clock.set_long_gop(LongGop::CutByTime);
         assert!(!clock.copy_ends_at_keyframe());
+    }
+
+    #[test]
+    fn copying_can_be_ended_from_outside_and_only_once() {
+        let mut clock = CutClock::new(Span::from_secs(2), LongGop::EndCopy);
+        clock.end_copy();
+        assert!(clock.take_copy_end());
+        clock.end_copy();
+        assert!(!clock.copy_ends_at_keyframe(), "it has ended");
     }
 
     #[test]

@@ -257,6 +257,12 @@ impl Ingest {
         self.session.set_long_gop(long_gop);
     }
 
+    /// The next keyframe is a discontinuity at which copying ends, as after a group that was too long
+    /// ([`LongGop::EndCopy`]). Once it has ended, this does nothing.
+    pub fn end_copy(&mut self) {
+        self.session.end_copy();
+    }
+
     /// Ends the session: what is held comes out, then [`Unit::End`]. Later calls do nothing.
     pub fn end(&mut self, now: Now, out: &mut Vec<Unit>) {
         if !self.session.has_ended() {

@@ -116,6 +116,10 @@ impl Session {
         self.cuts.set_long_gop(long_gop);
     }
 
+    pub(super) fn end_copy(&mut self) {
+        self.cuts.end_copy();
+    }
+
     pub(super) fn deadline(&self) -> Option<Duration> {
         [self.held.deadline(), self.gaps.deadline()].into_iter().flatten().min()
     }

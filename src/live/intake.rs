@@ -10,6 +10,7 @@ use std::time::Duration;
 use tracing::{Span as LogSpan, error, info, warn};
 
 use super::SessionEvent;
+use super::copied::CopiedRung;
 use super::session::{Session, SessionInput, SessionState};
 use super::stats::{Rates, SessionStats};
 use super::wiring::{Feeds, OnFailure, Stop, WireError, Wires};
@@ -22,7 +23,7 @@ use crate::listen::CloseReason;
 use crate::media::segment::{RenditionId, Renditions};
 use crate::media::{CutKind, Kind, Output, Track, Unit};
 use crate::store::Store;
-use crate::transcode::{self, Plan, PlanError};
+use crate::transcode::{self, PlanError};
 
 /// How often the figures of a session are taken while something happens in it.
 pub(super) const STATS_EVERY: Duration = Duration::from_secs(1);
@@ -86,6 +87,8 @@ pub(super) struct Intake {
     pub stats_due: Duration,
     /// Why each rung is what it is.
     pub reasons: Vec<(String, String)>,
+    /// The rung that is copied for as long as the source allows it.
+    pub copied: Option<CopiedRung>,
 }
 
 impl Intake {
@@ -262,6 +265,7 @@ impl Intake {
                 Unit::Cut(cut) if !self.is_fed() && !matches!(cut.kind, CutKind::Gap { .. }) => self.start_feeds()?,
                 _ => {}
             }
+            self.watch_copy(&unit);
             if let Some(wires) = &mut self.wires {
                 wires.publish(&unit);
             }
@@ -270,6 +274,22 @@ impl Intake {
             self.change_to(SessionState::Live);
         }
         Ok(())
+    }
+
+    /// Ends the copy when the source breaks what the rung promises, and says why when the cut has come.
+    fn watch_copy(&mut self, unit: &Unit) {
+        let Some(copied) = &mut self.copied else { return };
+        if copied.is_broken_by(unit) {
+            self.ingest.end_copy();
+        }
+        if matches!(unit, Unit::Cut(cut) if cut.copy_ends) {
+            let reason = format!("{} is encoded from here on: {}", copied.name, copied.end());
+            info!(reason, "ladder");
+            if let Some((_, why)) = self.reasons.iter_mut().find(|(rung, _)| *rung == copied.name) {
+                *why = reason;
+            }
+            self.copied = None;
+        }
     }
 
     /// The tracks are complete: plans the ladder, starts its threads and tells them the tracks.
@@ -297,7 +317,9 @@ impl Intake {
             feeds.publish(&Unit::Track(track.clone()));
         }
         wires.feeds = Some(feeds);
-        self.ingest.set_long_gop(if copy_may_end(&plan) { LongGop::EndCopy } else { LongGop::CutByTime });
+        self.copied = CopiedRung::of(&plan, spec.hls.segment);
+        // The `passthrough` preset has no encoder for its rung: it is cut by time for ever.
+        self.ingest.set_long_gop(if self.copied.is_some() { LongGop::EndCopy } else { LongGop::CutByTime });
         Ok(())
     }
 
@@ -343,11 +365,6 @@ fn contained(body: impl FnOnce() -> Result<(), IntakeError>) -> Result<(), Intak
         Outcome::Failed(why) => Err(why),
         Outcome::Panicked(message) => Err(IntakeError::Panicked(message)),
     }
-}
-
-/// Whether an encoder stands ready for the copied rung. The `passthrough` preset has none: it is cut by time for ever.
-fn copy_may_end(plan: &Plan) -> bool {
-    plan.rungs.iter().any(|rung| rung.copied && rung.encode.is_some())
 }
 
 fn names(renditions: &Renditions) -> String {

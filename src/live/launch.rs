@@ -72,6 +72,7 @@ pub(super) fn launch(
         grace_ends,
         stats_due: began.monotonic.saturating_add(STATS_EVERY),
         reasons: Vec::new(),
+        copied: None,
     };
     spawn_intake(session, span, intake, inputs)
 }

@@ -8,6 +8,7 @@
 //! | [`sessions`] | the table of running sessions: publish, find, end, shut down |
 //! | [`session`] | one session as everyone but its own threads sees it |
 //! | `intake` | the thread that owns its timeline: connections, grace time, the ladder's start |
+//! | `copied` | when a copied rung is encoded instead, and why |
 //! | `launch` | starting threads, anew or from what the journal tells |
 //! | [`wiring`] | threads and queues, with the bound and policy of each |
 //! | [`publisher`] | what an admitted connection holds of its session |
@@ -15,6 +16,7 @@
 //!
 //! Not here: who may publish (control), how playlists travel (web), SQL, sockets.
 
+mod copied;
 mod intake;
 mod launch;
 pub mod publisher;

@@ -56,8 +56,9 @@ fn force(page: &mut Browser, level: &str) {
     let choose = format!(
         "(() => {{ const list = document.querySelector('select'); \
          const option = [...list.options].find(option => option.textContent.includes('{level}')); \
-         list.value = option.value; list.dispatchEvent(new Event('change', {{bubbles: true}})); return true; }})()"
+         list.value = option.value; list.dispatchEvent(new Event('change', {{bubbles: true}})); \
+         return list.selectedOptions[0].textContent; }})()"
     );
     page.wait_for("document.querySelector('select').options.length > 3", PLAY_LIMIT);
-    assert_eq!(page.evaluate(&choose, PLAY_LIMIT), serde_json::Value::Bool(true), "{level} can be chosen");
+    assert_eq!(page.evaluate(&choose, PLAY_LIMIT), level, "the list shows what was chosen at once");
 }

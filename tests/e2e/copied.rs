@@ -4,7 +4,7 @@ use std::process::Command;
 
 use crate::broadcast::{Broadcast, test_preset};
 use crate::checks;
-use crate::support::follower::Rendition;
+use crate::support::follower::{Rendition, Segment};
 use crate::support::machine;
 use crate::support::process::output;
 use crate::support::source::Source;
@@ -42,6 +42,33 @@ fn a_copied_top_rung_is_cut_with_the_encoded_ones() {
     assert_is_copied(broadcast.seen.rung("360p"), &broadcast.source);
     assert_promises_no_independent_segments(&broadcast);
     checks::everything(&broadcast);
+}
+
+#[test]
+fn a_source_above_the_limit_of_the_copy_is_encoded_instead() {
+    let _turn = machine::shared("a_source_above_the_limit_of_the_copy_is_encoded_instead");
+    // The copied rung of this preset allows 3 Mbit/s, its encoder makes 960 kbit/s at most.
+    let broadcast = Broadcast::record(&test_preset("auto-360p-240p"), Source::new(640, 360, 30, 12, 6_000));
+    assert!(broadcast.log.contains("360p is encoded from here on: the source sends"), "{}", broadcast.log);
+    for rendition in &broadcast.seen.renditions {
+        let breaks = rendition.segments.iter().filter(|segment| segment.entry.discontinuity).count();
+        assert_eq!(breaks, 1, "{}: one discontinuity in each rendition", rendition.name);
+    }
+    let top = broadcast.seen.rung("360p");
+    let promised = top.variant.as_ref().map(|variant| variant.bandwidth).expect("a video rung is a variant");
+    let is_copied = |segment: &&Segment| !segment.entry.discontinuity;
+    for segment in top.segments.iter().skip_while(is_copied) {
+        let bits_per_second = segment.bytes.len() as u64 * 8_000_000 / segment.entry.duration_us.max(1);
+        assert!(bits_per_second <= promised, "{}: {bits_per_second} of {promised}", segment.entry.uri);
+    }
+    for rung in broadcast.seen.videos() {
+        assert_eq!(
+            rung.samples().len(),
+            broadcast.source.frames() as usize,
+            "{}: no frame is lost or doubled",
+            rung.name
+        );
+    }
 }
 
 #[test]

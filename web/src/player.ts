@@ -85,7 +85,8 @@ export class Player {
 
   /** The chosen level, -1 for automatic. */
   chosen(): number {
-    return this.#hls === null || this.#hls.autoLevelEnabled ? -1 : this.#hls.nextLevel;
+    // `nextLevel` would be the level of what is buffered, which follows the choice seconds later.
+    return this.#hls?.manualLevel ?? -1;
   }
 
   /** Plays this level from the next segment on; -1 for automatic. */
