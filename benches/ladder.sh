@@ -129,10 +129,11 @@ ended() {
     [ "${#playlists[@]}" -gt 1 ] && ! grep -L '^#EXT-X-ENDLIST' "${playlists[@]}" | grep -q .
 }
 
-# ssim FILE WIDTH HEIGHT: against the source, scaled by bicubic; frames are paired by their number.
+# ssim FILE WIDTH HEIGHT: against the source, scaled by bicubic. Frames are paired by their number: both sides count in frames,
+# because FLV's milliseconds beside 1/90000 s would pair some with their neighbour.
 ssim() {
     ffmpeg -nostdin -hide_banner -i "$1" -i "$source" -lavfi \
-        "[0:v]setpts=N/$fps/TB[a];[1:v]scale=$2:$3:flags=bicubic,setpts=N/$fps/TB[b];[a][b]ssim" -f null - 2>&1 |
+        "[0:v]settb=1/$fps,setpts=N[a];[1:v]scale=$2:$3:flags=bicubic,settb=1/$fps,setpts=N[b];[a][b]ssim" -f null - 2>&1 |
         sed -n 's/.*SSIM.* All:\([0-9.]*\).*/\1/p'
 }
 

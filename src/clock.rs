@@ -17,6 +17,11 @@ pub trait Clock: Send + Sync + Debug {
 
     /// The wall clock, which may be set back.
     fn wall(&self) -> WallTime;
+
+    /// How long a thread that has something to do at `deadline` (monotonic) may sleep before it looks at this clock again.
+    fn pause_until(&self, deadline: Duration) -> Duration {
+        deadline.saturating_sub(self.monotonic())
+    }
 }
 
 /// A clock shared by all parts of a daemon.
@@ -48,6 +53,9 @@ impl Clock for SystemClock {
         WallTime::from_unix_nanos(nanos)
     }
 }
+
+/// Sleepers look this often at a clock that may be moved at any time.
+const MANUAL_PAUSE: Duration = Duration::from_millis(1);
 
 /// A clock that moves when it is told to.
 #[derive(Debug)]
@@ -82,5 +90,9 @@ impl Clock for ManualClock {
 
     fn wall(&self) -> WallTime {
         WallTime::from_unix_nanos(self.wall_nanos.load(Ordering::SeqCst))
+    }
+
+    fn pause_until(&self, deadline: Duration) -> Duration {
+        deadline.saturating_sub(self.monotonic()).min(MANUAL_PAUSE)
     }
 }

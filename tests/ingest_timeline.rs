@@ -378,3 +378,32 @@ fn an_empty_session_ends_too_and_resumes_where_it_would_have_begun() {
     let timeline = rig.end();
     assert!(timeline.ended && timeline.cuts.is_empty());
 }
+
+#[test]
+fn a_resumed_session_has_gaps_until_its_publisher_is_back() {
+    let anchor = (Timestamp::from_millis(58_000), NOON);
+    let start = Start { at: Timestamp::from_millis(60_000), next_msn: 25, anchor: Some(anchor), resumed: true };
+    let mut rig = Rig::new(Settings { start, ..Settings::default() });
+    rig.ingest.wait(rig.now());
+    rig.wait(4_500);
+    let publisher = Publisher::default();
+    rig.connect(&publisher);
+    rig.play(&publisher, 0, 3_000);
+    let timeline = rig.end();
+    let gap = CutKind::Gap { duration: Span::from_secs(2) };
+    let cuts: Vec<_> =
+        timeline.cuts.iter().map(|cut| (cut.msn, cut.at.flicks(), cut.kind, cut.discontinuity)).collect();
+    let at = |ms| Timestamp::from_millis(ms).flicks();
+    let expected = [
+        (25, at(60_000), gap, false),
+        (26, at(62_000), gap, false),
+        (27, at(64_000), CutKind::Keyframe, true),
+        (28, at(66_000), CutKind::Keyframe, false),
+    ];
+    assert_eq!(cuts, expected);
+    assert!(timeline.cuts.windows(2).all(|pair| pair[1].wall > pair[0].wall), "dates go on from the anchor");
+
+    let mut new = Rig::new(Settings::default());
+    new.ingest.wait(new.now());
+    assert_eq!(new.ingest.deadline(), None, "a new session's timeline begins with its publisher");
+}

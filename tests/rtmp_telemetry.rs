@@ -2,14 +2,15 @@
 //!
 //! The recorder and the subscriber are global, so this file has one test.
 
-mod rtmp_support;
+#[path = "rtmp/support.rs"]
+mod support;
 
 use std::io;
 use std::sync::{Arc, Mutex};
 
 use metrics_exporter_prometheus::PrometheusBuilder;
 use millstream::wire::flv::TagKind;
-use rtmp_support::{Encoder, KEY, Listener, Note, patient_settings, tag};
+use support::{Encoder, KEY, Listener, Note, patient_settings, tag};
 use tokio::io::AsyncWriteExt;
 
 /// A log in memory.
@@ -67,13 +68,13 @@ async fn counters_count_and_no_key_is_logged() {
 
     let metrics = metrics.render();
     for line in [
-        "millstream_rtmp_connections_total 4",
-        "millstream_rtmp_connections 0",
-        "millstream_rtmp_publishes_total 1",
-        "millstream_rtmp_publishes_refused_total{reason=\"bad_key\"} 1",
-        "millstream_rtmp_protocol_errors_total{kind=\"unknown_message_type\",action=\"skip\"} 1",
-        "millstream_rtmp_protocol_errors_total{kind=\"nothing_to_repeat\",action=\"drop\"} 1",
-        "millstream_rtmp_panics_total 1",
+        "millstream_listen_connections_total{protocol=\"rtmp\"} 4",
+        "millstream_listen_connections{protocol=\"rtmp\"} 0",
+        "millstream_listen_publishes_total{protocol=\"rtmp\"} 1",
+        "millstream_listen_publishes_refused_total{protocol=\"rtmp\",reason=\"bad_key\"} 1",
+        "millstream_listen_protocol_errors_total{protocol=\"rtmp\",kind=\"unknown_message_type\",action=\"skip\"} 1",
+        "millstream_listen_protocol_errors_total{protocol=\"rtmp\",kind=\"nothing_to_repeat\",action=\"drop\"} 1",
+        "millstream_listen_panics_total{protocol=\"rtmp\"} 1",
     ] {
         assert!(metrics.lines().any(|have| have == line), "{line} is not in\n{metrics}");
     }

@@ -7,7 +7,7 @@ use tokio::sync::Mutex;
 use tracing::{Span, error, warn};
 
 use super::Specs;
-use crate::control::{AuthError, Control, Grant};
+use crate::control::{AuthError, Control, ControlError, Grant, SessionRow, StreamId};
 use crate::listen::{Admission, PublishRequest, Refusal, RefusalReason};
 use crate::live::{LivePublisher, PublishError, PublisherId, Sessions};
 
@@ -31,13 +31,21 @@ impl KeyAdmission {
     async fn publish(&self, grant: &Grant, peer: SocketAddr) -> Result<LivePublisher, Refusal> {
         let stream = grant.stream.id.as_str();
         let by = PublisherId { key: grant.key_id.to_string(), peer: peer.to_string() };
-        let _beginning = self.beginning.lock().await;
-        match self.sessions.connect(stream, by.clone()).await {
-            Ok(Some(publisher)) => return Ok(publisher),
-            Ok(None) => {}
-            Err(in_use) => return Err(refusal(RefusalReason::InUse, in_use.to_string())),
+        loop {
+            // A session with a full queue lets its new publisher wait: without the lock, so that other streams do not.
+            if let Some(publisher) = self.sessions.connect(stream, by.clone()).await.map_err(|why| refused(&why))? {
+                return Ok(publisher);
+            }
+            let _beginning = self.beginning.lock().await;
+            if !self.sessions.is_running(stream) {
+                return self.begin(grant, by).await;
+            }
         }
-        let row = self.control.begin_session(&grant.stream.id).await.map_err(|failure| {
+    }
+
+    /// Begins a session. None of the stream runs, and nobody else begins one.
+    async fn begin(&self, grant: &Grant, by: PublisherId) -> Result<LivePublisher, Refusal> {
+        let row = self.begin_row(&grant.stream.id).await.map_err(|failure| {
             error!(%failure, "cannot begin a session");
             refusal(RefusalReason::Internal, "The server cannot begin a broadcast at the moment. Try again.")
         })?;
@@ -46,26 +54,40 @@ impl KeyAdmission {
             refusal(RefusalReason::Internal, "The stream's ladder preset is broken. Tell the administrator.")
         });
         let started = match spec {
-            Ok(spec) => self.sessions.start(spec, by).await.map_err(|failure| self.not_started(&failure)),
+            Ok(spec) => self.sessions.start(spec, by).await.map_err(|failure| refused(&failure)),
             Err(refusal) => Err(refusal),
         };
         if started.is_err()
             && let Err(failure) = self.control.end_session(&row.id).await
         {
-            warn!(%failure, "a session that was never started stays in the database until the next start");
+            warn!(%failure, "a session that was never started stays open in the database until the next one begins");
         }
         started
     }
 
-    fn not_started(&self, failure: &PublishError) -> Refusal {
-        match failure {
-            PublishError::ShuttingDown => {
-                refusal(RefusalReason::ShuttingDown, "The server is shutting down. Reconnect in a moment.")
+    /// A session that the database still has open does not run: it has just ended, or its end could not be written. It is
+    /// ended now, so that it cannot lock its stream.
+    async fn begin_row(&self, stream: &StreamId) -> Result<SessionRow, ControlError> {
+        match self.control.begin_session(stream).await {
+            Err(ControlError::SessionOpen { session, .. }) => {
+                self.control.end_session(&session).await?;
+                self.control.begin_session(stream).await
             }
-            failure => {
-                error!(%failure, "cannot start a session");
-                refusal(RefusalReason::Internal, "The server cannot start a broadcast at the moment. Try again.")
-            }
+            begun => begun,
+        }
+    }
+}
+
+/// Why a session takes no publisher, in words for the encoder.
+fn refused(failure: &PublishError) -> Refusal {
+    match failure {
+        PublishError::ShuttingDown => {
+            refusal(RefusalReason::ShuttingDown, "The server is shutting down. Reconnect in a moment.")
+        }
+        PublishError::InUse(in_use) => refusal(RefusalReason::InUse, in_use.to_string()),
+        PublishError::Running { .. } | PublishError::Wire(_) => {
+            error!(%failure, "cannot start a session");
+            refusal(RefusalReason::Internal, "The server cannot start a broadcast at the moment. Try again.")
         }
     }
 }
@@ -108,4 +130,99 @@ fn not_authentic(failure: AuthError) -> Refusal {
         }
     };
     refusal(reason, words)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::clock::SystemClock;
+    use crate::config::{Config, Overrides};
+    use crate::control::{NewKey, NewStream};
+    use crate::listen::{CloseReason, Finish, Protocol, Publisher};
+    use crate::live::wiring::Stop;
+    use crate::store::{Store, StoreSettings};
+    use secrecy::SecretString;
+
+    /// Longer than anything here takes.
+    const LIMIT: Duration = Duration::from_secs(30);
+
+    struct Fixture {
+        admission: KeyAdmission,
+        key: SecretString,
+        _folder: tempfile::TempDir,
+    }
+
+    /// Admission over a database that nobody tells of what becomes of sessions: the slowest one there can be.
+    async fn fixture() -> Fixture {
+        let folder = tempfile::tempdir().expect("a folder");
+        let clock = SystemClock::shared();
+        let control = Control::open(folder.path(), clock.clone()).await.expect("a database");
+        let settings = StoreSettings::new("memory:", folder.path().join("spool"));
+        let (store, _) = Store::open(settings, clock.clone()).await.expect("a store");
+        let file = "[ladder]\npreset = \"passthrough\"\n";
+        let config = Config::parse(&Overrides::default(), [], Some(("a.toml", file))).expect("valid");
+        let specs = Arc::new(Specs::new(&config).expect("an embedded preset"));
+        let new = NewStream { name: "a".to_owned(), ..NewStream::default() };
+        let stream = control.create_stream(new).await.expect("made");
+        let key = control.create_key(&stream.id, NewKey::default()).await.expect("made").secret;
+        let admission = KeyAdmission::new(control, Sessions::new(store, clock, |_| ()), specs);
+        Fixture { admission, key, _folder: folder }
+    }
+
+    impl Fixture {
+        async fn admit(&self) -> Result<LivePublisher, Refusal> {
+            let peer = SocketAddr::from(([192, 0, 2, 1], 5_000));
+            let (key, app) = (self.key.clone(), "live".to_owned());
+            let request = PublishRequest { key, app, protocol: Protocol::Rtmp, peer, encoder: None };
+            tokio::time::timeout(LIMIT, self.admission.admit(request)).await.expect("an answer")
+        }
+
+        async fn stop(self) {
+            let sessions = self.admission.sessions;
+            tokio::task::spawn_blocking(move || sessions.shut_down(Stop::End)).await.expect("no panic");
+        }
+    }
+
+    fn session_of(publisher: &LivePublisher) -> String {
+        publisher.session().spec().session.clone()
+    }
+
+    #[tokio::test]
+    async fn a_broadcast_begins_at_once_behind_one_that_has_just_ended() {
+        let fixture = fixture().await;
+        let first = fixture.admit().await.expect("admitted");
+        let stream = first.session().spec().stream.clone();
+        fixture.admission.sessions.end(&stream).await;
+        let second = fixture.admit().await.expect("the database still has the first open");
+        assert_ne!(session_of(&second), session_of(&first));
+        let open = fixture.admission.control.open_sessions().await.expect("a list");
+        assert_eq!(open.iter().map(|row| row.id.to_string()).collect::<Vec<_>>(), [session_of(&second)]);
+        first.finish(Finish::Lost("told to go".to_owned())).await;
+        fixture.stop().await;
+    }
+
+    #[tokio::test]
+    async fn two_that_come_at_once_publish_into_one_session() {
+        let fixture = fixture().await;
+        let (one, two) = tokio::join!(fixture.admit(), fixture.admit());
+        let (one, two) = (one.expect("admitted"), two.expect("admitted"));
+        assert_eq!(session_of(&one), session_of(&two));
+        let taken_over = tokio::select! { reason = one.closed() => reason, reason = two.closed() => reason };
+        assert_eq!(taken_over, CloseReason::TakenOver);
+        fixture.stop().await;
+    }
+
+    #[tokio::test]
+    async fn who_comes_during_the_stop_is_told_to_come_back() {
+        let fixture = fixture().await;
+        let first = fixture.admit().await.expect("admitted");
+        let sessions = fixture.admission.sessions.clone();
+        tokio::task::spawn_blocking(move || sessions.shut_down(Stop::Suspend)).await.expect("no panic");
+        let late = fixture.admit().await.expect_err("no session begins");
+        assert_eq!(late.reason, RefusalReason::ShuttingDown);
+        let open = fixture.admission.control.open_sessions().await.expect("a list");
+        assert_eq!(open.iter().map(|row| row.id.to_string()).collect::<Vec<_>>(), [session_of(&first)]);
+    }
 }

@@ -10,7 +10,9 @@ use crate::live::{Session, SessionState, Sessions};
 use crate::media::segment::RenditionId;
 use crate::package::{View, Window};
 use crate::store::Store;
-use crate::telemetry::{Collect, Samples, names};
+use crate::telemetry::names::{self, Metric};
+use crate::telemetry::samples::Value;
+use crate::telemetry::{Collect, Samples};
 use crate::transcode::stats::RungStats;
 
 /// Segments whose bitrate is told as that of now.
@@ -73,50 +75,64 @@ impl Collect for Figures {
     }
 }
 
+/// The samples of one session: its labels stand before those of each.
+struct SessionSamples<'a> {
+    stream: &'a str,
+    session: &'a str,
+    samples: &'a mut Samples,
+}
+
+impl SessionSamples<'_> {
+    fn add(&mut self, metric: &'static Metric, extra: &[(&'static str, &str)], value: impl Into<Value>) {
+        let mut labels = vec![("stream", self.stream), ("session", self.session)];
+        labels.extend_from_slice(extra);
+        self.samples.add(metric, &labels, value);
+    }
+}
+
 fn collect_session(session: &Session, samples: &mut Samples) {
-    let (stream, id) = (session.spec().stream.as_str(), session.spec().session.as_str());
-    let of =
-        |extra: &[(&'static str, &str)], metric, samples: &mut Samples, value: crate::telemetry::samples::Value| {
-            let mut labels = vec![("stream", stream), ("session", id)];
-            labels.extend_from_slice(extra);
-            samples.add(metric, &labels, value);
-        };
+    let spec = session.spec();
+    let mut out = SessionSamples { stream: &spec.stream, session: &spec.session, samples };
     let stats = session.stats();
-    let ingest = &stats.ingest;
-    of(&[], &names::INGEST_BYTES, samples, ingest.bytes.into());
-    of(&[("kind", "video")], &names::INGEST_MESSAGES, samples, ingest.video_messages.into());
-    of(&[("kind", "audio")], &names::INGEST_MESSAGES, samples, ingest.audio_messages.into());
-    of(&[], &names::INGEST_BITRATE, samples, stats.rates.bits_per_second.into());
-    of(&[], &names::INGEST_FPS, samples, stats.rates.frames_per_second.into());
-    of(&[], &names::INGEST_DRIFT, samples, ingest.drift.as_secs_f64().into());
-    of(&[], &names::INGEST_REPAIRS, samples, ingest.repairs.into());
-    of(&[], &names::INGEST_DISCONTINUITIES, samples, ingest.discontinuities.into());
-    of(&[("edge", "intake")], &names::EDGE_ITEMS, samples, (stats.intake_items as u64).into());
-    of(&[("edge", "intake")], &names::EDGE_BYTES, samples, (stats.intake_bytes as u64).into());
+    collect_intake(&stats, &mut out);
     for edge in &stats.edges {
         let label = [("edge", edge.name)];
-        of(&label, &names::EDGE_ITEMS, samples, (edge.items as u64).into());
-        of(&label, &names::EDGE_BYTES, samples, (edge.bytes as u64).into());
-        of(&label, &names::EDGE_DROPPED, samples, edge.dropped.into());
+        out.add(&names::EDGE_ITEMS, &label, edge.items as u64);
+        out.add(&names::EDGE_BYTES, &label, edge.bytes as u64);
+        out.add(&names::EDGE_DROPPED, &label, edge.dropped);
     }
     if let Some(ladder) = &stats.ladder {
-        of(&[], &names::TRANSCODE_DROPPED, samples, ladder.shed_frames.into());
+        out.add(&names::TRANSCODE_DROPPED, &[], ladder.shed_frames);
         for rung in &ladder.rungs {
             let label = [("rung", rung.name.as_str())];
-            of(&label, &names::TRANSCODE_FRAMES, samples, rung.encoded_frames.into());
-            of(&label, &names::TRANSCODE_QUEUE, samples, (rung.queued_frames as u64).into());
-            of(&label, &names::TRANSCODE_SPEED, samples, encode_speed(rung, &stats.rates).into());
+            out.add(&names::TRANSCODE_FRAMES, &label, rung.encoded_frames);
+            out.add(&names::TRANSCODE_QUEUE, &label, rung.queued_frames as u64);
+            out.add(&names::TRANSCODE_SPEED, &label, encode_speed(rung, &stats.rates));
         }
     }
     if let Some(window) = session.window().borrow().as_ref() {
         for (rendition, view, totals) in lanes(window) {
             let label = [("rung", rendition.as_str())];
-            of(&label, &names::PACKAGE_BYTES, samples, totals.bytes.into());
-            of(&label, &names::PACKAGE_PARTS, samples, totals.parts.into());
-            of(&label, &names::PACKAGE_SEGMENTS, samples, totals.segments.into());
-            of(&label, &names::PACKAGE_BITRATE, samples, recent_bitrate(&view).into());
+            out.add(&names::PACKAGE_BYTES, &label, totals.bytes);
+            out.add(&names::PACKAGE_PARTS, &label, totals.parts);
+            out.add(&names::PACKAGE_SEGMENTS, &label, totals.segments);
+            out.add(&names::PACKAGE_BITRATE, &label, recent_bitrate(&view));
         }
     }
+}
+
+fn collect_intake(stats: &SessionStats, out: &mut SessionSamples<'_>) {
+    let ingest = &stats.ingest;
+    out.add(&names::INGEST_BYTES, &[], ingest.bytes);
+    out.add(&names::INGEST_MESSAGES, &[("kind", "video")], ingest.video_messages);
+    out.add(&names::INGEST_MESSAGES, &[("kind", "audio")], ingest.audio_messages);
+    out.add(&names::INGEST_BITRATE, &[], stats.rates.bits_per_second);
+    out.add(&names::INGEST_FPS, &[], stats.rates.frames_per_second);
+    out.add(&names::INGEST_DRIFT, &[], ingest.drift.as_secs_f64());
+    out.add(&names::INGEST_REPAIRS, &[], ingest.repairs);
+    out.add(&names::INGEST_DISCONTINUITIES, &[], ingest.discontinuities);
+    out.add(&names::EDGE_ITEMS, &[("edge", "intake")], stats.intake_items as u64);
+    out.add(&names::EDGE_BYTES, &[("edge", "intake")], stats.intake_bytes as u64);
 }
 
 /// Media seconds made per second of the rung's own work; 0 before the first frame.

@@ -16,6 +16,8 @@ pub mod admission;
 pub mod figures;
 pub mod host;
 pub mod playback;
+#[cfg(test)]
+mod tests;
 
 use std::io;
 use std::net::SocketAddr;
@@ -33,11 +35,11 @@ use crate::api;
 use crate::clock::{SharedClock, SystemClock};
 use crate::config::Config;
 use crate::config::preset::{Preset, PresetError};
-use crate::control::{Control, ControlError, ControlEvent, StreamId};
+use crate::control::{Control, ControlError, ControlEvent, SessionRow, StreamId};
 use crate::listen::CloseReason;
 use crate::listen::rtmp::{self, RtmpSettings};
 use crate::live::{HlsSpec, SessionEvent, SessionSpec, Sessions, wiring::Stop};
-use crate::store::{RecoveredSession, Store, StoreError, StoreSettings};
+use crate::store::{RecoveredSession, SessionHead, Store, StoreError, StoreSettings};
 use crate::telemetry::{Metrics, MetricsError, names};
 use crate::web;
 
@@ -150,6 +152,7 @@ impl Daemon {
         let control = Control::open(&config.data_dir, clock.clone()).await?;
         let (store, recovered) = Store::open(store_settings(&config), clock.clone()).await?;
         let specs = Arc::new(Specs::new(&config)?);
+        let open = control.open_sessions().await?;
         // Everything that can fail for a reason of the operator's is done before a session is touched.
         let http = bind("http.listen", config.http.listen).await?;
         let rtmp = bind("rtmp.listen", config.rtmp.listen).await?;
@@ -176,25 +179,26 @@ impl Daemon {
             daemon.sessions.clone(),
             daemon.errands.clone(),
         ));
-        daemon.resume(&specs, recovered).await;
+        daemon.resume(&specs, open, recovered).await;
         daemon.open_doors(&config, &specs, clock, metrics, http, rtmp);
         Ok(daemon)
     }
 
-    /// Sessions that were open when the daemon ended go on; their grace time begins anew.
-    async fn resume(&self, specs: &Specs, mut recovered: Vec<RecoveredSession>) {
-        let open = match self.control.open_sessions().await {
-            Ok(open) => open,
-            Err(failure) => {
-                error!(%failure, "cannot list open sessions; none is resumed");
-                return;
-            }
-        };
+    /// Sessions that were open when the daemon ended go on; their grace time begins anew. What only the database or only
+    /// the journal takes for open is over: it is ended there.
+    async fn resume(&self, specs: &Specs, open: Vec<SessionRow>, recovered: Vec<RecoveredSession>) {
+        let mut recovered: Vec<_> = recovered.into_iter().filter(|session| !session.ended).collect();
         for row in open {
-            let position =
-                recovered.iter().position(|session| session.head.session == row.id.as_str() && !session.ended);
+            let position = recovered.iter().position(|session| session.head.session == row.id.as_str());
             let resumed = match position.map(|index| recovered.swap_remove(index)) {
-                Some(session) => self.resume_one(specs, &row, session).await,
+                Some(session) => {
+                    let head = session.head.clone();
+                    let resumed = self.resume_one(specs, &row, session).await;
+                    if resumed.is_err() {
+                        self.end_stored(head).await;
+                    }
+                    resumed
+                }
                 // It ended in the journal already, or never had a part.
                 None => Err("nothing of it is in the journal".to_owned()),
             };
@@ -205,14 +209,22 @@ impl Daemon {
                 }
             }
         }
+        for session in recovered {
+            info!(stream = session.head.stream, session = session.head.session, "session ended without its journal");
+            self.end_stored(session.head).await;
+        }
     }
 
-    async fn resume_one(
-        &self,
-        specs: &Specs,
-        row: &crate::control::SessionRow,
-        session: RecoveredSession,
-    ) -> Result<(), String> {
+    /// ENDLIST for a session that nobody goes on with.
+    async fn end_stored(&self, head: SessionHead) {
+        let (store, session) = (self.store.clone(), head.session.clone());
+        let ended = tokio::task::spawn_blocking(move || store.end_session(&head.stream, &head.session)).await;
+        if !matches!(ended, Ok(Ok(()))) {
+            error!(session, ?ended, "cannot end a session in the store");
+        }
+    }
+
+    async fn resume_one(&self, specs: &Specs, row: &SessionRow, session: RecoveredSession) -> Result<(), String> {
         let stream = self.control.find_stream(row.stream_id.as_str()).await.map_err(|failure| failure.to_string())?;
         let row = self.control.raise_epoch(&row.id).await.map_err(|failure| failure.to_string())?;
         let spec = specs.of(&stream, row.id.as_str(), row.epoch).map_err(|failure| failure.to_string())?;
@@ -367,8 +379,12 @@ async fn write_down(control: Control, mut told: mpsc::Receiver<SessionEvent>) {
             error!(session = event.session, "a session has an id that is not one");
             continue;
         };
-        if let Err(failure) = control.set_session_state(&id, event.state).await {
-            error!(%failure, session = event.session, state = event.state.as_str(), "cannot write a session's state");
+        match control.set_session_state(&id, event.state).await {
+            // A session that follows ends the one before it in the database, ahead of what still waits here.
+            Ok(_) | Err(ControlError::SessionEnded(_)) => {}
+            Err(failure) => {
+                error!(%failure, session = event.session, state = event.state.as_str(), "cannot write a session's state");
+            }
         }
     }
 }

@@ -1,5 +1,5 @@
 //! A stage is a named thread with a span. It ends when its channel does; a panic in it is contained, reported to whoever
-//! joins or watches it, and touches no other session.
+//! joins or watches it, counted, and touches no other session.
 
 use std::any::Any;
 use std::io;
@@ -7,6 +7,8 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::thread::{Builder, JoinHandle};
 
 use tracing::Span;
+
+use crate::telemetry::names;
 
 /// How a stage ended.
 #[derive(Debug, PartialEq, Eq)]
@@ -26,7 +28,8 @@ pub struct Stage<E> {
     thread: JoinHandle<Outcome<E>>,
 }
 
-/// Starts `body` on a thread called `name` (Linux shows the first 15 bytes) inside `span`.
+/// Starts `body` on a thread called `name` (Linux shows the first 15 bytes) inside `span`. What stands in the name before
+/// its first `-` is the stage's role, such as `package` of `package-<session>`; panics are counted by it.
 /// `ended` runs on that thread with the outcome before it is joined, so that a watcher learns of a failure at once.
 ///
 /// # Errors
@@ -38,14 +41,10 @@ where
     N: FnOnce(&Outcome<E>) + Send + 'static,
 {
     let name = name.into();
+    let role = role(&name).to_owned();
     let thread = Builder::new().name(name.clone()).spawn(move || {
         let _entered = span.entered();
-        // Whatever the body shared is dropped or behind poisoned locks afterwards; the outcome is all that goes on.
-        let outcome = match catch_unwind(AssertUnwindSafe(body)) {
-            Ok(Ok(())) => Outcome::Finished,
-            Ok(Err(error)) => Outcome::Failed(error),
-            Err(payload) => Outcome::Panicked(panic_message(payload.as_ref())),
-        };
+        let outcome = contain(&role, body);
         ended(&outcome);
         outcome
     })?;
@@ -66,6 +65,24 @@ impl<E> Stage<E> {
     /// Waits for the thread. Blocks: not for tasks.
     pub fn join(self) -> Outcome<E> {
         self.thread.join().unwrap_or_else(|payload| Outcome::Panicked(panic_message(payload.as_ref())))
+    }
+}
+
+/// The part of a stage's name that does not tell whose it is.
+fn role(name: &str) -> &str {
+    name.split_once('-').map_or(name, |(role, _)| role)
+}
+
+/// Runs `body` here, keeps its panic and counts it under `role`. What the body shared with the caller may be half changed
+/// after one: only end it.
+pub fn contain<E>(role: &str, body: impl FnOnce() -> Result<(), E>) -> Outcome<E> {
+    match catch_unwind(AssertUnwindSafe(body)) {
+        Ok(Ok(())) => Outcome::Finished,
+        Ok(Err(error)) => Outcome::Failed(error),
+        Err(payload) => {
+            names::STAGE_PANICS.counter(&[("stage", role)]).increment(1);
+            Outcome::Panicked(panic_message(payload.as_ref()))
+        }
     }
 }
 
@@ -93,5 +110,16 @@ mod tests {
     fn a_panic_is_an_outcome() {
         let stage = spawn::<(), _, _>("p", Span::none(), || panic!("broken {}", 1), |_| ()).expect("a thread starts");
         assert_eq!(stage.join(), Outcome::Panicked("broken 1".to_owned()));
+    }
+    #[test]
+    fn panics_are_counted_by_role_and_nothing_else_is() {
+        let (metrics, recorder) = crate::telemetry::Metrics::detached().expect("the settings are ours");
+        metrics::with_local_recorder(&recorder, || {
+            assert_eq!(contain::<()>(role("enc-720p-s1"), || panic!("broken")), Outcome::Panicked("broken".to_owned()));
+            assert_eq!(contain(role("dec-s1"), || Err(7)), Outcome::Failed(7));
+        });
+        let text = metrics.render();
+        let counted: Vec<_> = text.lines().filter(|line| line.starts_with("millstream_stage_panics_total")).collect();
+        assert_eq!(counted, ["millstream_stage_panics_total{stage=\"enc\"} 1"]);
     }
 }

@@ -18,7 +18,7 @@
 //! | `emit` | numbers, dates and counts of what goes out |
 //!
 //! What holds for the units, always:
-//! - Tracks come before the first cut; later only behind a cut with a discontinuity.
+//! - Tracks come before the first cut that is no gap; later only behind a cut with a discontinuity.
 //! - MSNs rise by one from cut to cut; `at` and `wall` rise.
 //! - DTS rises strictly per track, and `pts >= dts`. Audio frames follow each other without a hole until a discontinuity.
 //! - A cut comes before every packet that belongs to its segment, and behind a cut with a discontinuity no packet lies
@@ -244,6 +244,12 @@ impl Ingest {
         }
         let gather = self.gather.as_ref().and_then(|gather| gather.deadline(self.last_call));
         [gather, self.session.deadline()].into_iter().flatten().min()
+    }
+
+    /// The session has been running before and nobody publishes yet: its gaps begin here and go on until a publisher is
+    /// there. Does nothing in a new session, whose timeline begins with its first publisher.
+    pub fn wait(&mut self, now: Now) {
+        self.session.wait(now.monotonic);
     }
 
     /// What follows the first cut by time, from now on.

@@ -379,6 +379,13 @@ impl Session {
         }
     }
 
+    /// A resumed session goes on without a publisher.
+    pub(super) fn wait(&mut self, now: Duration) {
+        if self.start.resumed && self.members.is_none() {
+            self.gaps.begin(self.timeline_end(), now);
+        }
+    }
+
     /// Nothing follows.
     pub(super) fn end(&mut self, out: &mut Vec<Unit>) {
         self.flush_sound(out);

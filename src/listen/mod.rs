@@ -9,11 +9,13 @@
 //! | [`rtmp`] | the RTMP listener: one task per connection, deadlines, limits, refusals in the protocol's words |
 //! | [`attempts`] | slows down addresses that try wrong keys |
 //! | [`places`] | how many connections are open, in all and per address |
+//! | [`counts`] | what a listener counts for `/metrics` |
 //!
 //! Invariants: a key is a [`SecretString`] from the moment it was parsed; a description that goes to a publisher holds no
 //! secret; no connection lives without a deadline; a panic in a connection's task ends that connection only.
 
 pub mod attempts;
+pub mod counts;
 pub mod places;
 pub mod rtmp;
 

@@ -1,7 +1,7 @@
 //! The thread that owns a session's timeline: inputs in, units out, in order.
 //!
 //! It sleeps until the next input or the next deadline (ingest's timers, the end of the grace time), never longer, and
-//! never to poll. Nothing else of the session may touch ingest or the wires.
+//! never to poll. A fault of its own or of a stage ends the session in order. Nothing else of the session may touch ingest or the wires.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -17,15 +17,16 @@ use super::wiring::{Feeds, OnFailure, Stop, WireError, Wires};
 use crate::clock::SharedClock;
 use crate::config::OnUnpublish;
 use crate::flow::channel::{Receiver, RecvError};
+use crate::flow::stage::{self, Outcome};
 use crate::ingest::{self, Ingest, LongGop, Now};
 use crate::listen::CloseReason;
-use crate::media::segment::Renditions;
-use crate::media::{CutKind, Kind, Track, Unit};
+use crate::media::segment::{RenditionId, Renditions};
+use crate::media::{CutKind, Kind, Output, Track, Unit};
 use crate::store::Store;
 use crate::transcode::{self, PlanError};
 
 /// How often the figures of a session are taken while something happens in it.
-const STATS_EVERY: Duration = Duration::from_secs(1);
+pub(super) const STATS_EVERY: Duration = Duration::from_secs(1);
 
 /// Makes the outlet of a session when its renditions become known.
 pub(super) type MakeWires = Box<dyn FnOnce(Renditions, &OnFailure) -> Result<Wires, WireError> + Send>;
@@ -55,6 +56,9 @@ pub enum IntakeError {
         /// Names of what the plan would make.
         now: String,
     },
+    /// A fault of ours on the intake thread itself.
+    #[error("the session's intake panicked: {0}")]
+    Panicked(String),
 }
 
 /// The intake thread's own state.
@@ -75,6 +79,9 @@ pub(super) struct Intake {
     /// Tracks announced before the feeds exist.
     pub tracks: BTreeMap<Kind, Arc<Track>>,
     pub connection: Option<u64>,
+    /// The highest number of a connection so far. Of two that come at once, the lower number may arrive last; it has been
+    /// taken over already.
+    pub newest_connection: u64,
     /// Monotonic end of the grace time; set while nobody is connected.
     pub grace_ends: Option<Duration>,
     pub stats_due: Duration,
@@ -87,59 +94,85 @@ pub(super) struct Intake {
 impl Intake {
     /// The thread's body: returns when the session has ended or is suspended, with everything drained.
     pub fn run(mut self, inputs: &Receiver<SessionInput>) -> Result<(), IntakeError> {
-        let mut units = Vec::new();
-        let result = self.until_stopped(inputs, &mut units);
-        let stop = match &result {
-            Ok(stop) => *stop,
-            Err(why) => {
-                error!(%why, "session ends");
-                Stop::End
-            }
-        };
-        if stop == Stop::End {
-            self.ingest.end(self.now(), &mut units);
-            // What fails while an already failed session ends has nobody left to tell.
-            let _ = self.hand_on(&mut units);
-        }
-        self.session.close_connection(&match (&result, stop) {
-            (Ok(_), Stop::Suspend) => CloseReason::ShuttingDown,
-            _ => CloseReason::SessionEnded,
+        // Whatever fails or panics here ends the session in order, and this session only.
+        let mut stop = Stop::End;
+        let result = contained(|| {
+            stop = self.until_stopped(inputs)?;
+            Ok(())
         });
+        if let Err(why) = &result {
+            error!(%why, "session ends");
+        }
+        self.session.close_door(match stop {
+            Stop::Suspend => &CloseReason::ShuttingDown,
+            Stop::End => &CloseReason::SessionEnded,
+        });
+        if let Err(why) = contained(|| self.hand_on_the_last(stop)) {
+            warn!(%why, "what was held of the session's media is lost");
+        }
         if let Some(wires) = self.wires.take() {
             wires.join();
         }
-        let spec = self.session.spec();
-        if stop == Stop::End
-            && let Err(failure) = self.store.end_session(&spec.stream, &spec.session)
-        {
-            // When package failed, its end never reached the store.
-            error!(%failure, "the session's end could not be stored");
+        if stop == Stop::End {
+            self.end_for_viewers_and_store();
         }
         let state = if stop == Stop::End { SessionState::Ended } else { SessionState::Reconnecting };
         self.session.stopped(state, self.clock.monotonic());
-        self.announce(state);
         info!(state = state.as_str(), "session stopped");
-        result.map(|_| ())
+        self.announce(state);
+        result
     }
 
-    fn until_stopped(&mut self, inputs: &Receiver<SessionInput>, units: &mut Vec<Unit>) -> Result<Stop, IntakeError> {
+    /// What ingest holds comes out, and at the end of the session its end.
+    fn hand_on_the_last(&mut self, stop: Stop) -> Result<(), IntakeError> {
+        let (now, mut units) = (self.now(), Vec::new());
+        match stop {
+            Stop::End => self.ingest.end(now, &mut units),
+            Stop::Suspend => self.tell_ingest(ingest::Input::Disconnected, now, &mut units),
+        }
+        self.hand_on(&mut units)
+    }
+
+    /// A stage that failed has not said the end of its renditions. All threads have been joined, so it can be said here.
+    fn end_for_viewers_and_store(&self) {
+        if let Some(window) = self.session.window().borrow().as_ref() {
+            for index in 0..window.renditions().len() {
+                let rendition = RenditionId(u8::try_from(index).unwrap_or(u8::MAX));
+                if window.rendition(rendition).is_some_and(|view| !view.ended()) {
+                    window.apply(&Output::End(rendition));
+                }
+            }
+        }
+        let spec = self.session.spec();
+        if let Err(failure) = self.store.end_session(&spec.stream, &spec.session) {
+            error!(%failure, "the session's end could not be stored");
+        }
+    }
+
+    fn until_stopped(&mut self, inputs: &Receiver<SessionInput>) -> Result<Stop, IntakeError> {
+        if self.renditions.is_some() {
+            // Resumed: the database may have it as it was when the daemon was killed.
+            self.announce(SessionState::Reconnecting);
+        }
+        let mut units = Vec::new();
         loop {
             let input = match self.deadline() {
-                Some(deadline) => inputs.recv_timeout(deadline.saturating_sub(self.clock.monotonic())),
+                Some(deadline) => inputs.recv_timeout(self.clock.pause_until(deadline)),
                 None => inputs.recv().ok_or(RecvError::Closed),
             };
             let now = self.now();
             match input {
                 Ok(input) => {
-                    if let Some(stop) = self.take(input, now, units)? {
+                    if let Some(stop) = self.take(input, now, &mut units)? {
+                        self.hand_on(&mut units)?;
                         return Ok(stop);
                     }
                 }
                 Err(RecvError::Timeout) => {}
                 Err(RecvError::Closed) => return Ok(Stop::Suspend),
             }
-            self.ingest.poll(now, units);
-            self.hand_on(units)?;
+            self.ingest.poll(now, &mut units);
+            self.hand_on(&mut units)?;
             if self.grace_ends.is_some_and(|end| now.monotonic >= end) {
                 info!("nobody came back within the grace time");
                 return Ok(Stop::End);
@@ -165,7 +198,8 @@ impl Intake {
             SessionInput::Media { connection, unit } if self.connection == Some(connection) => {
                 if let Err(rejected) = self.ingest.push(ingest::Input::Media(unit), now, units) {
                     warn!(%rejected, "publisher rejected");
-                    self.session.disconnect(None, &CloseReason::Rejected(rejected.to_string()));
+                    // By its number: a newer connection may have come in already, and has done nothing wrong.
+                    self.session.dismiss(connection, &CloseReason::Rejected(rejected.to_string()));
                     return Ok(self.disconnected(connection, false, now, units));
                 }
             }
@@ -181,6 +215,10 @@ impl Intake {
     }
 
     fn connected(&mut self, connection: u64, now: Now, units: &mut Vec<Unit>) {
+        if connection < self.newest_connection {
+            return;
+        }
+        self.newest_connection = connection;
         if self.connection.is_some() {
             self.tell_ingest(ingest::Input::Disconnected, now, units);
         }
@@ -221,8 +259,9 @@ impl Intake {
                 self.tracks.insert(track.kind(), track.clone());
             }
             match &unit {
-                // Before the feeds exist, tracks wait for the first cut of media, which says that they are complete.
-                Unit::Track(_) if !self.is_fed() => continue,
+                // Before the feeds exist, tracks wait for the first cut of media, which says that they are complete. Media
+                // can only come here when the feeds could not be started.
+                Unit::Track(_) | Unit::Packet(_) if !self.is_fed() => continue,
                 Unit::Cut(cut) if !self.is_fed() && !matches!(cut.kind, CutKind::Gap { .. }) => self.start_feeds()?,
                 _ => {}
             }
@@ -271,7 +310,8 @@ impl Intake {
         if let Some(make_wires) = self.make_wires.take() {
             self.wires = Some(make_wires(plan.renditions.clone(), &self.on_failure)?);
         }
-        let Some(wires) = &mut self.wires else { unreachable!("a session has its wires, or what makes them") };
+        // Only when making them has failed before, and the session is ending for it.
+        let Some(wires) = &mut self.wires else { return Ok(()) };
         let mut feeds = Feeds::start(spec, &self.span, &self.clock, &plan, &wires.outlet, &self.on_failure)?;
         for track in self.tracks.values() {
             feeds.publish(&Unit::Track(track.clone()));
@@ -316,6 +356,14 @@ impl Intake {
             intake_items: depth.items(),
             intake_bytes: depth.bytes(),
         });
+    }
+}
+
+fn contained(body: impl FnOnce() -> Result<(), IntakeError>) -> Result<(), IntakeError> {
+    match stage::contain("intake", body) {
+        Outcome::Finished => Ok(()),
+        Outcome::Failed(why) => Err(why),
+        Outcome::Panicked(message) => Err(IntakeError::Panicked(message)),
     }
 }
 

@@ -2,21 +2,21 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::time::Duration;
 
 use tracing::{Span as LogSpan, error};
 
 use super::SessionSpec;
-use super::intake::{Intake, IntakeError, MakeWires};
-use super::session::{Session, SessionInput};
+use super::intake::{Intake, IntakeError, MakeWires, STATS_EVERY};
+use super::session::{Session, SessionInput, SessionState};
 use super::sessions::Tell;
-use super::wiring::{self, OnFailure, Outlet, WireError, Wires};
+use super::wiring::{OnFailure, Outlet, WireError, Wires};
 use crate::clock::SharedClock;
 use crate::flow::channel::Receiver;
-use crate::flow::stage::Stage;
-use crate::ingest::{self, Ingest};
+use crate::flow::stage::{self, Outcome, Stage};
+use crate::ingest::{self, Ingest, Now};
+use crate::listen::CloseReason;
+use crate::media::Span;
 use crate::media::segment::Renditions;
-use crate::media::{Span, Timestamp, WallTime};
 use crate::package::{PackageSettings, Packager, RenditionResume, RenditionStart, Window, WindowSettings};
 use crate::store::{RecoveredRendition, RecoveredSession, ResumePoint, SessionHead, SessionWriter, Store};
 
@@ -43,13 +43,7 @@ pub(super) fn launch(
 ) -> Result<Stage<IntakeError>, WireError> {
     let spec = session.spec();
     let on_failure = on_failure(session);
-    let start = recovered.as_ref().map(start_of).unwrap_or_default();
-    let settings = ingest::Settings {
-        segment: spec.hls.segment,
-        second_track_wait: SECOND_TRACK_WAIT,
-        long_gop: ingest::LongGop::CutByTime,
-        start,
-    };
+    let settings = ingest_settings(spec, recovered.as_ref());
     let renditions = recovered.as_ref().map(|recovered| recovered.head.renditions.clone());
     let (resume, listed) = recovered.map(split).unwrap_or_default();
     let make_wires = make_wires(session, span.clone(), around.store.clone(), resume, listed);
@@ -57,13 +51,16 @@ pub(super) fn launch(
         Some(renditions) => (Some(make_wires(renditions.clone(), &on_failure)?), None),
         None => (None, Some(make_wires)),
     };
-    let grace_ends = wires.is_some().then(|| around.clock.monotonic().saturating_add(spec.grace));
+    let began = Now { monotonic: around.clock.monotonic(), wall: around.clock.wall() };
+    let grace_ends = wires.is_some().then(|| began.monotonic.saturating_add(spec.grace));
+    let mut ingest = Ingest::new(settings);
+    ingest.wait(began);
     let intake = Intake {
         session: session.clone(),
         clock: around.clock,
         store: around.store,
         span: span.clone(),
-        ingest: Ingest::new(settings),
+        ingest,
         wires,
         make_wires,
         renditions,
@@ -71,14 +68,42 @@ pub(super) fn launch(
         tell: around.tell,
         tracks: BTreeMap::new(),
         connection: None,
+        newest_connection: 0,
         grace_ends,
-        stats_due: Duration::ZERO,
+        stats_due: began.monotonic.saturating_add(STATS_EVERY),
         reasons: Vec::new(),
         copied: None,
     };
-    // The intake's own failure is its session's end, which it logs itself; nobody else needs to be told.
-    let quiet: OnFailure = Arc::new(|_, _| ());
-    wiring::spawn(spec, "intake", span, &quiet, move || intake.run(&inputs))
+    spawn_intake(session, span, intake, inputs)
+}
+
+fn ingest_settings(spec: &SessionSpec, recovered: Option<&RecoveredSession>) -> ingest::Settings {
+    ingest::Settings {
+        segment: spec.hls.segment,
+        second_track_wait: SECOND_TRACK_WAIT,
+        long_gop: ingest::LongGop::CutByTime,
+        start: recovered.map(start_of).unwrap_or_default(),
+    }
+}
+
+/// The intake logs and contains its own failures; what is left to do behind it, in any case, is to say that it is through.
+fn spawn_intake(
+    session: &Arc<Session>,
+    span: &LogSpan,
+    intake: Intake,
+    inputs: Receiver<SessionInput>,
+) -> Result<Stage<IntakeError>, WireError> {
+    let (name, clock, session) = (format!("intake-{}", session.spec().session), intake.clock.clone(), session.clone());
+    let body = move || intake.run(&inputs);
+    let ended = move |outcome: &Outcome<IntakeError>| {
+        if let Outcome::Panicked(message) = outcome {
+            error!(panic = message, "the intake panicked while it stopped");
+            session.close_door(&CloseReason::SessionEnded);
+            session.stopped(SessionState::Ended, clock.monotonic());
+        }
+        session.set_through();
+    };
+    stage::spawn(name.clone(), span.clone(), body, ended).map_err(|source| WireError::Thread { name, source })
 }
 
 /// A stage that fails ends its session, through the session's own queue.
@@ -151,20 +176,13 @@ fn split(recovered: RecoveredSession) -> (Vec<RenditionResume>, Vec<RenditionSta
     both.unzip()
 }
 
-/// Where the timeline goes on: behind the last segment of every rendition.
+/// Where the timeline goes on: behind everything that the journal knows.
 fn start_of(recovered: &RecoveredSession) -> ingest::Start {
-    let Some(ResumePoint { timeline_at, anchor, .. }) = recovered.resume else {
-        return ingest::Start { next_msn: recovered.next_msn, resumed: true, ..ingest::Start::default() };
-    };
-    let ends = recovered.renditions.iter().filter_map(|rendition| {
-        let last = rendition.segments.last()?;
-        Some(end_of(anchor, last.wall, last.duration.unwrap_or_default()))
-    });
-    let at = ends.max().unwrap_or(timeline_at).max(timeline_at) + RESUME_MARGIN;
-    ingest::Start { at, next_msn: recovered.next_msn, anchor: Some(anchor), resumed: true }
-}
-
-/// Where on the timeline a segment ends, told by its PROGRAM-DATE-TIME.
-fn end_of(anchor: (Timestamp, WallTime), wall: WallTime, duration: Span) -> Timestamp {
-    anchor.0 + wall.since(anchor.1) + duration
+    let next_msn = recovered.next_msn;
+    match recovered.resume {
+        Some(ResumePoint { timeline_at, anchor, .. }) => {
+            ingest::Start { at: timeline_at + RESUME_MARGIN, next_msn, anchor: Some(anchor), resumed: true }
+        }
+        None => ingest::Start { next_msn, resumed: true, ..ingest::Start::default() },
+    }
 }

@@ -23,6 +23,8 @@ pub mod publisher;
 pub mod session;
 pub mod sessions;
 pub mod stats;
+#[cfg(test)]
+mod tests;
 pub mod wiring;
 
 use std::sync::Arc;

@@ -27,6 +27,11 @@ impl LivePublisher {
         &self.session
     }
 
+    /// Its number within the session.
+    pub(super) fn connection(&self) -> u64 {
+        self.connection
+    }
+
     fn reason(&self) -> CloseReason {
         self.close.borrow().clone().unwrap_or(CloseReason::SessionEnded)
     }
@@ -51,11 +56,12 @@ impl Publisher for LivePublisher {
     }
 
     async fn finish(mut self, how: Finish) {
-        self.finished = true;
         let clean = how == Finish::Unpublished;
         let input = SessionInput::Disconnected { connection: self.connection, clean };
         // A session that is gone has nothing to learn from this.
         let _ = self.session.input().send_async(input).await;
+        // Only now: when this is dropped while it waits, the connection counts as lost.
+        self.finished = true;
     }
 }
 

@@ -2,12 +2,13 @@
 
 use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
 use tracing::error;
 
 use super::SessionSpec;
@@ -117,25 +118,51 @@ struct Connection {
     close: watch::Sender<Option<CloseReason>>,
 }
 
+impl Connection {
+    /// Tells the connection to go, and why. The first reason stays.
+    fn close(&self, reason: &CloseReason) {
+        self.close.send_if_modified(|told| told.is_none() && told.replace(reason.clone()).is_none());
+    }
+}
+
+/// Who publishes, and whether anybody still may.
+#[derive(Debug, Default)]
+struct Door {
+    connection: Option<Connection>,
+    /// The session stops: nobody comes in any more, so that nobody waits for a session that does not read.
+    closed: bool,
+}
+
 /// A session as everyone but its own threads sees it.
 #[derive(Debug)]
 pub struct Session {
     spec: SessionSpec,
     input: Sender<SessionInput>,
     state: watch::Sender<SessionState>,
-    connection: Mutex<Option<Connection>>,
+    door: Mutex<Door>,
     next_connection: AtomicU64,
     /// Set when the renditions are known; changes tell waiting viewers.
     window: watch::Sender<Option<Arc<Window>>>,
     stats: ArcSwap<SessionStats>,
     /// Monotonic time of the end.
     ended_at: OnceLock<Duration>,
+    /// All its threads have ended.
+    through: CancellationToken,
 }
 
 /// Somebody else publishes into the session, and the newcomer may not take over.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("Another encoder publishes to this stream already.")]
 pub struct InUse;
+
+/// Why a session takes no publisher.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum NotTaken {
+    /// Another one stays.
+    InUse,
+    /// It stops, or has stopped.
+    Stopping,
+}
 
 impl Session {
     /// What the session was started with.
@@ -172,34 +199,54 @@ impl Session {
         &self.input
     }
 
-    /// Makes the caller the session's publisher, or says who stays. The one before is told that it was taken over.
-    pub(super) async fn connect(self: &Arc<Self>, by: PublisherId) -> Result<super::LivePublisher, InUse> {
-        let (number, close) = {
-            let mut current = self.lock_connection();
-            if current.is_some() && self.spec.conflict == Conflict::Reject {
-                return Err(InUse);
-            }
-            if let Some(old) = current.take() {
-                old.close.send_replace(Some(CloseReason::TakenOver));
-            }
-            let number = self.next_connection.fetch_add(1, Ordering::Relaxed);
-            let (close, closed) = watch::channel(None);
-            *current = Some(Connection { number, by, close });
-            (number, closed)
-        };
-        let publisher = super::LivePublisher::new(self.clone(), number, close);
-        // A session that has just ended closes the connection by dropping its side of `close`.
-        let _ = self.input.send_async(SessionInput::Connected { connection: number }).await;
+    /// Makes the caller the session's publisher, or says why not. The one before is told that it was taken over.
+    pub(super) async fn connect(self: &Arc<Self>, by: PublisherId) -> Result<super::LivePublisher, NotTaken> {
+        let publisher = self.register(by)?;
+        let connected = SessionInput::Connected { connection: publisher.connection() };
+        // A session that has closed its door meanwhile has told the publisher so.
+        let _ = self.input.send_async(connected).await;
         Ok(publisher)
+    }
+
+    fn register(self: &Arc<Self>, by: PublisherId) -> Result<super::LivePublisher, NotTaken> {
+        let mut door = self.lock_door();
+        if door.closed {
+            return Err(NotTaken::Stopping);
+        }
+        if door.connection.is_some() && self.spec.conflict == Conflict::Reject {
+            return Err(NotTaken::InUse);
+        }
+        let number = self.next_connection.fetch_add(1, Ordering::Relaxed);
+        let (close, closed) = watch::channel(None);
+        if let Some(old) = door.connection.replace(Connection { number, by, close }) {
+            old.close(&CloseReason::TakenOver);
+        }
+        Ok(super::LivePublisher::new(self.clone(), number, closed))
     }
 
     /// Closes the publishing connection if it came with this key; any key when `None`.
     pub fn disconnect(&self, key: Option<&str>, reason: &CloseReason) {
-        if let Some(connection) = self.lock_connection().as_ref()
+        if let Some(connection) = self.lock_door().connection.as_ref()
             && key.is_none_or(|key| key == connection.by.key)
         {
-            connection.close.send_replace(Some(reason.clone()));
+            connection.close(reason);
         }
+    }
+
+    /// Asks the session to stop, without waiting: nobody may come in, and the publisher is told `reason`.
+    pub(super) fn stop(&self, stop: Stop, reason: &CloseReason) {
+        self.close_door(reason);
+        self.tell_intake(SessionInput::Stop(stop));
+    }
+
+    /// Completes when the session's threads have ended, whatever became of it.
+    pub(super) async fn through(&self) {
+        self.through.cancelled().await;
+    }
+
+    /// The intake thread is about to end, and all others have.
+    pub(super) fn set_through(&self) {
+        self.through.cancel();
     }
 
     /// A connection's task died without a word. Called from a drop, which must not wait.
@@ -214,23 +261,23 @@ impl Session {
 
     /// The key of the connection that publishes now.
     pub(super) fn publishing_key(&self) -> Option<String> {
-        self.lock_connection().as_ref().map(|connection| connection.by.key.clone())
+        self.lock_door().connection.as_ref().map(|connection| connection.by.key.clone())
     }
 
     /// The address of the connection that publishes now.
     pub fn peer(&self) -> Option<String> {
-        self.lock_connection().as_ref().map(|connection| connection.by.peer.clone())
+        self.lock_door().connection.as_ref().map(|connection| connection.by.peer.clone())
     }
 
     /// Puts something into the queue that must arrive, without waiting.
     fn tell_intake(&self, input: SessionInput) {
         if let Err(TrySendError::Full(input)) = self.input.try_send(input) {
             let queue = self.input.clone();
-            // Rare twice over (a failure, and a full queue): a short-lived thread is the simplest way to wait.
+            // Rare twice over (a failure or a stop, and a full queue): a short-lived thread is the simplest way to wait.
             let waiting =
                 std::thread::Builder::new().name("tell-intake".into()).spawn(move || queue.send(input).is_ok());
             if let Err(error) = waiting {
-                error!(%error, session = self.spec.session, "a session could not be told of a failure");
+                error!(%error, session = self.spec.session, "a session could not be told of a failure or a stop");
             }
         }
     }
@@ -240,11 +287,12 @@ impl Session {
             spec,
             input,
             state: watch::Sender::new(state),
-            connection: Mutex::new(None),
+            door: Mutex::default(),
             next_connection: AtomicU64::new(1),
             window: watch::Sender::new(None),
             stats: ArcSwap::default(),
             ended_at: OnceLock::new(),
+            through: CancellationToken::new(),
         }
     }
 
@@ -261,7 +309,7 @@ impl Session {
         self.stats.store(Arc::new(stats));
     }
 
-    /// The threads are through. Whoever waits for a window waits in vain and sees the channel's last value.
+    /// The threads are done. Whoever waits for a window waits in vain and sees the channel's last value.
     pub(super) fn stopped(&self, state: SessionState, now: Duration) {
         if state == SessionState::Ended {
             // Set once: the intake thread stops once.
@@ -270,22 +318,29 @@ impl Session {
         self.state.send_replace(state);
     }
 
-    /// Takes the connection away from whoever publishes and tells it why.
-    pub(super) fn close_connection(&self, reason: &CloseReason) {
-        if let Some(connection) = self.lock_connection().take() {
-            connection.close.send_replace(Some(reason.clone()));
+    /// Lets nobody in any more, and tells whoever publishes why it is over.
+    pub(super) fn close_door(&self, reason: &CloseReason) {
+        let mut door = self.lock_door();
+        door.closed = true;
+        if let Some(connection) = door.connection.take() {
+            connection.close(reason);
         }
-    }
-
-    fn lock_connection(&self) -> std::sync::MutexGuard<'_, Option<Connection>> {
-        self.connection.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Forgets the connection `number` if it is still the publishing one.
     pub(super) fn forget(&self, number: u64) {
-        let mut current = self.lock_connection();
-        if current.as_ref().is_some_and(|connection| connection.number == number) {
-            *current = None;
+        self.lock_door().connection.take_if(|connection| connection.number == number);
+    }
+
+    /// Forgets the connection `number` and tells it why, if it is still the publishing one. One that was taken over has
+    /// been told.
+    pub(super) fn dismiss(&self, number: u64, reason: &CloseReason) {
+        if let Some(connection) = self.lock_door().connection.take_if(|connection| connection.number == number) {
+            connection.close(reason);
         }
+    }
+
+    fn lock_door(&self) -> MutexGuard<'_, Door> {
+        self.door.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -6,16 +6,16 @@ use std::future::Future;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use tracing::{error, info_span};
+use tracing::info_span;
 
 use super::intake::IntakeError;
 use super::launch::{Surroundings, launch};
-use super::session::{InUse, PublisherId, Session, SessionInput, SessionState};
+use super::session::{InUse, NotTaken, PublisherId, Session, SessionState};
 use super::wiring::{INTAKE, Stop, WireError};
 use super::{LivePublisher, SessionEvent, SessionSpec};
 use crate::clock::SharedClock;
 use crate::flow::channel::bounded;
-use crate::flow::stage::{Outcome, Stage};
+use crate::flow::stage::Stage;
 use crate::listen::CloseReason;
 use crate::store::{RecoveredSession, Store};
 
@@ -28,6 +28,17 @@ pub enum PublishError {
     /// The daemon stops.
     #[error("the server is shutting down")]
     ShuttingDown,
+    /// Somebody else publishes, and the stream's policy is that the first stays.
+    #[error(transparent)]
+    InUse(#[from] InUse),
+    /// The stream's session has not ended: join it with [`Sessions::connect`].
+    #[error("stream {stream} has a running session, {session}")]
+    Running {
+        /// Public id of the stream.
+        stream: String,
+        /// Id of the session.
+        session: String,
+    },
     /// Its threads cannot be started.
     #[error(transparent)]
     Wire(#[from] WireError),
@@ -80,48 +91,64 @@ impl Sessions {
         self.table().by_stream.get(stream).map(|running| running.session.clone())
     }
 
+    /// Whether the stream has a session that has not ended. It may be about to.
+    pub fn is_running(&self, stream: &str) -> bool {
+        self.find(stream).is_some_and(|session| session.state() != SessionState::Ended)
+    }
+
     /// All sessions, in no order.
     pub fn all(&self) -> Vec<Arc<Session>> {
         self.table().by_stream.values().map(|running| running.session.clone()).collect()
     }
 
-    /// Joins the stream's running session as its publisher; `None` when there is none.
+    /// Joins the stream's running session as its publisher; `None` when there is none. While a session stops, this waits
+    /// until its threads are through: what follows is another session.
     ///
     /// # Errors
-    /// Somebody else publishes, and the stream's policy is that the first stays.
-    pub async fn connect(&self, stream: &str, by: PublisherId) -> Result<Option<LivePublisher>, InUse> {
-        match self.find(stream).filter(|session| session.state() != SessionState::Ended) {
-            Some(session) => session.connect(by).await.map(Some),
-            None => Ok(None),
+    /// Somebody else publishes, and the stream's policy is that the first stays; or the daemon stops.
+    pub async fn connect(&self, stream: &str, by: PublisherId) -> Result<Option<LivePublisher>, PublishError> {
+        let session = {
+            let table = self.table();
+            if table.closed {
+                return Err(PublishError::ShuttingDown);
+            }
+            table.by_stream.get(stream).map(|running| running.session.clone())
+        };
+        let Some(session) = session else { return Ok(None) };
+        match session.connect(by).await {
+            Ok(publisher) => return Ok(Some(publisher)),
+            Err(NotTaken::InUse) => return Err(InUse.into()),
+            Err(NotTaken::Stopping) => session.through().await,
         }
+        if self.table().closed { Err(PublishError::ShuttingDown) } else { Ok(None) }
     }
 
     /// Starts a session and joins it as its publisher.
     ///
     /// # Errors
-    /// The daemon stops, or has no thread for it.
+    /// The daemon stops, has no thread for it, or runs a session of the stream already.
     pub async fn start(&self, spec: SessionSpec, by: PublisherId) -> Result<LivePublisher, PublishError> {
         let session = self.launch(spec, None)?;
-        // Nobody else can have joined a session that refuses second publishers before its first.
-        session.connect(by).await.map_err(|InUse| PublishError::ShuttingDown)
+        session.connect(by).await.map_err(|not_taken| match not_taken {
+            NotTaken::InUse => InUse.into(),
+            NotTaken::Stopping => PublishError::ShuttingDown,
+        })
     }
 
     /// Goes on with a session of before the daemon's start: it waits for its publisher, and viewers see its gaps.
     ///
     /// # Errors
-    /// The daemon stops, or has no thread for it.
+    /// As [`Sessions::start`].
     pub fn resume(&self, spec: SessionSpec, recovered: RecoveredSession) -> Result<(), PublishError> {
         self.launch(spec, Some(recovered)).map(|_| ())
     }
 
     /// Ends the stream's session and waits until its threads are through.
     pub async fn end(&self, stream: &str) {
-        let Some(session) = self.find(stream) else { return };
-        session.close_connection(&CloseReason::SessionEnded);
-        // A session that has ended by itself takes no more inputs.
-        let _ = session.input().send_async(SessionInput::Stop(Stop::End)).await;
-        let mut states = session.states();
-        let _ = states.wait_for(|state| *state == SessionState::Ended).await;
+        if let Some(session) = self.find(stream) {
+            session.stop(Stop::End, &CloseReason::SessionEnded);
+            session.through().await;
+        }
     }
 
     /// Asks about the key of every connection and closes those that are no longer admitted.
@@ -147,15 +174,12 @@ impl Sessions {
                 .collect()
         };
         for Running { session, .. } in &running {
-            session.close_connection(&CloseReason::ShuttingDown);
-            let _ = session.input().send(SessionInput::Stop(stop));
+            // All are told before one is waited for: a session whose queue is full holds up no other.
+            session.stop(stop, &CloseReason::ShuttingDown);
         }
-        for Running { session, intake } in running {
-            let Some(intake) = intake else { continue };
-            // Failures were logged by the intake thread itself, with the session's span.
-            if let Outcome::Panicked(message) = intake.join() {
-                error!(session = session.spec().session, panic = message, "the session's intake thread panicked");
-            }
+        for intake in running.into_iter().filter_map(|running| running.intake) {
+            // How it ended was logged by the thread itself, with the session's span.
+            intake.join();
         }
     }
 
@@ -182,6 +206,12 @@ impl Sessions {
         let mut table = self.table();
         let tell = self.inner.tell.lock().unwrap_or_else(PoisonError::into_inner).clone();
         let Some(tell) = tell.filter(|_| !table.closed) else { return Err(PublishError::ShuttingDown) };
+        if let Some(Running { session, .. }) = table.by_stream.get(&spec.stream)
+            && session.state() != SessionState::Ended
+        {
+            let (stream, session) = (spec.stream, session.spec().session.clone());
+            return Err(PublishError::Running { stream, session });
+        }
         let span = info_span!(parent: None, "session", stream = spec.stream, session = spec.session);
         let (input, inputs) = bounded(INTAKE);
         let state = if recovered.is_some() { SessionState::Reconnecting } else { SessionState::Starting };

@@ -287,14 +287,19 @@ fn package_thread(
 /// Journal first, then viewers: what a player has seen survives kill -9.
 fn store_thread(mut writer: Option<SessionWriter>, written: &Receiver<Output>, window: &Window, renditions: usize) {
     let mut ended = 0;
-    let mut newest = None;
+    let (mut newest, mut warned) = (None, false);
     for output in written.iter() {
         if let Some(writer) = &mut writer {
             // A full or broken disk stops recording with an alarm, which the store raises and logs, never the live path.
             if let Some(point) = resume_point(&output, &mut newest) {
                 let _ = writer.checkpoint(&point);
             }
-            let _ = writer.append(&output);
+            if let Err(failure) = writer.append(&output)
+                && !failure.is_disk()
+                && !std::mem::replace(&mut warned, true)
+            {
+                error!(%failure, "the store does not take what package made; this is said once");
+            }
         }
         window.apply(&output);
         ended += usize::from(matches!(output, Output::End(_)));
@@ -318,7 +323,7 @@ fn resume_point(output: &Output, newest: &mut Option<u64>) -> Option<ResumePoint
 }
 
 /// Starts a stage of a session whose failure is told to the session.
-pub fn spawn<E, F>(
+fn spawn<E, F>(
     spec: &SessionSpec,
     role: &str,
     span: &LogSpan,

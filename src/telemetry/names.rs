@@ -98,12 +98,17 @@ macro_rules! table {
 table! {
     BUILD_INFO = Gauge "build_info" ["version"] Count "Always 1; the label names the version that runs.";
     SESSIONS = Gauge "sessions" ["state"] Count "Sessions by state: starting, live, reconnecting.";
-    STAGE_PANICS = Counter "stage_panics_total" ["stage"] Count "Stage threads that ended by a panic, each with its session.";
+    STAGE_PANICS = Counter "stage_panics_total" ["stage"] Count "Threads of stages that ended by a panic.";
 
     LISTEN_OPEN = Gauge "listen_connections" ["protocol"] Count "Open connections of encoders.";
-    LISTEN_ACCEPTED = Counter "listen_connections_total" ["protocol"] Count "Connections accepted from encoders.";
-    LISTEN_REFUSALS = Counter "listen_refusals_total" ["protocol" "reason"] Count "Publishers refused, by reason.";
-    LISTEN_ERRORS = Counter "listen_errors_total" ["protocol" "reason"] Count "Connections of encoders that ended by an error or a deadline.";
+    LISTEN_CONNECTIONS = Counter "listen_connections_total" ["protocol"] Count "Connections accepted from encoders.";
+    LISTEN_CONNECTIONS_REFUSED = Counter "listen_connections_refused_total" ["protocol" "reason"] Count "Connections closed at once because too many were open: in total, or of one address.";
+    LISTEN_ACCEPT_ERRORS = Counter "listen_accept_errors_total" ["protocol"] Count "Errors of accepting a connection, such as too many open files.";
+    LISTEN_PUBLISHES = Counter "listen_publishes_total" ["protocol"] Count "Publishes accepted.";
+    LISTEN_PUBLISHES_REFUSED = Counter "listen_publishes_refused_total" ["protocol" "reason"] Count "Publishes refused, by reason.";
+    LISTEN_PROTOCOL_ERRORS = Counter "listen_protocol_errors_total" ["protocol" "kind" "action"] Count "Breaches of the protocol by encoders, answered by leaving out a message (skip) or the connection (drop).";
+    LISTEN_BYTES = Counter "listen_received_bytes_total" ["protocol"] Bytes "Bytes read from encoders, protocol included.";
+    LISTEN_PANICS = Counter "listen_panics_total" ["protocol"] Count "Connections of encoders that ended by a panic.";
 
     INGEST_BYTES = Counter "ingest_bytes_total" ["stream" "session"] Bytes "Payload bytes as they came from the encoder.";
     INGEST_MESSAGES = Counter "ingest_messages_total" ["stream" "session" "kind"] Count "Audio and video messages that came from the encoder.";

@@ -6,7 +6,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use millstream::ingest::{Ingest, Input, Now, Rejected, Settings};
 use millstream::media::codec::h264::AvcConfig;
-use millstream::media::{Cut, Kind, Packet, Span, Timestamp, Track, Unit, WallTime};
+use millstream::media::{Cut, CutKind, Kind, Packet, Span, Timestamp, Track, Unit, WallTime};
 use millstream::wire::Inbound;
 use millstream::wire::flv::{AudioTag, Tag, TagKind, VideoTag};
 
@@ -253,8 +253,10 @@ impl Timeline {
                         floor = cut.at;
                         sound_restarts = true;
                     }
-                    tracks_allowed = cut.discontinuity;
                     timeline.cuts.push(cut.clone());
+                    // A resumed session may begin with gaps.
+                    let gaps_only = timeline.cuts.iter().all(|cut| matches!(cut.kind, CutKind::Gap { .. }));
+                    tracks_allowed = cut.discontinuity || gaps_only;
                 }
                 Unit::Packet(packet) => {
                     tracks_allowed = false;

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use super::root;
 
 /// README, changelog and everything below `docs`.
-fn documents() -> Vec<PathBuf> {
+pub fn documents() -> Vec<PathBuf> {
     let mut found = vec![root().join("README.md"), root().join("CHANGELOG.md")];
     let mut folders = vec![root().join("docs")];
     while let Some(folder) = folders.pop() {
@@ -22,7 +22,8 @@ fn documents() -> Vec<PathBuf> {
     found
 }
 
-fn read(path: &Path) -> String {
+/// The text of a file that must be there.
+pub fn read(path: &Path) -> String {
     fs::read_to_string(path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
 }
 

@@ -47,7 +47,7 @@ fn reveal(revealed: &RevealedKey, config: &Config, json: bool, output: &mut Outp
     output.fields(&[
         ("id", key.id.to_string()),
         ("stream", key.stream_id.to_string()),
-        ("label", or_dash(Some(&key.label).filter(|label| !label.is_empty()))),
+        ("label", label(key)),
         ("expires", or_dash(key.expires_at)),
         ("secret", secret.clone()),
     ])?;
@@ -56,11 +56,15 @@ fn reveal(revealed: &RevealedKey, config: &Config, json: bool, output: &mut Outp
     Ok(output.fields(&[("  server", format!("rtmp://HOST:{port}/live")), ("  stream key", secret.clone())])?)
 }
 
+fn label(key: &Key) -> String {
+    or_dash(Some(&key.label).filter(|label| !label.is_empty()))
+}
+
 /// A row of the list: id, label, state, created, expires, last used.
 fn row(key: &Key) -> [String; 6] {
     [
         key.id.to_string(),
-        or_dash(Some(&key.label).filter(|label| !label.is_empty())),
+        label(key),
         key.state.as_str().to_owned(),
         key.created_at.to_string(),
         or_dash(key.expires_at),

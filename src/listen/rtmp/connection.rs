@@ -11,13 +11,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::BytesMut;
-use metrics::{Counter, counter};
 use secrecy::{ExposeSecret, SecretString};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::time::{Instant, timeout_at};
 use tracing::{debug, info};
 
 use super::Shared;
+use crate::listen::counts::Action;
 use crate::listen::{Admission, CloseReason, Finish, Protocol, PublishRequest, Publisher, Refusal, RefusalReason};
 use crate::wire::Inbound;
 use crate::wire::rtmp::{Event, Phase, PublishStatus, RtmpError, Server};
@@ -93,23 +93,13 @@ pub(super) struct Connection<'a, S, A: Admission> {
     buffer: BytesMut,
     events: Vec<Event>,
     received_bytes: u64,
-    received: Counter,
 }
 
 impl<'a, S: AsyncRead + AsyncWrite + Unpin, A: Admission> Connection<'a, S, A> {
     /// A connection of which nothing has been read.
     pub(super) fn new(socket: S, peer: SocketAddr, shared: &'a Arc<Shared<A>>) -> Self {
         let server = Server::new(shared.settings.limits);
-        Connection {
-            socket,
-            peer,
-            shared,
-            server,
-            buffer: BytesMut::new(),
-            events: Vec::new(),
-            received_bytes: 0,
-            received: counter!("millstream_rtmp_received_bytes_total"),
-        }
+        Connection { socket, peer, shared, server, buffer: BytesMut::new(), events: Vec::new(), received_bytes: 0 }
     }
 
     /// Runs the connection to its end, and writes one line about it.
@@ -135,7 +125,7 @@ impl<'a, S: AsyncRead + AsyncWrite + Unpin, A: Admission> Connection<'a, S, A> {
                 Ok(publisher) => publisher,
                 Err(end) => return end,
             };
-            counter!("millstream_rtmp_publishes_total").increment(1);
+            self.shared.counts.publishes.increment(1);
             let accepted = self.server.accept_publish(&mut self.events).map_err(|error| self.protocol_error(error));
             let published = match accepted {
                 Ok(()) => self.publish(&publisher).await.unwrap_or_else(Published::from),
@@ -181,7 +171,7 @@ impl<'a, S: AsyncRead + AsyncWrite + Unpin, A: Admission> Connection<'a, S, A> {
         self.events.drain(..).fold(None, |found, event| match event {
             Event::PublishRequested { key, app, encoder } => Some(Request { key, app, encoder }),
             Event::Skipped(error) => {
-                count_error(&error, "skip");
+                self.shared.counts.protocol_error(error.code(), Action::Skip);
                 found
             }
             Event::Media(_) | Event::Unpublished => found,
@@ -202,7 +192,7 @@ impl<'a, S: AsyncRead + AsyncWrite + Unpin, A: Admission> Connection<'a, S, A> {
                     let shutdown = &self.shared.shutdown;
                     let _ = tokio::time::timeout(delay, shutdown.cancelled()).await;
                 }
-                counter!("millstream_rtmp_publishes_refused_total", "reason" => reason.as_str()).increment(1);
+                self.shared.counts.publish_refused(reason);
                 let status = match reason {
                     RefusalReason::Internal | RefusalReason::ShuttingDown => PublishStatus::Failed,
                     _ => PublishStatus::BadName,
@@ -296,7 +286,7 @@ impl<'a, S: AsyncRead + AsyncWrite + Unpin, A: Admission> Connection<'a, S, A> {
                     sent.map_err(End::Closed)?;
                 }
                 Event::Skipped(error) => {
-                    count_error(&error, "skip");
+                    self.shared.counts.protocol_error(error.code(), Action::Skip);
                     debug!(%error, "a message was left out");
                 }
                 Event::Unpublished => {
@@ -318,7 +308,7 @@ impl<'a, S: AsyncRead + AsyncWrite + Unpin, A: Admission> Connection<'a, S, A> {
             Ok(0) => Err(End::Disconnected),
             Ok(count) => {
                 self.received_bytes += count as u64;
-                self.received.increment(count as u64);
+                self.shared.counts.received_bytes.increment(count as u64);
                 let input = self.buffer.split().freeze();
                 self.server.receive(input, &mut self.events).map_err(|error| self.protocol_error(error))
             }
@@ -327,7 +317,7 @@ impl<'a, S: AsyncRead + AsyncWrite + Unpin, A: Admission> Connection<'a, S, A> {
     }
 
     fn protocol_error(&self, error: RtmpError) -> End {
-        count_error(&error, "drop");
+        self.shared.counts.protocol_error(error.code(), Action::Drop);
         End::Protocol(error)
     }
 
@@ -384,10 +374,6 @@ fn make_room(buffer: &mut BytesMut) -> &mut BytesMut {
         buffer.reserve(READ_BUFFER_BYTES);
     }
     buffer
-}
-
-fn count_error(error: &RtmpError, action: &'static str) {
-    counter!("millstream_rtmp_protocol_errors_total", "kind" => error.code(), "action" => action).increment(1);
 }
 
 fn millis(duration: Duration) -> u32 {

@@ -1,19 +1,8 @@
 //! The RTMP listener: accepts connections, gives each a task, and stops them all.
 //!
 //! Invariants: every connection's task is tracked and ends before [`serve`] returns; a panic in one is caught there and
-//! counted; errors of `accept` (no more file descriptors) slow the loop down and never end it.
-//!
-//! | metric | meaning |
-//! |---|---|
-//! | `millstream_rtmp_connections` | open connections |
-//! | `millstream_rtmp_connections_total` | connections accepted |
-//! | `millstream_rtmp_connections_refused_total{reason}` | connections closed at once: `total`, `address` |
-//! | `millstream_rtmp_accept_errors_total` | errors of `accept` |
-//! | `millstream_rtmp_publishes_total` | publishes accepted |
-//! | `millstream_rtmp_publishes_refused_total{reason}` | publishes refused, by [`super::RefusalReason`] |
-//! | `millstream_rtmp_protocol_errors_total{kind, action}` | by [`crate::wire::rtmp::RtmpError::code`]; `skip` or `drop` |
-//! | `millstream_rtmp_received_bytes_total` | bytes read |
-//! | `millstream_rtmp_panics_total` | panics of connection tasks |
+//! counted; errors of `accept` (no more file descriptors) slow the loop down and never end it. What is counted is in
+//! [`super::counts`].
 
 mod connection;
 mod settings;
@@ -26,15 +15,15 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::FutureExt;
-use metrics::{counter, gauge};
 use tokio::net::{TcpListener, TcpStream};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::{Instrument, debug, error, field, info_span, warn};
 
-use super::Admission;
 use super::attempts::Attempts;
-use super::places::{Full, Place, Places};
+use super::counts::Counts;
+use super::places::{Place, Places};
+use super::{Admission, Protocol};
 use connection::Connection;
 pub use settings::RtmpSettings;
 
@@ -57,6 +46,7 @@ pub async fn serve<A: Admission>(
     let shared = Arc::new(Shared {
         attempts: Attempts::new(settings.attempts, settings.clock.clone()),
         places: Places::new(settings.max_connections, settings.max_connections_per_address),
+        counts: Counts::new(Protocol::Rtmp),
         tasks: TaskTracker::new(),
         settings,
         admission,
@@ -74,6 +64,7 @@ struct Shared<A> {
     admission: A,
     attempts: Attempts,
     places: Places,
+    counts: Counts,
     tasks: TaskTracker,
     shutdown: CancellationToken,
 }
@@ -100,7 +91,7 @@ where
             Err(error) if matches!(error.kind(), io::ErrorKind::ConnectionAborted | io::ErrorKind::ConnectionReset) => {
             }
             Err(error) => {
-                counter!("millstream_rtmp_accept_errors_total").increment(1);
+                shared.counts.accept_errors.increment(1);
                 warn!(%error, ?backoff, "cannot accept RTMP connections; is the limit of open files reached?");
                 tokio::select! {
                     () = shared.shutdown.cancelled() => return,
@@ -120,11 +111,7 @@ fn admit_connection<A: Admission>(shared: &Arc<Shared<A>>, socket: TcpStream, pe
             shared.tasks.spawn(guarded(shared.clone(), socket, peer, place).instrument(span));
         }
         Err(full) => {
-            let reason = match full {
-                Full::Total(_) => "total",
-                Full::Address(_) => "address",
-            };
-            counter!("millstream_rtmp_connections_refused_total", "reason" => reason).increment(1);
+            shared.counts.connection_refused(full);
             debug!(%peer, %full, "RTMP connection closed at once");
         }
     }
@@ -132,17 +119,17 @@ fn admit_connection<A: Admission>(shared: &Arc<Shared<A>>, socket: TcpStream, pe
 
 /// Runs one connection; its panic ends here.
 async fn guarded<A: Admission>(shared: Arc<Shared<A>>, socket: TcpStream, peer: SocketAddr, place: Place) {
-    counter!("millstream_rtmp_connections_total").increment(1);
-    gauge!("millstream_rtmp_connections").increment(1.0);
+    shared.counts.connections.increment(1);
+    shared.counts.open.increment(1.0);
     if let Err(error) = socket.set_nodelay(true) {
         debug!(%error, "TCP_NODELAY was not set");
     }
     let run = Connection::new(socket, peer, &shared).run();
     if AssertUnwindSafe(run).catch_unwind().await.is_err() {
-        counter!("millstream_rtmp_panics_total").increment(1);
+        shared.counts.panics.increment(1);
         error!("the connection's task panicked; only this connection is lost");
     }
-    gauge!("millstream_rtmp_connections").decrement(1.0);
+    shared.counts.open.decrement(1.0);
     drop(place);
 }
 

@@ -1,4 +1,4 @@
-//! What only the inside can show: `accept` failing. Everything else is tested over sockets in `tests/rtmp_listener.rs`.
+//! What only the inside can show: `accept` failing. Everything else is tested over sockets in `tests/rtmp/listener.rs`.
 
 use super::*;
 use crate::clock::SystemClock;
@@ -32,6 +32,7 @@ fn shared(max_connections: usize) -> Arc<Shared<Nobody>> {
     Arc::new(Shared {
         attempts: Attempts::new(settings.attempts, settings.clock.clone()),
         places: Places::new(max_connections, max_connections),
+        counts: Counts::new(Protocol::Rtmp),
         tasks: TaskTracker::new(),
         settings,
         admission: Nobody,

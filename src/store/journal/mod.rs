@@ -5,7 +5,7 @@
 //!
 //! | module | holds |
 //! |---|---|
-//! | [`format`] | file header, record framing and checksums, the bounds of a record |
+//! | [`mod@format`] | file header, record framing and checksums, the bounds of a record |
 //! | [`record`] | the kinds of record and their bodies |
 //! | [`writer`] | appending, rotation, recovery from a failed write |
 //! | [`replay`] | reading a file to its end, its torn tail or its damage |

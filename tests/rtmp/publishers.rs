@@ -1,9 +1,8 @@
 //! Publishers that we did not write: rml_rtmp's client session and the `ffmpeg` program.
 
-mod rtmp_support;
-
 use std::process::Stdio;
 
+use crate::support::{KEY, Listener, Note, WRONG, in_time, patient_settings};
 use bytes::Bytes;
 use millstream::listen::Finish;
 use millstream::wire::flv::{Tag, TagKind};
@@ -12,7 +11,6 @@ use rml_rtmp::sessions::{
     ClientSession, ClientSessionConfig, ClientSessionEvent, ClientSessionResult, PublishRequestType,
 };
 use rml_rtmp::time::RtmpTimestamp;
-use rtmp_support::{KEY, Listener, Note, WRONG, in_time, patient_settings};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 

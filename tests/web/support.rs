@@ -1,8 +1,5 @@
 //! A source that holds its media in memory and remembers what it was asked, a served router, and a client that shows whole answers.
 
-#![allow(dead_code, reason = "each test binary uses a part of it")]
-#![allow(clippy::unwrap_used, reason = "a test that cannot be set up has failed")]
-
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
 

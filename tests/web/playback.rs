@@ -1,14 +1,10 @@
 //! What players and CDNs get from `/live`: whole answers over a real socket.
 
-#![allow(clippy::unwrap_used, reason = "a test that cannot be set up has failed")]
-
-mod web_support;
-
 use std::io::Read;
 
+use crate::support::{ENDED, LIVE, MULTIVARIANT, Memory, Served};
 use flate2::read::GzDecoder;
 use millstream::web::{self, ServeOptions};
-use web_support::{ENDED, LIVE, MULTIVARIANT, Memory, Served};
 
 const CORS: &str =
     "access-control-allow-origin: *\naccess-control-expose-headers: Age, Date, Content-Length, Content-Range, ETag";

@@ -1,5 +1,5 @@
 //! What the RTMP tests share: a listener with an admission that notes everything, and a publisher of our own.
-#![allow(dead_code, reason = "each test file uses its part")]
+#![allow(dead_code, reason = "the test of telemetry, a binary of its own, uses a part")]
 
 use std::net::SocketAddr;
 use std::sync::Arc;

@@ -1,14 +1,12 @@
 //! The RTMP listener over real sockets: flows, refusals, deadlines, limits, shutdown.
 
-mod rtmp_support;
-
 use std::time::Duration;
 
+use crate::support::{CAPTURES, Encoder, KEY, Listener, Note, WRONG, capture, in_time, patient_settings, replay, tag};
 use millstream::listen::attempts::AttemptPolicy;
 use millstream::listen::rtmp::RtmpSettings;
 use millstream::listen::{CloseReason, Finish};
 use millstream::wire::flv::TagKind;
-use rtmp_support::{CAPTURES, Encoder, KEY, Listener, Note, WRONG, capture, patient_settings, replay, tag};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
@@ -132,7 +130,7 @@ async fn a_peer_that_says_nothing_is_let_go_in_each_phase() {
     let listener = Listener::start(RtmpSettings { handshake_timeout: SOON, ..settings() }).await;
     let mut socket = TcpStream::connect(listener.address).await.expect("the listener is there");
     socket.write_all(&[3, 0, 0]).await.expect("written");
-    assert_eq!(rtmp_support::in_time(socket.read(&mut [0; 16])).await.ok(), Some(0));
+    assert_eq!(in_time(socket.read(&mut [0; 16])).await.ok(), Some(0));
 
     let listener = Listener::start(RtmpSettings { connect_timeout: SOON, ..settings() }).await;
     let mut encoder = Encoder::shake_hands(listener.address).await;
@@ -266,7 +264,7 @@ async fn connections_of_one_address_are_bounded_and_places_come_back() {
     let first = Encoder::publish(listener.address).await;
     let _second = Encoder::publish(listener.address).await;
     let mut third = TcpStream::connect(listener.address).await.expect("accepted by the system");
-    let read = rtmp_support::in_time(third.read(&mut [0; 16])).await;
+    let read = in_time(third.read(&mut [0; 16])).await;
     assert!(matches!(read, Ok(0) | Err(_)), "closed at once");
     drop(first);
     assert!(matches!(listener.units_to_finish().await.1, Finish::Lost(_)));
@@ -280,7 +278,7 @@ async fn connections_of_one_address_are_bounded_and_places_come_back() {
             }
         }
     };
-    rtmp_support::in_time(again).await;
+    in_time(again).await;
 }
 
 #[tokio::test]

@@ -1,14 +1,12 @@
 //! Captures of real encoders give the same events, however their bytes are split.
 
-mod rtmp_support;
-
+use crate::support::{CAPTURES, capture, replay};
 use bytes::Bytes;
 use millstream::wire::flv::{Tag, TagKind};
 use millstream::wire::rtmp::chunk::ChunkReader;
 use millstream::wire::rtmp::{Event, Limits};
 use proptest::prelude::*;
 use rml_rtmp::chunk_io::ChunkDeserializer;
-use rtmp_support::{CAPTURES, capture, replay};
 use secrecy::ExposeSecret;
 
 /// C0, C1 and C2.

@@ -1,12 +1,9 @@
 //! Connections: what is bounded, what is waited for, and how serving ends.
 
-#![allow(clippy::unwrap_used, reason = "a test that cannot be set up has failed")]
-
-mod web_support;
-
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::support::Served;
 use axum::Router;
 use axum::extract::ConnectInfo;
 use axum::routing::get;
@@ -15,7 +12,6 @@ use std::net::SocketAddr;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::sync::Notify;
-use web_support::Served;
 
 const REQUEST: &[u8] = b"GET / HTTP/1.1\r\nhost: h\r\n\r\n";
 

@@ -2,11 +2,9 @@
 //!
 //! The mutations are seeded, so a failure repeats. A failing round is printed with its seed.
 
-mod rtmp_support;
-
+use crate::support::{CAPTURES, capture};
 use bytes::Bytes;
 use millstream::wire::rtmp::{Limits, Phase, Server};
-use rtmp_support::{CAPTURES, capture};
 
 const ROUNDS: u64 = 20_000;
 /// Handshake, all commands, sequence headers and the first frames.

@@ -1,12 +1,8 @@
 //! The watch page and what belongs to it, with and without a built front end.
 
-#![allow(clippy::unwrap_used, reason = "a test that cannot be set up has failed")]
-
-mod web_support;
-
+use crate::support::{Memory, Served};
 use bytes::Bytes;
 use millstream::web::{ServeOptions, assets::FrontEnd, pages};
-use web_support::{Memory, Served};
 
 const PAGE: &str = "<title>{{title}}</title><main data-stream=\"{{stream}}\" data-playlist=\"{{playlist}}\"></main>";
 const SCRIPT: &str = "console.log(1)";

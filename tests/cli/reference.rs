@@ -4,7 +4,7 @@
 use millstream::config::key::{Key, Section};
 use millstream::config::{Config, Overrides, reference};
 
-const DOC: &str = include_str!("../docs/config.md");
+const DOC: &str = include_str!("../../docs/config.md");
 
 fn defaults() -> Config {
     Config::parse(&Overrides::default(), [], None).expect("the defaults are valid")

@@ -1,0 +1,116 @@
+//! What a listener counts: the `LISTEN_*` rows of [`names`], with the protocol filled in.
+//!
+//! Label values are ours alone: codes of reasons and errors, never what a peer sent.
+
+use metrics::{Counter, Gauge};
+
+use super::places::Full;
+use super::{Protocol, RefusalReason};
+use crate::telemetry::names::{self, Metric};
+
+/// What became of a connection that broke the protocol.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Action {
+    /// One message was left out.
+    Skip,
+    /// The connection was dropped.
+    Drop,
+}
+
+impl Action {
+    const fn as_str(self) -> &'static str {
+        match self {
+            Action::Skip => "skip",
+            Action::Drop => "drop",
+        }
+    }
+}
+
+/// The counters of one listener. What counts often has a handle; the rest is looked up when it happens.
+pub struct Counts {
+    protocol: Protocol,
+    /// Open connections.
+    pub open: Gauge,
+    /// Connections that were given a place.
+    pub connections: Counter,
+    /// Publishes that admission let in.
+    pub publishes: Counter,
+    /// Bytes read.
+    pub received_bytes: Counter,
+    /// Errors of `accept`.
+    pub accept_errors: Counter,
+    /// Panics of connections' tasks.
+    pub panics: Counter,
+}
+
+impl Counts {
+    /// The counters of `protocol`. Make them after the process's recorder ([`crate::telemetry::Metrics::install`]).
+    pub fn new(protocol: Protocol) -> Self {
+        let labels = [("protocol", protocol.as_str())];
+        let counter = |metric: &Metric| metric.counter(&labels);
+        Counts {
+            protocol,
+            open: names::LISTEN_OPEN.gauge(&labels),
+            connections: counter(&names::LISTEN_CONNECTIONS),
+            publishes: counter(&names::LISTEN_PUBLISHES),
+            received_bytes: counter(&names::LISTEN_BYTES),
+            accept_errors: counter(&names::LISTEN_ACCEPT_ERRORS),
+            panics: counter(&names::LISTEN_PANICS),
+        }
+    }
+
+    /// A connection had no place.
+    pub fn connection_refused(&self, full: Full) {
+        let reason = match full {
+            Full::Total(_) => "total",
+            Full::Address(_) => "address",
+        };
+        self.count(&names::LISTEN_CONNECTIONS_REFUSED, &[("reason", reason)]);
+    }
+
+    /// A publish was turned down.
+    pub fn publish_refused(&self, reason: RefusalReason) {
+        self.count(&names::LISTEN_PUBLISHES_REFUSED, &[("reason", reason.as_str())]);
+    }
+
+    /// A peer broke the protocol; `kind` is the stable code of the error.
+    pub fn protocol_error(&self, kind: &'static str, action: Action) {
+        self.count(&names::LISTEN_PROTOCOL_ERRORS, &[("kind", kind), ("action", action.as_str())]);
+    }
+
+    fn count(&self, metric: &Metric, labels: &[(&'static str, &str)]) {
+        let labels = [&[("protocol", self.protocol.as_str())], labels].concat();
+        metric.counter(&labels).increment(1);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::telemetry::Metrics;
+
+    #[test]
+    fn every_count_carries_the_protocol_and_its_reason() {
+        let (metrics, recorder) = Metrics::detached().unwrap();
+        metrics::with_local_recorder(&recorder, || {
+            let counts = Counts::new(Protocol::Rtmp);
+            counts.connection_refused(Full::Total(9));
+            counts.connection_refused(Full::Address(3));
+            counts.connection_refused(Full::Address(3));
+            counts.publish_refused(RefusalReason::KeyExpired);
+            counts.protocol_error("bad_chunk", Action::Skip);
+            counts.open.increment(2);
+        });
+        let text = metrics.render();
+        for line in [
+            "listen_connections_refused_total{protocol=\"rtmp\",reason=\"total\"} 1",
+            "listen_connections_refused_total{protocol=\"rtmp\",reason=\"address\"} 2",
+            "listen_publishes_refused_total{protocol=\"rtmp\",reason=\"key_expired\"} 1",
+            "listen_protocol_errors_total{protocol=\"rtmp\",kind=\"bad_chunk\",action=\"skip\"} 1",
+            "listen_connections{protocol=\"rtmp\"} 2",
+            "listen_panics_total{protocol=\"rtmp\"} 0",
+        ] {
+            assert!(text.contains(&format!("\nmillstream_{line}\n")), "{line} is not in\n{text}");
+        }
+    }
+}

@@ -1,0 +1,105 @@
+//! Orders of events that only chance brings about from outside.
+
+use std::time::Duration;
+
+use super::session::{NotTaken, SessionInput};
+use super::*;
+use crate::clock::ManualClock;
+use crate::flow::channel::{Receiver, bounded};
+use crate::listen::{CloseReason, Publisher};
+use crate::media::WallTime;
+use crate::store::{Store, StoreSettings};
+use wiring::{INTAKE, Stop};
+
+fn spec() -> SessionSpec {
+    SessionSpec {
+        stream: "stream".to_owned(),
+        session: "session".to_owned(),
+        epoch: 1,
+        preset: Arc::new(Preset::load("passthrough").expect("an embedded preset")),
+        hls: HlsSpec { segment: Span::from_secs(2), part: Span::from_millis(334), window: Span::from_secs(60) },
+        grace: Duration::from_secs(30),
+        on_unpublish: OnUnpublish::Hold,
+        conflict: Conflict::Takeover,
+    }
+}
+
+/// A session whose intake is the test.
+fn session() -> (Arc<Session>, Receiver<SessionInput>) {
+    let (input, inputs) = bounded(INTAKE);
+    (Arc::new(Session::new(spec(), input, SessionState::Starting)), inputs)
+}
+
+fn by(key: &str) -> PublisherId {
+    PublisherId { key: key.to_owned(), peer: "192.0.2.1:5000".to_owned() }
+}
+
+/// A reason that is there already.
+async fn told(publisher: &LivePublisher) -> CloseReason {
+    tokio::time::timeout(Duration::ZERO, publisher.closed()).await.expect("it was told")
+}
+
+async fn was_told(publisher: &LivePublisher) -> bool {
+    tokio::time::timeout(Duration::ZERO, publisher.closed()).await.is_ok()
+}
+
+#[tokio::test]
+async fn what_one_connection_did_wrong_is_not_told_to_the_next() {
+    let (session, _inputs) = session();
+    let first = session.connect(by("first")).await.expect("taken");
+    let second = session.connect(by("second")).await.expect("takes over");
+    session.dismiss(first.connection(), &CloseReason::Rejected("VP6".to_owned()));
+    assert_eq!(told(&first).await, CloseReason::TakenOver);
+    assert!(!was_told(&second).await);
+    session.dismiss(second.connection(), &CloseReason::Rejected("VP6".to_owned()));
+    assert_eq!(told(&second).await, CloseReason::Rejected("VP6".to_owned()));
+    assert_eq!(session.peer(), None);
+}
+
+#[tokio::test]
+async fn a_session_that_stops_takes_nobody_and_keeps_its_first_word() {
+    let (session, inputs) = session();
+    let first = session.connect(by("first")).await.expect("taken");
+    session.disconnect(None, &CloseReason::StreamDeleted);
+    session.stop(Stop::End, &CloseReason::SessionEnded);
+    assert_eq!(told(&first).await, CloseReason::StreamDeleted);
+    assert_eq!(session.connect(by("late")).await.err(), Some(NotTaken::Stopping));
+    assert!(matches!(inputs.recv(), Some(SessionInput::Connected { connection: 1 })));
+    assert!(matches!(inputs.recv(), Some(SessionInput::Stop(Stop::End))));
+}
+
+#[tokio::test]
+async fn a_goodbye_that_is_cut_off_counts_as_a_loss() {
+    let (session, inputs) = session();
+    let publisher = session.connect(by("first")).await.expect("taken");
+    while session.input().try_send(SessionInput::Disconnected { connection: 0, clean: true }).is_ok() {}
+    let cut_off = tokio::time::timeout(Duration::ZERO, publisher.finish(crate::listen::Finish::Unpublished)).await;
+    assert!(cut_off.is_err(), "the queue is full");
+    let told = inputs.iter().find(|input| matches!(input, SessionInput::Disconnected { connection: 1, .. }));
+    assert!(matches!(told, Some(SessionInput::Disconnected { clean: false, .. })), "{told:?}");
+}
+
+#[tokio::test]
+async fn of_two_that_come_at_once_the_newer_stays_whoever_is_heard_first() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let clock = ManualClock::new(WallTime::from_unix_millis(1_795_244_400_000));
+    let (store, _) = Store::open(StoreSettings::new("memory:", folder.path()), clock.clone()).await.expect("a store");
+    let sessions = Sessions::new(store, clock, |_| ());
+    let older = sessions.start(spec(), by("older")).await.expect("it starts");
+    let newer = sessions.connect("stream", by("newer")).await.expect("it may").expect("it runs");
+    let session = sessions.find("stream").expect("it runs");
+    let again = SessionInput::Connected { connection: older.connection() };
+    session.input().send_async(again).await.expect("it runs");
+    older.finish(crate::listen::Finish::Lost("taken over".to_owned())).await;
+    // Told of what it sends, the newer one is the publisher; nobody's words would be ignored.
+    let tag = crate::wire::flv::Tag {
+        kind: crate::wire::flv::TagKind::Video,
+        timestamp_ms: 0,
+        data: [0x14, 0, 0, 0, 0].as_slice().into(),
+    };
+    newer.send(crate::wire::Inbound::Flv(tag)).await.expect("taken");
+    let limit = Duration::from_secs(30);
+    let reason = tokio::time::timeout(limit, newer.closed()).await.expect("it was heard");
+    assert!(matches!(reason, CloseReason::Rejected(_)), "{reason}");
+    tokio::task::spawn_blocking(move || sessions.shut_down(Stop::End)).await.expect("no panic");
+}

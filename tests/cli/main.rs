@@ -1,0 +1,5 @@
+//! The command line and the configuration.
+
+mod reference;
+mod streams;
+mod support;

@@ -1,0 +1,129 @@
+//! What breaks in one session ends that one, in order, and no other.
+
+use std::path::Path;
+use std::process::Command;
+use std::sync::Arc;
+
+use millstream::config::preset::Preset;
+use millstream::listen::CloseReason;
+use millstream::live::wiring::Stop;
+use millstream::live::{SessionSpec, SessionState};
+use millstream::wire::flv::Tag;
+use millstream::wire::flv::file::read_all;
+
+use crate::ingest_support::Publisher;
+use crate::rig::{Encoder, Rig, by, listed, reached, shape, spec, window, within};
+
+/// One rung of 320x180 and its audio.
+const PRESET: &str = r#"
+decode_threads = 1
+[[rung]]
+name = "180p"
+mode = "encode"
+width = 320
+height = 180
+bitrate = "200k"
+maxrate = "240k"
+buffer = "200k"
+[rung.x264]
+preset = "ultrafast"
+profile = "main"
+threads = 1
+bframes = 0
+lookahead = 0
+[audio]
+mode = "encode"
+bitrate = "64k"
+sample_rate = 48000
+channels = 2
+"#;
+
+/// 5 s of 320x180, made by ffmpeg.
+fn real_source() -> Vec<Tag> {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("source.flv");
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("scripts/source.sh");
+    let made = Command::new(script).args(["320", "180", "30", "5", "200"]).arg(&path).status();
+    assert!(made.expect("the script runs").success());
+    read_all(&std::fs::read(&path).expect("a file")).expect("an FLV file")
+}
+
+fn encoded(stream: &str, change: impl FnOnce(&mut Preset)) -> SessionSpec {
+    let mut preset = Preset::parse("test", PRESET).expect("a preset");
+    change(&mut preset);
+    SessionSpec { preset: Arc::new(preset), ..spec(stream) }
+}
+
+/// Sends until the session takes no more.
+async fn push(encoder: &Encoder, tags: &[Tag]) -> Result<(), CloseReason> {
+    for tag in tags {
+        encoder.send(tag.clone()).await?;
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn an_encoder_that_refuses_ends_its_session_only() {
+    let rig = Rig::new().await;
+    let tags = real_source();
+    let good = rig.start(encoded("good", |_| ())).await;
+    let bad = rig
+        .start(encoded("bad", |preset| {
+            let encode = preset.rungs[0].encode.as_mut().expect("an encoded rung");
+            encode.x264.preset = "no such preset".to_owned();
+        }))
+        .await;
+    // How much of it the bad session takes depends on when its encoder's refusal is heard.
+    let _ = push(&bad, &tags).await;
+    assert_eq!(bad.closed().await, CloseReason::SessionEnded);
+    reached(&bad.session, SessionState::Ended).await;
+    assert!(window(&bad.session).await.ended(), "players are told that nothing follows");
+    let gone = within("an answer", rig.sessions.connect("bad", by("first"))).await;
+    assert!(gone.expect("nobody is in the way").is_none());
+    assert_eq!(rig.told_of("bad").last(), Some(&SessionState::Ended));
+
+    push(&good, &tags).await.expect("all of it is taken");
+    rig.sessions.end("good").await;
+    for list in listed(&good.session, 2).await {
+        assert_eq!(shape(&list), "sss");
+    }
+    let (_rig, recovered) = rig.restart(Stop::Suspend).await;
+    assert!(recovered.iter().all(|session| session.ended), "{recovered:#?}");
+}
+
+#[tokio::test]
+async fn an_encoded_session_is_suspended_and_resumed() {
+    let rig = Rig::new().await;
+    let tags = real_source();
+    let encoder = rig.start(encoded("a", |_| ())).await;
+    push(&encoder, &tags).await.expect("all of it is taken");
+    let (rig, mut recovered) = rig.restart(Stop::Suspend).await;
+    let recovered = recovered.pop().expect("the session is in the journal");
+    rig.sessions.resume(SessionSpec { epoch: 2, ..encoded("a", |_| ()) }, recovered).expect("it is resumed");
+    let encoder = rig.join("a", "first").await;
+    push(&encoder, &tags).await.expect("all of it is taken");
+    rig.shut_down(Stop::End).await;
+    for list in listed(&encoder.session, 5).await {
+        assert_eq!(shape(&list), "sss|sss");
+    }
+}
+
+#[tokio::test]
+async fn a_panic_on_the_intake_thread_ends_its_session_only() {
+    let rig = Rig::with(|event| {
+        assert!(event.stream != "bad" || event.state != SessionState::Live, "whoever is told panics");
+    })
+    .await;
+    let (good, bad) = (rig.start(spec("good")).await, rig.start(spec("bad")).await);
+    let tags = [Publisher::default().video_config(), Publisher::default().audio_config()];
+    let media = Publisher::default().media(0, 3_000).into_iter().map(|(_, tag)| tag);
+    let _ = push(&bad, &tags.into_iter().chain(media).collect::<Vec<_>>()).await;
+    assert_eq!(bad.closed().await, CloseReason::SessionEnded);
+    reached(&bad.session, SessionState::Ended).await;
+    assert!(window(&bad.session).await.ended());
+    within("ending what has ended", rig.sessions.end("bad")).await;
+    assert_eq!(rig.told_of("bad"), [SessionState::Live, SessionState::Ended]);
+    good.play(&Publisher::default(), 5_000).await;
+    listed(&good.session, 1).await;
+    rig.shut_down(Stop::End).await;
+}

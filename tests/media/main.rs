@@ -1,0 +1,3 @@
+//! Stages against programs that we did not write.
+
+mod package;

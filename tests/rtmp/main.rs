@@ -1,0 +1,7 @@
+//! RTMP, from captured bytes to publishers that we did not write.
+
+mod captures;
+mod hostile;
+mod listener;
+mod publishers;
+mod support;
