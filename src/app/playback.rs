@@ -194,3 +194,35 @@ fn renditions(window: &Window) -> Vec<RenditionInfo> {
     });
     listed.collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::media::Span;
+    use crate::package::WindowSettings;
+
+    fn window() -> Arc<Window> {
+        let two = Span::from_secs(2);
+        Arc::new(Window::new(Arc::new([]), WindowSettings { window: two, segment_target: two, start: Vec::new() }))
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_ended_session_is_found_every_time() {
+        let (_window, windows) = watch::channel(Some(window()));
+        let (_state, states) = watch::channel(SessionState::Ended);
+        // Many times, because a choice between two that are ready is made by chance unless it is ordered.
+        for _ in 0..64 {
+            assert!(first_window(windows.clone(), states.clone(), Instant::now() + HOLD).await.is_ok());
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_session_that_ended_without_media_is_offline_at_once() {
+        let (_window, windows) = watch::channel(None);
+        let (_state, states) = watch::channel(SessionState::Ended);
+        let asked = Instant::now();
+        let answer = first_window(windows, states, asked + HOLD).await;
+        assert!(matches!(answer, Err(PlaybackError::StreamOffline)));
+        assert_eq!(asked.elapsed(), Duration::ZERO);
+    }
+}
