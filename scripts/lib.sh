@@ -66,7 +66,7 @@ start_daemon() {
     daemon_env=("MILLSTREAM_DATA_DIR=$folder/data" MILLSTREAM_LOG__FORMAT=json "$@")
     setsid env "${daemon_env[@]}" "$binary" serve </dev/null >"$daemon_log" 2>&1 &
     daemon_pid=$!
-    if ! wait_until 60 daemon_spoke || ! grep -q '"message":"ready"' "$daemon_log"; then
+    if ! wait_until 60 daemon_spoke || ! grep -qs '"message":"ready"' "$daemon_log"; then
         tail -n 20 "$daemon_log" >&2
         die "the daemon does not serve; its last lines are above (ports taken? try --http 127.0.0.1:0 --rtmp 127.0.0.1:0)"
     fi
@@ -74,7 +74,7 @@ start_daemon() {
     daemon_rtmp=$(listening rtmp)
 }
 
-daemon_spoke() { grep -q '"message":"ready"' "$daemon_log" || gone "$daemon_pid"; }
+daemon_spoke() { grep -qs '"message":"ready"' "$daemon_log" || gone "$daemon_pid"; }
 
 # listening SERVICE: where it listens, as an address that a client on this machine can use.
 listening() {
