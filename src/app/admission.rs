@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use tokio::sync::Mutex;
-use tracing::{Span, error, warn};
+use tracing::{Span, error, info, warn};
 
 use super::Specs;
 use crate::control::{AuthError, Control, ControlError, Grant, SessionRow, StreamId};
@@ -102,7 +102,10 @@ impl Admission for KeyAdmission {
         Span::current().record("session", publisher.session().spec().session.as_str());
         // A key that was revoked between the check and the connection was announced to nobody who knew of us.
         match self.control.is_admitted(&grant.key_id).await {
-            Ok(true) => Ok(publisher),
+            Ok(true) => {
+                info!(key = %grant.key_id, encoder = request.encoder.as_deref().unwrap_or("unnamed"), "publisher admitted");
+                Ok(publisher)
+            }
             Ok(false) => Err(refusal(RefusalReason::BadKey, "This stream key was revoked.")),
             Err(failure) => {
                 error!(%failure, "cannot check a key again");

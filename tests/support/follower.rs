@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 use super::boxes::{self, Init, Sample};
@@ -178,9 +179,11 @@ impl Rendition {
         self.media_segments().flat_map(|segment| boxes::samples(&segment.bytes)).collect()
     }
 
-    /// Writes the init segment and all segments into one file.
+    /// Writes the init segment and all segments into one file: a new one at each call, because tests that share a
+    /// recording run at the same time, and one would read what another has just emptied to write it again.
     pub fn write(&self, folder: &Path) -> PathBuf {
-        let path = folder.join(format!("{}.mp4", self.name));
+        static WRITTEN: AtomicU32 = AtomicU32::new(0);
+        let path = folder.join(format!("{}-{}.mp4", self.name, WRITTEN.fetch_add(1, Ordering::Relaxed)));
         let mut whole = self.init().to_vec();
         self.media_segments().for_each(|segment| whole.extend_from_slice(&segment.bytes));
         fs::write(&path, whole).unwrap_or_else(|error| panic!("{}: {error}", path.display()));

@@ -52,8 +52,8 @@ impl RtmpSettings {
             silence_timeout: Duration::from_secs(20),
             ping_after: Duration::from_secs(8),
             write_timeout: Duration::from_secs(5),
-            linger: Duration::from_secs(2),
-            linger_bytes: 4 * 1024 * 1024, // 2 s of 16 Mbit/s
+            linger: Duration::from_secs(1), // a revoked key must be gone within 2 s, its last words included
+            linger_bytes: 4 * 1024 * 1024,  // 1 s of 32 Mbit/s
             max_connections: 1_000,
             max_connections_per_address: 64, // a studio behind one address
             attempts: AttemptPolicy::default(),
