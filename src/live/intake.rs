@@ -296,7 +296,12 @@ impl Intake {
     fn start_feeds(&mut self) -> Result<(), IntakeError> {
         let spec = self.session.spec();
         let (video, audio) = (self.tracks.get(&Kind::Video), self.tracks.get(&Kind::Audio));
-        let plan = transcode::plan(&spec.preset, video.and_then(|t| t.as_video()), audio.and_then(|t| t.as_audio()))?;
+        let plan = transcode::plan(
+            &spec.preset,
+            spec.hls.segment,
+            video.and_then(|t| t.as_video()),
+            audio.and_then(|t| t.as_audio()),
+        )?;
         if let Some(had) = &self.renditions
             && names(had) != names(&plan.renditions)
         {
