@@ -317,9 +317,9 @@ impl Intake {
         }
         // Only when making them has failed before, and the session is ending for it.
         let Some(wires) = &mut self.wires else { return Ok(()) };
-        let mut feeds = Feeds::start(spec, &self.span, &self.clock, &plan, &wires.outlet, &self.on_failure)?;
+        let mut feeds = Feeds::start(spec, &self.span, &self.clock, &plan, &mut wires.outlet, &self.on_failure)?;
         for track in self.tracks.values() {
-            feeds.publish(&Unit::Track(track.clone()));
+            feeds.publish(&Unit::Track(track.clone()), &mut wires.outlet);
         }
         wires.feeds = Some(feeds);
         self.copied = CopiedRung::of(&plan, spec.hls.segment);
