@@ -202,8 +202,9 @@ impl Shared {
     ) -> Option<T> {
         let error = match result {
             Ok(value) => {
-                if self.counters.objects_work() {
-                    tracing::info!("the object store works again");
+                // A folder works when what is in it can be made durable.
+                if self.backend.filesystem.is_none() {
+                    self.objects_work();
                 }
                 return Some(value);
             }
@@ -217,6 +218,13 @@ impl Shared {
         self.uploads.changed();
         tokio::time::sleep(patience.pause()).await;
         None
+    }
+
+    /// Ends the alarm of a failing object store.
+    pub(crate) fn objects_work(&self) {
+        if self.counters.objects_work() {
+            tracing::info!("the object store works again");
+        }
     }
 
     /// Counts an object that was put.
