@@ -18,7 +18,8 @@
 //! | `emit` | numbers, dates and counts of what goes out |
 //!
 //! What holds for the units, always:
-//! - Tracks come before the first cut that is no gap; later only behind a cut with a discontinuity.
+//! - Tracks come before the first cut that is no gap; later only behind a cut with a discontinuity. A track that the
+//!   session did not have comes once, before the cut that it joins with.
 //! - MSNs rise by one from cut to cut; `at` and `wall` rise.
 //! - DTS rises strictly per track, and `pts >= dts`. Audio frames follow each other without a hole until a discontinuity.
 //! - A cut comes before every packet that belongs to its segment, and behind a cut with a discontinuity no packet lies

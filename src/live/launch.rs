@@ -45,6 +45,7 @@ pub(super) fn launch(
     let on_failure = on_failure(session);
     let settings = ingest_settings(spec, recovered.as_ref());
     let renditions = recovered.as_ref().map(|recovered| recovered.head.renditions.clone());
+    let discontinuities = recovered.as_ref().map_or(0, discontinuities_of);
     let (resume, listed) = recovered.map(split).unwrap_or_default();
     let make_wires = make_wires(session, span.clone(), around.store.clone(), resume, listed);
     let (wires, make_wires) = match &renditions {
@@ -71,6 +72,7 @@ pub(super) fn launch(
         newest_connection: 0,
         grace_ends,
         stats_due: began.monotonic.saturating_add(STATS_EVERY),
+        discontinuities,
         reasons: Vec::new(),
         copied: None,
     };
@@ -140,7 +142,7 @@ fn make_wires(
         let begin = move || begin(&store, head);
         let outlet = Outlet::start(spec, &span, packager, begin, window.clone(), renditions, on_failure)?;
         session.set_window(window);
-        Ok(Wires { outlet, feeds: None })
+        Ok(Wires { outlet, feeds: None, late: None })
     })
 }
 
@@ -174,6 +176,15 @@ fn split(recovered: RecoveredSession) -> (Vec<RenditionResume>, Vec<RenditionSta
         (resume, RenditionStart { segments, discontinuity_sequence, inits })
     });
     both.unzip()
+}
+
+/// Discontinuities of the whole session so far: the same in all renditions.
+fn discontinuities_of(recovered: &RecoveredSession) -> u64 {
+    let counts = recovered.renditions.iter().map(|rendition| {
+        let listed = rendition.segments.iter().filter(|segment| segment.discontinuity).count();
+        rendition.discontinuity_sequence.saturating_add(listed as u64)
+    });
+    counts.max().unwrap_or(0)
 }
 
 /// Where the timeline goes on: behind everything that the journal knows.

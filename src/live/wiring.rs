@@ -8,7 +8,8 @@
 //!
 //! The outlet (package, store, window) lives as long as the session's threads; the feeds (hub, transcoder, copied edge)
 //! are made when the tracks are known. A resumed session has an outlet from the start, so that viewers see its gaps
-//! before a publisher returns.
+//! before a publisher returns. A track that comes late has feeds and a package thread of its own, and the same store thread: what
+//! runs already is not touched.
 
 use std::io;
 use std::sync::Arc;
@@ -21,12 +22,12 @@ use crate::config::preset::AudioMode;
 use crate::flow::channel::{Bound, Receiver, Sender, bounded};
 use crate::flow::hub::{Hub, WhenFull};
 use crate::flow::stage::{self, Outcome, Stage};
-use crate::media::segment::{RenditionId, RenditionUnit, Renditions};
+use crate::media::segment::{Joined, RenditionId, RenditionUnit, Renditions};
 use crate::media::{CutKind, Kind, Output, Unit};
-use crate::package::{PackageError, Packager, Window};
+use crate::package::{PackageError, PackageSettings, Packager, Window};
 use crate::store::{Finish, ResumePoint, SessionWriter};
 use crate::transcode::threads::{AUDIO_INPUT, VIDEO_INPUT};
-use crate::transcode::{Plan, TranscodeError, TranscodeInputs, Transcoder};
+use crate::transcode::{LadderStats, Plan, TranscodeError, TranscodeInputs, Transcoder};
 
 /// Connection -> intake, `Block`: about 4 s of a 1080p60 push, or less of a heavy one. TCP carries the pressure on.
 pub const INTAKE: Bound = Bound { items: 512, bytes: 8 << 20 };
@@ -71,10 +72,43 @@ pub enum Stop {
 /// From packets of all renditions to viewers and disk.
 #[derive(Debug)]
 pub struct Outlet {
+    /// One for the renditions that the session began with, and one for those of a late track.
+    lines: Vec<PackageLine>,
+    outputs: Sender<Output>,
+    store: Stage<std::convert::Infallible>,
+}
+
+/// The package thread of some renditions with ids that follow each other.
+#[derive(Debug)]
+struct PackageLine {
+    first: RenditionId,
     renditions: Renditions,
     units: Sender<RenditionUnit>,
     package: Stage<PackageError>,
-    store: Stage<std::convert::Infallible>,
+}
+
+impl PackageLine {
+    fn start(
+        spec: &SessionSpec,
+        span: &LogSpan,
+        (first, renditions): (RenditionId, Renditions),
+        packager: Packager,
+        outputs: Sender<Output>,
+        on_failure: &OnFailure,
+    ) -> Result<Self, WireError> {
+        let (units, packets) = bounded::<RenditionUnit>(PACKAGE);
+        let role = if first.0 == 0 { "package" } else { "package-late" };
+        let package = spawn(spec, role, span, on_failure, move || package_thread(packager, &packets, &outputs))?;
+        Ok(PackageLine { first, renditions, units, package })
+    }
+
+    /// Hands a unit to every rendition.
+    fn broadcast(&self, unit: &Unit) {
+        for (rendition, _) in (self.first.0..=u8::MAX).map(RenditionId).zip(self.renditions.iter()) {
+            // The package thread is gone only when it failed, which on_failure has reported.
+            let _ = self.units.send(RenditionUnit { rendition, unit: unit.clone() });
+        }
+    }
 }
 
 impl Outlet {
@@ -88,30 +122,63 @@ impl Outlet {
         renditions: Renditions,
         on_failure: &OnFailure,
     ) -> Result<Self, WireError> {
-        let (units, packets) = bounded::<RenditionUnit>(PACKAGE);
         let (outputs, written) = bounded::<Output>(STORE);
-        let package = spawn(spec, "package", span, on_failure, move || package_thread(packager, &packets, &outputs))?;
-        let count = renditions.len();
+        let line = (RenditionId(0), renditions);
+        let line = PackageLine::start(spec, span, line, packager, outputs.clone(), on_failure)?;
         let store = spawn(spec, "store", span, on_failure, move || {
-            store_thread(begin(), &written, &window, count);
+            store_thread(begin(), &written, &window);
             Ok(())
         })?;
-        Ok(Outlet { renditions, units, package, store })
+        Ok(Outlet { lines: vec![line], outputs, store })
+    }
+
+    /// How many renditions there are.
+    pub fn count(&self) -> usize {
+        self.lines.iter().map(|line| line.renditions.len()).sum()
+    }
+
+    /// Whether there are renditions of this kind.
+    pub fn has(&self, kind: Kind) -> bool {
+        self.lines.iter().flat_map(|line| line.renditions.iter()).any(|rendition| rendition.kind == kind)
+    }
+
+    /// Adds renditions behind those that are there. `packager` is of them.
+    ///
+    /// # Errors
+    /// The system has no thread for them.
+    fn join_with(
+        &mut self,
+        spec: &SessionSpec,
+        span: &LogSpan,
+        joined: Joined,
+        packager: Packager,
+        on_failure: &OnFailure,
+    ) -> Result<(), WireError> {
+        let (first, renditions) = (joined.first, joined.renditions.clone());
+        // The store thread is gone only when it failed, which on_failure has reported.
+        let _ = self.outputs.send(Output::Join(joined));
+        let outputs = self.outputs.clone();
+        self.lines.push(PackageLine::start(spec, span, (first, renditions), packager, outputs, on_failure)?);
+        Ok(())
+    }
+
+    /// Where units of the renditions that came last go.
+    fn units(&self) -> &Sender<RenditionUnit> {
+        &self.lines.last().expect("an outlet is made with its first line").units
     }
 
     /// Hands a unit to every rendition: gaps, and the end, while there are no feeds.
     fn broadcast(&self, unit: &Unit) {
-        for index in 0..self.renditions.len() {
-            let rendition = RenditionId(u8::try_from(index).unwrap_or(u8::MAX));
-            // The package thread is gone only when it failed, which on_failure has reported.
-            let _ = self.units.send(RenditionUnit { rendition, unit: unit.clone() });
-        }
+        self.lines.iter().for_each(|line| line.broadcast(unit));
     }
 
     /// Waits until everything that was handed in is packaged, journalled and published.
     fn join(self) {
-        drop(self.units);
-        report("package", self.package.join());
+        for line in self.lines {
+            drop(line.units);
+            report("package", line.package.join());
+        }
+        drop(self.outputs);
         report("store", self.store.join());
     }
 }
@@ -150,12 +217,12 @@ impl Feeds {
         let transcoder = if needed {
             let failed = on_failure.clone();
             let ended = move |outcome: &Outcome<TranscodeError>| tell(&failed, "transcode", outcome);
-            let output = outlet.units.clone();
+            let output = outlet.units().clone();
             Some(Transcoder::start(&spec.session, span.clone(), clock.clone(), plan, inputs, output, ended)?)
         } else {
             None
         };
-        let copied = CopiedEdge { video: plan.copied, audio: copied_audio, units: outlet.units.clone() };
+        let copied = CopiedEdge { video: plan.copied, audio: copied_audio, units: outlet.units().clone() };
         Ok(Feeds { hub, copied, transcoder })
     }
 
@@ -230,13 +297,49 @@ pub struct Wires {
     pub outlet: Outlet,
     /// Hub and encoders; `None` until the tracks are known.
     pub feeds: Option<Feeds>,
+    /// Those of a track that came late.
+    pub late: Option<Feeds>,
 }
 
 impl Wires {
+    /// Starts the feeds and the packaging of a late track. `plan` has the ids behind those that are there.
+    ///
+    /// # Errors
+    /// Threads or encoders cannot be started.
+    pub fn join_with(
+        &mut self,
+        spec: &SessionSpec,
+        span: &LogSpan,
+        clock: &SharedClock,
+        (plan, discontinuities): (&Plan, u64),
+        on_failure: &OnFailure,
+    ) -> Result<(), WireError> {
+        let first = RenditionId(u8::try_from(self.outlet.count()).unwrap_or(u8::MAX));
+        let renditions = plan.renditions.clone();
+        let packager = Packager::starting_with(
+            first,
+            PackageSettings {
+                epoch: spec.epoch,
+                part_target: spec.hls.part,
+                renditions: renditions.clone(),
+                resume: Vec::new(),
+            },
+        );
+        let joined = Joined { first, renditions, discontinuities };
+        self.outlet.join_with(spec, span, joined, packager, on_failure)?;
+        self.late = Some(Feeds::start(spec, span, clock, plan, &self.outlet, on_failure)?);
+        Ok(())
+    }
+
     /// Hands one unit of the session's timeline to everyone whom it concerns.
     pub fn publish(&mut self, unit: &Unit) {
         match (&mut self.feeds, unit) {
-            (Some(feeds), _) => feeds.publish(unit),
+            (Some(feeds), _) => {
+                feeds.publish(unit);
+                if let Some(late) = &mut self.late {
+                    late.publish(unit);
+                }
+            }
             (None, Unit::End) => self.outlet.broadcast(unit),
             (None, Unit::Cut(cut)) if matches!(cut.kind, CutKind::Gap { .. }) => self.outlet.broadcast(unit),
             // Ingest announces tracks first, and the session starts the feeds before it hands on what follows.
@@ -244,20 +347,25 @@ impl Wires {
         }
     }
 
+    fn all_feeds(&self) -> impl Iterator<Item = &Feeds> {
+        self.feeds.iter().chain(&self.late)
+    }
+
     /// The edges of the hub, for metrics.
     pub fn edges(&self) -> Vec<crate::flow::hub::EdgeStats> {
-        self.feeds.as_ref().map(|feeds| feeds.hub.stats()).unwrap_or_default()
+        self.all_feeds().flat_map(|feeds| feeds.hub.stats()).collect()
     }
 
     /// What the encoders do, if there are any.
-    pub fn ladder(&self) -> Option<crate::transcode::LadderStats> {
-        self.feeds.as_ref()?.transcoder.as_ref().map(Transcoder::stats)
+    pub fn ladder(&self) -> Option<LadderStats> {
+        let ladders = self.all_feeds().filter_map(|feeds| feeds.transcoder.as_ref()).map(Transcoder::stats);
+        ladders.reduce(LadderStats::and)
     }
 
     /// Drains everything in order: encoders, then package, then store. Blocks. Without a [`Unit::End`] before it, the
     /// open segments are closed and stored and the session can be resumed.
     pub fn join(self) {
-        if let Some(feeds) = self.feeds {
+        for feeds in self.feeds.into_iter().chain(self.late) {
             feeds.join();
         }
         self.outlet.join();
@@ -285,8 +393,7 @@ fn package_thread(
 }
 
 /// Journal first, then viewers: what a player has seen survives kill -9.
-fn store_thread(mut writer: Option<SessionWriter>, written: &Receiver<Output>, window: &Window, renditions: usize) {
-    let mut ended = 0;
+fn store_thread(mut writer: Option<SessionWriter>, written: &Receiver<Output>, window: &Window) {
     let (mut newest, mut warned) = (None, false);
     for output in written.iter() {
         if let Some(writer) = &mut writer {
@@ -302,10 +409,9 @@ fn store_thread(mut writer: Option<SessionWriter>, written: &Receiver<Output>, w
             }
         }
         window.apply(&output);
-        ended += usize::from(matches!(output, Output::End(_)));
     }
     if let Some(writer) = writer {
-        let how = if ended == renditions { Finish::Ended } else { Finish::Suspended };
+        let how = if window.ended() { Finish::Ended } else { Finish::Suspended };
         if let Err(failure) = writer.finish(how) {
             error!(%failure, "the session's journal could not be closed in order");
         }

@@ -13,7 +13,7 @@ use crate::media::{AudioTrack, Kind, VideoTrack};
 /// The ladder of one session.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Plan {
-    /// Video rungs from the largest down, then audio.
+    /// Video rungs from the largest down, then audio, unless the session has them in another order.
     pub renditions: Renditions,
     /// What makes each video rendition, in the same order.
     pub rungs: Vec<PlannedRung>,
@@ -104,6 +104,39 @@ impl fmt::Display for RungReason {
                 write!(f, "{rung} is left out: a smaller rung carries the whole source ({width}x{height})")
             }
         }
+    }
+}
+
+impl Plan {
+    /// The same ladder with the ids that it has behind `count` other renditions: that of a track which joins a session.
+    #[must_use]
+    pub fn behind(self, count: usize) -> Self {
+        let ids: Vec<_> = (0..self.renditions.len()).map(|own| RenditionId(index(count + own))).collect();
+        self.with_ids(&ids)
+    }
+
+    /// The same ladder in the order of `had`, whatever order its tracks joined in; `None` when it is of other renditions.
+    pub fn in_order_of(self, had: &Renditions) -> Option<Self> {
+        let place = |own: &Rendition| had.iter().position(|had| (&had.name, had.kind) == (&own.name, own.kind));
+        let places: Vec<usize> = self.renditions.iter().map(place).collect::<Option<_>>()?;
+        if places.len() != had.len() {
+            return None;
+        }
+        let mut renditions: Vec<_> = had.to_vec();
+        for (place, own) in places.iter().zip(self.renditions.iter()) {
+            renditions[*place] = own.clone();
+        }
+        let ids: Vec<_> = places.into_iter().map(|place| RenditionId(index(place))).collect();
+        Some(Plan { renditions: renditions.into(), ..self.with_ids(&ids) })
+    }
+
+    /// `ids`: of each rendition, in the plan's order.
+    fn with_ids(mut self, ids: &[RenditionId]) -> Self {
+        let new = |old: RenditionId| ids.get(usize::from(old.0)).copied().unwrap_or(old);
+        self.rungs.iter_mut().for_each(|rung| rung.id = new(rung.id));
+        self.audio.iter_mut().for_each(|audio| audio.id = new(audio.id));
+        self.copied = self.copied.map(new);
+        self
     }
 }
 

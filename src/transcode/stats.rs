@@ -26,6 +26,14 @@ pub struct LadderStats {
     pub audio: Option<AudioStats>,
 }
 
+impl LadderStats {
+    /// Two ladders of one session, one of which makes the pictures: those of the first tracks and of one that came late.
+    pub fn and(self, other: LadderStats) -> LadderStats {
+        let (pictures, other) = if self.rungs.is_empty() { (other, self) } else { (self, other) };
+        LadderStats { audio: pictures.audio.or(other.audio), ..pictures }
+    }
+}
+
 /// What one encoded rung has done.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RungStats {

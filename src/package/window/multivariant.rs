@@ -7,11 +7,17 @@ use super::View;
 use crate::media::segment::Rendition;
 use crate::wire::hls::{Multivariant, describe};
 
-/// Describes the session, or nothing while a rendition has no track or no closed segment: a variant that is listed has
-/// content.
-pub(super) fn describe(renditions: &[Rendition], views: &[Arc<View>]) -> Option<Multivariant> {
-    let mut members = Vec::with_capacity(renditions.len());
-    for (rendition, view) in renditions.iter().zip(views) {
+/// So many segments a late rendition lists before players are sent to it: they start three target durations before the live edge
+/// (RFC 8216 6.3.3), and should find something there.
+pub(super) const LATE_SEGMENTS: usize = 3;
+
+/// Describes the session, or nothing while one of the `founding` renditions, which come first, has no track or no closed segment:
+/// a variant that is listed has content. Renditions that joined late are left out until all of them can be started on.
+pub(super) fn describe(renditions: &[Rendition], founding: usize, views: &[Arc<View>]) -> Option<Multivariant> {
+    let late_are_ready = views.iter().skip(founding).all(|view| view.len() >= LATE_SEGMENTS);
+    let listed = if late_are_ready { renditions.len() } else { founding };
+    let mut members = Vec::with_capacity(listed);
+    for (rendition, view) in renditions.iter().zip(views).take(listed) {
         let track = &view.inits().last().filter(|_| !view.is_empty())?.track;
         members.push((rendition, &**track));
     }
