@@ -283,11 +283,11 @@ fn pictures_that_come_late_join_with_their_keyframe() {
     rig.play(&sound, 0, 3_000);
     rig.tag(publisher.video_config());
     rig.play(&publisher, 3_000, 7_000);
-    let around = around_cut(&rig.units, 3);
+    let around = around_cut(&rig.units, 2);
     let timeline = rig.end();
     assert_eq!(around, "aVdv");
     assert_eq!((timeline.discontinuities(), timeline.pictures()), (1, (120..210).collect()));
-    assert_eq!(timeline.cut_ms(), [0, 2_005, 4_011, 4_067, 6_067]);
+    assert_eq!(timeline.cut_ms(), [0, 2_005, 4_067, 6_067]);
 }
 
 #[test]
@@ -303,7 +303,9 @@ fn a_track_may_join_with_a_new_connection() {
         rig.play(&publisher, 0, 3_000);
         let timeline = rig.end();
         assert_eq!((timeline.tracks.len(), timeline.discontinuities()), (2, 1), "{first:?}");
-        assert!(timeline.video.len() >= 90 && timeline.audio.len() >= 140, "{first:?}");
+        assert_eq!(timeline.video.len(), if first.fps == 0 { 90 } else { 180 }, "{first:?}");
+        // Sound joins at once, or with the next cut where pictures lead.
+        assert!(timeline.audio.len() > if first.fps == 0 { 270 } else { 40 }, "{first:?}");
     }
 }
 
@@ -319,10 +321,9 @@ fn sound_that_vanishes_is_silence_until_it_is_back() {
     let stats = rig.ingest.stats();
     let timeline = rig.end();
     assert_eq!((timeline.pictures().len(), timeline.discontinuities()), (450, 1), "sound comes back at a keyframe");
-    // From 3 s up to the begin of the segment that was open when it came back.
-    assert_eq!(stats.silent_frames, 328);
+    assert_eq!(stats.silent_frames, 425, "from 3 s to the keyframe at 12 s");
     let step = timeline.audio.windows(2).map(|pair| pair[1].pts - (pair[0].pts + pair[0].duration)).max();
-    assert!(step < Some(Span::from_millis(2_100)), "{step:?}");
+    assert!(step < Some(Span::from_millis(22)), "{step:?}");
     assert!(offset_ms(&timeline, &publisher).abs() <= 1);
 }
 
@@ -340,7 +341,7 @@ fn sound_a_segment_behind_its_pictures_is_left_out_and_counted() {
     rig.play(&publisher, 6_500, 9_000);
     let stats = rig.ingest.stats();
     let timeline = rig.end();
-    assert_eq!((timeline.discontinuities(), stats.silent_frames, stats.dropped.trimmed_audio), (0, 141, 141));
+    assert_eq!((timeline.discontinuities(), stats.silent_frames, stats.dropped.trimmed_audio), (0, 144, 148));
     assert!(offset_ms(&timeline, &publisher).abs() <= 1);
 }
 

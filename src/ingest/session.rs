@@ -292,14 +292,17 @@ impl Session {
         let moved = at - pts;
         let Some(flow) = self.flow.as_mut() else { return offset };
         flow.offset = offset + moved;
-        flow.floor = at;
         flow.pictures = true;
         flow.video_broken = false;
         if std::mem::take(&mut flow.audio_broken) {
-            self.audio.begin_run();
             while self.held.take_any().is_some() {
                 self.dropped.trimmed_audio += 1;
             }
+            self.fill_missing_sound(at, out);
+            self.audio.begin_run();
+        }
+        if let Some(flow) = self.flow.as_mut() {
+            flow.floor = at;
         }
         self.video.begin_run(at);
         let copy_ends = self.cuts.take_copy_end();
@@ -352,8 +355,8 @@ impl Session {
         }
     }
 
-    /// Sound that has not come for a whole segment of pictures becomes silence up to `until`, where that segment began. Of a
-    /// codec without a frame of silence, the encoder fills in.
+    /// Sound that has not come becomes silence up to `until`: where a segment began that is over by now, or where sound comes
+    /// back. Of a channel layout without a frame of silence, the encoder fills in.
     fn fill_missing_sound(&mut self, until: Timestamp, out: &mut Vec<Unit>) {
         let (Some(flow), Some(Track::Audio(track))) = (&self.flow, self.announced[Kind::Audio as usize].as_deref())
         else {

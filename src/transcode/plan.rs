@@ -343,6 +343,26 @@ mod tests {
         Preset::load(name).expect("an embedded preset")
     }
 
+    #[test]
+    fn a_ladder_takes_the_ids_that_its_session_has() {
+        let ladder = preset(Preset::DEFAULT);
+        let names = |plan: &Plan| plan.renditions.iter().map(|it| it.name.clone()).collect::<Vec<_>>();
+        let ids = |plan: &Plan| {
+            let rungs = plan.rungs.iter().map(|rung| rung.id.0);
+            rungs.chain(plan.audio.iter().map(|audio| audio.id.0)).collect::<Vec<_>>()
+        };
+        let both = || plan(&ladder, Some(&video(1_920, 1_080)), Some(&sound())).expect("a plan");
+        let late = plan(&ladder, Some(&video(1_920, 1_080)), None).expect("a plan").behind(1);
+        assert_eq!((ids(&late), late.copied), (vec![1, 2, 3], Some(RenditionId(1))));
+        // After a restart the publisher sends both at once, and the session has sound first.
+        let had: Renditions = [&both().renditions[3..], &late.renditions[..]].concat().into();
+        let again = both().in_order_of(&had).expect("the same renditions");
+        assert_eq!((ids(&again), again.copied), (vec![1, 2, 3, 0], Some(RenditionId(1))));
+        assert_eq!(names(&again), ["audio", "1080p", "720p", "480p"]);
+        assert_eq!(both().in_order_of(&both().renditions), Some(both()));
+        assert_eq!(late.in_order_of(&had), None, "sound is missing");
+    }
+
     /// The default ladder for a source, in words.
     fn decided(track: &VideoTrack) -> Vec<String> {
         let plan = plan(&preset(Preset::DEFAULT), Some(track), None).expect("a plan");

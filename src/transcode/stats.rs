@@ -64,6 +64,8 @@ pub struct AudioStats {
     pub silence_samples: u64,
     /// Samples of the source that were left out because they overlapped.
     pub trimmed_samples: u64,
+    /// How often a drift of the source's clock was resampled away.
+    pub drifts: u64,
     /// Packets that the decoder refused.
     pub decode_errors: u64,
     /// Bytes of coded audio given out.
@@ -122,6 +124,7 @@ pub(super) struct AudioCounters {
     pub(super) samples: Counter,
     pub(super) silence: Counter,
     pub(super) trimmed: Counter,
+    pub(super) drifts: Counter,
     pub(super) errors: Counter,
     pub(super) bytes: Counter,
     pub(super) busy: Counter,
@@ -162,6 +165,7 @@ impl AudioCounters {
             encoded_samples: self.samples.get(),
             silence_samples: self.silence.get(),
             trimmed_samples: self.trimmed.get(),
+            drifts: self.drifts.get(),
             decode_errors: self.errors.get(),
             bytes: self.bytes.get(),
             busy: self.busy.time(),
