@@ -15,7 +15,8 @@ use super::session::Session;
 use super::upload::{Job, Patience};
 use crate::media::naming::{self, PLAYLIST};
 use crate::media::segment::RenditionId;
-use crate::wire::hls::{MediaPlaylist, describe};
+use crate::wire::hls::MediaPlaylist;
+use crate::wire::hls::describe::{self, Member};
 
 /// Content-Type of playlists (RFC 8216 4).
 const PLAYLIST_TYPE: &str = "application/vnd.apple.mpegurl";
@@ -155,18 +156,26 @@ async fn put_multivariant(shared: &Shared, session: &Arc<Session>) {
 /// Nothing until each of the `founding` renditions, which come first, is stored; those that joined late are in it once all of them
 /// are.
 fn multivariant(catalog: &Catalog, founding: usize) -> Option<String> {
-    let mut members = Vec::with_capacity(catalog.renditions.len());
-    for (rendition, log) in catalog.head.renditions.iter().zip(&catalog.renditions) {
-        let newest = log.inits.values().rfind(|entry| entry.stored).filter(|_| log.listed_from.is_some());
-        match newest {
-            Some(newest) => members.push((rendition, &*newest.init.track)),
-            None if members.len() < founding => return None,
-            None => {
-                members.truncate(founding);
-                break;
-            }
+    let mut tracks = Vec::with_capacity(catalog.renditions.len());
+    for log in &catalog.renditions {
+        let stored = log.inits.values().filter(|entry| entry.stored);
+        let stored: Vec<_> = stored.map(|entry| &*entry.init.track).collect();
+        if log.listed_from.is_none() || stored.is_empty() {
+            break;
         }
+        tracks.push(stored);
     }
+    if tracks.len() < catalog.renditions.len() {
+        if tracks.len() < founding {
+            return None;
+        }
+        tracks.truncate(founding);
+    }
+    let members = catalog.head.renditions.iter().zip(&tracks).map(|(rendition, held)| {
+        let newest = held.last()?;
+        Some(Member { rendition, newest, held })
+    });
+    let members = members.collect::<Option<Vec<_>>>()?;
     let playlist = (!members.is_empty()).then(|| describe::multivariant(&members));
     playlist.map(|playlist| playlist.render(""))
 }

@@ -4,8 +4,10 @@
 use std::sync::Arc;
 
 use super::View;
+use crate::media::Track;
 use crate::media::segment::Rendition;
-use crate::wire::hls::{Multivariant, describe};
+use crate::wire::hls::Multivariant;
+use crate::wire::hls::describe::{self, Member};
 
 /// So many segments a late rendition lists before players are sent to it: they start three target durations before the live edge
 /// (RFC 8216 6.3.3), and should find something there.
@@ -16,10 +18,15 @@ pub(super) const LATE_SEGMENTS: usize = 3;
 pub(super) fn describe(renditions: &[Rendition], founding: usize, views: &[Arc<View>]) -> Option<Multivariant> {
     let late_are_ready = views.iter().skip(founding).all(|view| view.len() >= LATE_SEGMENTS);
     let listed = if late_are_ready { renditions.len() } else { founding };
-    let mut members = Vec::with_capacity(listed);
-    for (rendition, view) in renditions.iter().zip(views).take(listed) {
-        let track = &view.inits().last().filter(|_| !view.is_empty())?.track;
-        members.push((rendition, &**track));
+    let views = views.get(..listed)?;
+    if views.iter().any(|view| view.is_empty()) {
+        return None;
     }
-    Some(describe::multivariant(&members))
+    let held: Vec<Vec<&Track>> =
+        views.iter().map(|view| view.inits().iter().map(|init| &*init.track).collect()).collect();
+    let members = renditions.iter().zip(&held).map(|(rendition, held)| {
+        let newest = held.last()?;
+        Some(Member { rendition, newest, held })
+    });
+    Some(describe::multivariant(&members.collect::<Option<Vec<_>>>()?))
 }
