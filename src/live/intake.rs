@@ -283,7 +283,8 @@ impl Intake {
             self.ingest.end_copy();
         }
         if matches!(unit, Unit::Cut(cut) if cut.copy_ends) {
-            let reason = format!("{} is encoded from here on: {}", copied.name, copied.end());
+            let reason =
+                format!("{} is encoded from here on: {}", copied.name, copied.end(self.ingest.copy_obstacle()));
             info!(reason, "ladder");
             if let Some((_, why)) = self.reasons.iter_mut().find(|(rung, _)| *rung == copied.name) {
                 *why = reason;
@@ -318,6 +319,7 @@ impl Intake {
         }
         wires.feeds = Some(feeds);
         self.copied = CopiedRung::of(&plan, spec.hls.segment);
+        self.ingest.set_copy_rule(self.copied.as_ref().and_then(|copied| copied.rule));
         // The `passthrough` preset has no encoder for its rung: it is cut by time for ever.
         self.ingest.set_long_gop(if self.copied.is_some() { LongGop::EndCopy } else { LongGop::CutByTime });
         Ok(())

@@ -64,16 +64,10 @@ fn video_variant(rendition: &Rendition, video: &VideoTrack, audio: Option<(&Rend
         uri: uri(rendition),
         bandwidth: rendition.bandwidth.saturating_add(bandwidth),
         codecs: codecs.join(","),
-        resolution: Some(shown_size(video)),
-        frame_rate: rendition.frame_rate.or(video.frame_rate),
+        resolution: Some(video.shown_size()),
+        // The newest track's: a source may have changed it since the ladder was planned.
+        frame_rate: video.frame_rate.or(rendition.frame_rate),
     }
-}
-
-/// The size to show the picture at: wider or narrower than coded when its pixels are not square.
-fn shown_size(video: &VideoTrack) -> (u32, u32) {
-    let (horizontal, vertical) = (u64::from(video.sample_aspect.0), u64::from(video.sample_aspect.1));
-    let width = (u64::from(video.width) * horizontal + vertical / 2).checked_div(vertical).filter(|width| *width > 0);
-    (width.and_then(|width| u32::try_from(width).ok()).unwrap_or(video.width), video.height)
 }
 
 fn uri(rendition: &Rendition) -> String {
