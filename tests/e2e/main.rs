@@ -6,6 +6,7 @@
 //! | [`instruments`] | that the readers and measures of these tests are right, on the source itself |
 //! | [`ladder`] | an encoded ladder: every frame once in every rung, sound with the picture, playlists true |
 //! | [`copied`] | a copied top rung above encoded ones, and a copied rung alone |
+//! | [`source_time`] | sources whose clock, chunks or keyframes are odd |
 //! | [`full_ladder`] | the default 1080p/720p/480p ladder |
 //! | [`admission`] | wrong and revoked keys |
 //! | [`lifecycle`] | stop, start and continue; the end of a session |
@@ -30,4 +31,5 @@ mod ladder;
 mod lifecycle;
 mod operations;
 mod playback;
+mod source_time;
 mod stored;

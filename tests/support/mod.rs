@@ -6,6 +6,8 @@
 //! | [`process`] | a child process whose lines and end are events |
 //! | [`daemon`] | the built binary in a folder of its own |
 //! | [`source`] | synthetic sources and the `ffmpeg` that pushes them |
+//! | [`flv`] | the tags of a source, to be edited |
+//! | [`publisher`] | a publisher that sends whatever a test wants, and keeps what it is told |
 //! | [`http`] | a blocking face of an HTTP client that is not ours |
 //! | [`playlist`] | strict readers of multivariant and media playlists |
 //! | [`follower`] | a player without a picture: fetches every segment of every rendition as it is listed |
@@ -19,9 +21,11 @@ pub mod boxes;
 pub mod browser;
 pub mod content;
 pub mod daemon;
+pub mod flv;
 pub mod follower;
 pub mod http;
 pub mod machine;
 pub mod playlist;
 pub mod process;
+pub mod publisher;
 pub mod source;
