@@ -234,14 +234,16 @@ fn broken_packets_are_counted_and_become_silence() {
 
 /// A tone of 500 Hz, with `per_mille` more samples in a second than it says: sent as RTMP does, with stamps in milliseconds.
 fn drifting(rate: u32, per_mille: i64, seconds: u32) -> (Source<AudioTrack>, Vec<Unit>) {
-    let arguments =
-        format!("-f lavfi -i 'aevalsrc=0.3*sin(2*PI*500*t)|0.3*sin(2*PI*500*t):s={rate}:d={seconds}' -c:a aac -b:a 128k");
+    let arguments = format!(
+        "-f lavfi -i 'aevalsrc=0.3*sin(2*PI*500*t)|0.3*sin(2*PI*500*t):s={rate}:d={seconds}' -c:a aac -b:a 128k"
+    );
     let source = audio(&arguments, Span::ZERO);
     let mut ingest = Ingest::new(Settings::default());
     let (mut units, wall) = (Vec::new(), WallTime::from_unix_millis(0));
     let mut push = |stamp: i64, data: AudioTag| {
         let now = Now { monotonic: std::time::Duration::from_millis(stamp.unsigned_abs()), wall };
-        let tag = Tag { kind: TagKind::Audio, timestamp_ms: u32::try_from(stamp).expect("positive"), data: data.to_body() };
+        let tag =
+            Tag { kind: TagKind::Audio, timestamp_ms: u32::try_from(stamp).expect("positive"), data: data.to_body() };
         ingest.push(Input::Media(Inbound::Flv(tag)), now, &mut units).expect("nothing to reject");
         (now, ingest.stats())
     };

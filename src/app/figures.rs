@@ -144,9 +144,10 @@ fn encode_speed(rung: &RungStats, rates: &Rates) -> f64 {
 
 fn lanes(window: &Window) -> impl Iterator<Item = (String, Arc<View>, crate::package::Totals)> + '_ {
     let names: Vec<_> = window.renditions().iter().map(|rendition| rendition.name.clone()).collect();
-    (0..=u8::MAX).map(RenditionId).zip(names).filter_map(|(id, name)| {
-        Some((name, window.rendition(id)?, window.totals(id)?))
-    })
+    (0..=u8::MAX)
+        .map(RenditionId)
+        .zip(names)
+        .filter_map(|(id, name)| Some((name, window.rendition(id)?, window.totals(id)?)))
 }
 
 /// Bits per second of the newest segments, container included.

@@ -50,7 +50,8 @@ use std::time::Duration;
 use crate::flow::channel::Weigh;
 use crate::media::codec::aac::AacError;
 use crate::media::codec::h264::H264Error;
-use crate::media::{Kind, Span, Timestamp, Track, Unit, WallTime};
+use crate::media::copy::{CopyObstacle, CopyRule};
+use crate::media::{Kind, Span, Timestamp, Track, Unit, VideoTrack, WallTime};
 use crate::wire::Inbound;
 use crate::wire::flv::{FlvError, Tag, TagKind};
 
@@ -158,6 +159,15 @@ pub enum Rejected {
     /// An audio configuration that cannot be read, or is not carried.
     #[error("the audio configuration cannot be used: {0}")]
     Audio(AacError),
+    /// Pictures, but nothing that says how to decode them.
+    #[error(
+        "{pictures} pictures came without parameter sets (SPS and PPS): let the encoder send an AVC sequence header, or repeat its \
+         headers with each keyframe"
+    )]
+    NoParameterSets {
+        /// How many.
+        pictures: u32,
+    },
     /// Nothing but damaged messages.
     #[error("{messages} messages in a row are damaged, the last one: {reason}")]
     Damaged {
@@ -211,6 +221,9 @@ pub struct Ingest {
     patience: Patience,
     gather: Option<Gather>,
     session: Session,
+    /// What the source must fit for as long as a rung copies it, and what it was that did not.
+    copy_rule: Option<CopyRule>,
+    copy_obstacle: Option<CopyObstacle>,
     last_media: Duration,
     last_call: Duration,
     stats: IngestStats,
@@ -229,6 +242,8 @@ impl Ingest {
             patience: Patience::default(),
             gather: None,
             session: Session::new(&settings),
+            copy_rule: None,
+            copy_obstacle: None,
             last_media: Duration::ZERO,
             last_call: Duration::ZERO,
             stats: IngestStats::default(),
@@ -297,6 +312,17 @@ impl Ingest {
         self.session.end_copy();
     }
 
+    /// What the source must fit for as long as it is copied. One that changes so that it does not any more ends the copying at its
+    /// next keyframe, as [`Ingest::end_copy`] does.
+    pub fn set_copy_rule(&mut self, rule: Option<CopyRule>) {
+        self.copy_rule = rule;
+    }
+
+    /// Why the source may not be copied any more, if it has changed so.
+    pub fn copy_obstacle(&self) -> Option<CopyObstacle> {
+        self.copy_obstacle
+    }
+
     /// Ends the session: what is held comes out, then [`Unit::End`]. Later calls do nothing.
     pub fn end(&mut self, now: Now, out: &mut Vec<Unit>) {
         if !self.session.has_ended() {
@@ -348,12 +374,15 @@ impl Ingest {
             TagKind::Script => {}
         }
         let demuxed = self.demux.push(tag)?;
+        // Its parameter sets are still to come, among the pictures.
+        self.video_configured |= self.demux.awaits_parameter_sets();
         if let Some(configuration) = demuxed.configuration {
-            if let Track::Video(_) = *configuration.track {
+            if let Track::Video(video) = &*configuration.track {
                 self.video_configured = true;
                 if self.session.run().is_none() {
                     self.patience.wait_for_keyframe(now.monotonic);
                 }
+                self.judge_copy(video);
                 self.reorder_frames = configuration.reorder_frames;
             }
             if let Some(gather) = &mut self.gather {
@@ -366,6 +395,13 @@ impl Ingest {
             self.place(unit, now, out);
         }
         self.patience.check(now.monotonic)
+    }
+
+    fn judge_copy(&mut self, video: &VideoTrack) {
+        if let Some(obstacle) = self.copy_rule.and_then(|rule| rule.obstacle(video)) {
+            self.copy_obstacle.get_or_insert(obstacle);
+            self.session.end_copy();
+        }
     }
 
     /// Finds the run that an access unit belongs to.

@@ -9,11 +9,11 @@ use std::time::Duration;
 
 use tracing::{Span as LogSpan, error, info, warn};
 
-use super::{SessionChange, SessionEvent};
 use super::copied::CopiedRung;
 use super::session::{Session, SessionInput, SessionState};
 use super::stats::{Rates, SessionStats};
 use super::wiring::{Feeds, OnFailure, Stop, WireError, Wires};
+use super::{SessionChange, SessionEvent};
 use crate::clock::SharedClock;
 use crate::config::OnUnpublish;
 use crate::flow::channel::{Receiver, RecvError};
@@ -289,7 +289,8 @@ impl Intake {
             self.ingest.end_copy();
         }
         if matches!(unit, Unit::Cut(cut) if cut.copy_ends) {
-            let reason = format!("{} is encoded from here on: {}", copied.name, copied.end());
+            let reason =
+                format!("{} is encoded from here on: {}", copied.name, copied.end(self.ingest.copy_obstacle()));
             info!(reason, "ladder");
             if let Some((_, why)) = self.reasons.iter_mut().find(|(rung, _)| *rung == copied.name) {
                 *why = reason;
@@ -325,6 +326,7 @@ impl Intake {
 
     fn watch_copy_of(&mut self, plan: &Plan) {
         self.copied = CopiedRung::of(plan, self.session.spec().hls.segment);
+        self.ingest.set_copy_rule(self.copied.as_ref().and_then(|copied| copied.rule));
         // The `passthrough` preset has no encoder for its rung: it is cut by time for ever.
         self.ingest.set_long_gop(if self.copied.is_some() { LongGop::EndCopy } else { LongGop::CutByTime });
     }
@@ -345,7 +347,11 @@ impl Intake {
         if kind == Kind::Video {
             self.watch_copy_of(&plan);
         }
-        warn!(track = kind.as_str(), renditions = names(&plan.renditions), "a track came late: players that start from now on get it");
+        warn!(
+            track = kind.as_str(),
+            renditions = names(&plan.renditions),
+            "a track came late: players that start from now on get it"
+        );
         self.tell(SessionChange::TrackJoined(kind));
         Ok(())
     }

@@ -6,7 +6,9 @@
 
 use std::fmt;
 
+use super::conversions::Conversions;
 use crate::config::preset::{AudioMode, AudioPreset, EncodePreset, Preset, Rung, RungMode};
+use crate::media::copy::{CopyObstacle, CopyRule, MAX_FRAME_RATE, is_above_limit};
 use crate::media::segment::{Rendition, RenditionId, Renditions};
 use crate::media::{AudioTrack, Kind, VideoTrack};
 
@@ -38,6 +40,8 @@ pub struct PlannedRung {
     pub copied: bool,
     /// Bits per second over a segment above which a copied rung breaks what BANDWIDTH promises. `None` when encoded.
     pub copy_limit: Option<u64>,
+    /// What the source must fit for as long as it is copied. `None` when it is encoded, or is copied whatever it is.
+    pub copy_rule: Option<CopyRule>,
     /// How it is encoded, now or from the cut with `copy_ends` on. `None` when it can only be copied.
     pub encode: Option<EncodePreset>,
 }
@@ -58,6 +62,8 @@ pub struct RungReason {
     pub rung: String,
     /// What was decided.
     pub decision: Decision,
+    /// What is done to the source's pictures besides scaling, where they are encoded.
+    pub conversions: Conversions,
 }
 
 /// What becomes of a rung, and why.
@@ -67,15 +73,8 @@ pub enum Decision {
     Copied,
     /// The preset wants it encoded.
     Encoded,
-    /// `auto`, but the source is interlaced, not 4:2:0, or not 8 bit.
-    EncodedNotPlain,
-    /// `auto`, but the source is larger than the rung.
-    EncodedTooLarge {
-        /// Width of the source.
-        width: u32,
-        /// Height of the source.
-        height: u32,
-    },
+    /// `auto`, but the source is not one to be copied.
+    EncodedInstead(CopyObstacle),
     /// `auto`, but a rung above it is the copy already.
     EncodedCopyTaken,
     /// A smaller rung carries the whole source already.
@@ -91,19 +90,21 @@ impl fmt::Display for RungReason {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let rung = &self.rung;
         match self.decision {
-            Decision::Copied => write!(f, "{rung} is copied"),
-            Decision::Encoded => write!(f, "{rung} is encoded, as the preset says"),
-            Decision::EncodedNotPlain => {
-                write!(f, "{rung} is encoded: the source is interlaced, not 4:2:0, or not 8 bit")
-            }
-            Decision::EncodedTooLarge { width, height } => {
-                write!(f, "{rung} is encoded: the source is larger ({width}x{height})")
-            }
-            Decision::EncodedCopyTaken => write!(f, "{rung} is encoded: another rung is the copy"),
+            Decision::Copied => write!(f, "{rung} is copied")?,
+            Decision::Encoded => write!(f, "{rung} is encoded, as the preset says")?,
+            Decision::EncodedInstead(obstacle) => write!(f, "{rung} is encoded: {obstacle}")?,
+            Decision::EncodedCopyTaken => write!(f, "{rung} is encoded: another rung is the copy")?,
             Decision::LeftOut { width, height } => {
-                write!(f, "{rung} is left out: a smaller rung carries the whole source ({width}x{height})")
+                write!(f, "{rung} is left out: a smaller rung carries the whole source ({width}x{height})")?;
             }
         }
+        if self.decision.is_encoded() { self.conversions.fmt(f) } else { Ok(()) }
+    }
+}
+
+impl Decision {
+    fn is_encoded(self) -> bool {
+        !matches!(self, Decision::Copied | Decision::LeftOut { .. })
     }
 }
 
@@ -181,9 +182,10 @@ pub fn plan(preset: &Preset, video: Option<&VideoTrack>, audio: Option<&AudioTra
         if !sides.contains(&track.width) || !sides.contains(&track.height) {
             return Err(PlanError::PictureSize { width: track.width, height: track.height });
         }
+        let conversions = Conversions::of(track);
         for rung in &preset.rungs {
             let decision = decide(preset, rung, track, plan.copied);
-            plan.reasons.push(RungReason { rung: rung.name.clone(), decision });
+            plan.reasons.push(RungReason { rung: rung.name.clone(), decision, conversions });
             if matches!(decision, Decision::LeftOut { .. }) {
                 continue;
             }
@@ -215,26 +217,30 @@ fn index(count: usize) -> u8 {
 }
 
 fn decide(preset: &Preset, rung: &Rung, track: &VideoTrack, copied: Option<RenditionId>) -> Decision {
-    let (width, height) = (track.width, track.height);
     let Some(encode) = &rung.encode else { return Decision::Copied };
-    let holds = |encode: &EncodePreset| fit((encode.width, encode.height), (width, height)) == even(width, height);
+    let (width, height) = track.shown_size();
     let pixels = |encode: &EncodePreset| u64::from(encode.width) * u64::from(encode.height);
     // The smallest rung that holds the whole source carries it; those above would only repeat it under a larger name.
     let smaller_holds = preset
         .rungs
         .iter()
         .filter_map(|other| other.encode.as_ref())
-        .any(|other| pixels(other) < pixels(encode) && holds(other));
+        .any(|other| pixels(other) < pixels(encode) && copy_rule(other).holds(even(width, height)));
     if smaller_holds {
         return Decision::LeftOut { width, height };
     }
-    match rung.mode {
-        RungMode::Encode | RungMode::Copy => Decision::Encoded,
-        RungMode::Auto if !holds(encode) => Decision::EncodedTooLarge { width, height },
-        RungMode::Auto if copied.is_some() => Decision::EncodedCopyTaken,
-        RungMode::Auto if !track.plain => Decision::EncodedNotPlain,
-        RungMode::Auto => Decision::Copied,
+    match (rung.mode, copy_rule(encode).obstacle(track)) {
+        (RungMode::Encode | RungMode::Copy, _) => Decision::Encoded,
+        (RungMode::Auto, Some(obstacle @ CopyObstacle::TooLarge { .. })) => Decision::EncodedInstead(obstacle),
+        (RungMode::Auto, _) if copied.is_some() => Decision::EncodedCopyTaken,
+        (RungMode::Auto, Some(obstacle)) => Decision::EncodedInstead(obstacle),
+        (RungMode::Auto, None) => Decision::Copied,
     }
+}
+
+/// What a source must fit to be this rung as it is.
+fn copy_rule(encode: &EncodePreset) -> CopyRule {
+    CopyRule { width: encode.width, height: encode.height }
 }
 
 fn planned_rung(id: RenditionId, rung: &Rung, decision: Decision) -> PlannedRung {
@@ -244,6 +250,7 @@ fn planned_rung(id: RenditionId, rung: &Rung, decision: Decision) -> PlannedRung
         name: rung.name.clone(),
         copied,
         copy_limit: if copied { rung.copy_limit } else { None },
+        copy_rule: rung.encode.as_ref().filter(|_| copied).map(copy_rule),
         encode: rung.encode.clone(),
     }
 }
@@ -251,19 +258,28 @@ fn planned_rung(id: RenditionId, rung: &Rung, decision: Decision) -> PlannedRung
 fn video_rendition(rung: &PlannedRung, track: &VideoTrack) -> Rendition {
     // A copied rung that may have to be encoded later keeps its promise in both states.
     let limits = [rung.copy_limit, rung.encode.as_ref().map(|encode| encode.maxrate)];
-    let cap = if rung.copied { None } else { rung.encode.as_ref().and_then(|encode| encode.fps) };
+    let encode = rung.encode.as_ref().filter(|_| !rung.copied);
     Rendition {
         name: rung.name.clone(),
         kind: Kind::Video,
         copied: rung.copied,
         bandwidth: promised(limits.into_iter().flatten().max().unwrap_or(0)),
-        frame_rate: track.frame_rate.map(|rate| capped(rate, cap)),
+        frame_rate: track
+            .frame_rate
+            .map(|rate| encode.map_or(rate, |encode| capped(rate, frame_cap(encode, Some(rate))))),
     }
 }
 
 /// BANDWIDTH: the rate and 5 % for the container and what rate control may miss.
 fn promised(bits_per_second: u64) -> u64 {
     bits_per_second.saturating_add(bits_per_second / 20)
+}
+
+/// Most frames per second of an encoded rung: what the preset says, or [`MAX_FRAME_RATE`] for a source that says to have more. A
+/// source that says nothing is believed to have no more than that.
+pub fn frame_cap(encode: &EncodePreset, rate: Option<(u32, u32)>) -> Option<u32> {
+    let limit = rate.filter(|rate| is_above_limit(*rate)).map(|_| MAX_FRAME_RATE);
+    encode.fps.map(|fps| limit.map_or(fps, |limit| fps.min(limit))).or(limit)
 }
 
 /// Of how many frames one is kept, so that `rate` is not above `cap`. A whole number, because 3 of 5 frames would play
@@ -407,7 +423,7 @@ mod tests {
         assert_eq!(
             decided(&VideoTrack { plain: false, ..video(1_920, 1_080) }),
             [
-                "1080p is encoded: the source is interlaced, not 4:2:0, or not 8 bit",
+                "1080p is encoded: the source is interlaced",
                 "720p is encoded: the source is larger (1920x1080)",
                 "480p is encoded: the source is larger (1920x1080)",
             ]

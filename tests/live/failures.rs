@@ -111,7 +111,10 @@ async fn an_encoded_session_is_suspended_and_resumed() {
 #[tokio::test]
 async fn a_panic_on_the_intake_thread_ends_its_session_only() {
     let rig = Rig::with(|event| {
-        assert!(event.stream != "bad" || event.change != SessionChange::State(SessionState::Live), "whoever is told panics");
+        assert!(
+            event.stream != "bad" || event.change != SessionChange::State(SessionState::Live),
+            "whoever is told panics"
+        );
     })
     .await;
     let (good, bad) = (rig.start(spec("good")).await, rig.start(spec("bad")).await);

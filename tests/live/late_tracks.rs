@@ -54,10 +54,8 @@ async fn late(first: Publisher, second: Kind, order: [&str; 2]) {
     for (_, tag) in both.media(5_000, 15_000) {
         encoder.send(tag).await.expect("taken");
     }
-    let joined = until("the late track is listed", window.changed(), || {
-        window.multivariant().filter(|now| *now != alone)
-    })
-    .await;
+    let joined =
+        until("the late track is listed", window.changed(), || window.multivariant().filter(|now| *now != alone)).await;
     let text = joined.render("");
     assert!(text.contains("TYPE=AUDIO") && text.contains("RESOLUTION") && text.contains("mp4a"), "{text}");
     assert_eq!(*heard.lock().expect("no panic"), [second]);

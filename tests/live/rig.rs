@@ -9,7 +9,8 @@ use millstream::config::{Conflict, OnUnpublish};
 use millstream::listen::{CloseReason, Publisher as _};
 use millstream::live::wiring::Stop;
 use millstream::live::{
-    HlsSpec, LivePublisher, PublishError, PublisherId, Session, SessionChange, SessionEvent, SessionSpec, SessionState, Sessions,
+    HlsSpec, LivePublisher, PublishError, PublisherId, Session, SessionChange, SessionEvent, SessionSpec, SessionState,
+    Sessions,
 };
 use millstream::media::Span;
 use millstream::media::segment::{RenditionId, Segment};

@@ -21,7 +21,9 @@ use bytes::Bytes;
 use tokio::sync::watch;
 
 use crate::media::naming::MediaName;
-use crate::media::segment::{Init, Joined, Part, PartEntry, Rendition, RenditionId, Renditions, SegmentEnd, SegmentStart};
+use crate::media::segment::{
+    Init, Joined, Part, PartEntry, Rendition, RenditionId, Renditions, SegmentEnd, SegmentStart,
+};
 use crate::media::{Output, Segment, Span};
 use crate::wire::hls::{Multivariant, describe};
 
@@ -156,9 +158,10 @@ impl Window {
             return;
         }
         let start = || RenditionStart { discontinuity_sequence: joined.discontinuities, ..RenditionStart::default() };
-        let new = joined.renditions.iter().map(|rendition| {
-            Arc::new(Shared::new(rendition, self.window, self.segment_target, start()))
-        });
+        let new = joined
+            .renditions
+            .iter()
+            .map(|rendition| Arc::new(Shared::new(rendition, self.window, self.segment_target, start())));
         self.lanes.store(Arc::new(Lanes {
             renditions: lanes.renditions.iter().chain(joined.renditions.iter()).cloned().collect(),
             founding: lanes.founding,

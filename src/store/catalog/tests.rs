@@ -269,10 +269,8 @@ fn renditions_that_join_are_in_the_next_snapshot() {
     let live = again.renditions[3].live(WINDOW);
     assert_eq!((live.media_sequence, live.discontinuity_sequence), (7, 5));
     // A journal whose first file is older than the join: the head of the second one has them.
-    let mut older = super::Catalog::new(SessionHead {
-        renditions: again.head.renditions[..2].into(),
-        ..again.head.clone()
-    });
+    let mut older =
+        super::Catalog::new(SessionHead { renditions: again.head.renditions[..2].into(), ..again.head.clone() });
     let head = Record::Head(crate::store::journal::record::Head { session: again.head.clone(), boot: String::new() });
     older.replay(head, None).expect("in order");
     assert_eq!(older.renditions.len(), 4);

@@ -67,8 +67,9 @@ fn video_variant(member: &Member<'_>, video: &VideoTrack, audio: Option<(&Rendit
         uri: uri(rendition),
         bandwidth: rendition.bandwidth.saturating_add(bandwidth),
         codecs: codecs.join(","),
-        resolution: Some(shown_size(video)),
-        frame_rate: rendition.frame_rate.or(video.frame_rate),
+        resolution: Some(video.shown_size()),
+        // The newest track's: a source may have changed it since the ladder was planned.
+        frame_rate: video.frame_rate.or(rendition.frame_rate),
     }
 }
 
@@ -91,13 +92,6 @@ fn profile_and_level(codecs: &str) -> Option<[u8; 3]> {
     let number = u32::from_str_radix(codecs.strip_prefix("avc1.").filter(|hex| hex.len() == 6)?, 16).ok()?;
     let [_, profile, constraints, level] = number.to_be_bytes();
     matches!(profile, 66 | 77 | 100).then_some([profile, constraints, level])
-}
-
-/// The size to show the picture at: wider or narrower than coded when its pixels are not square.
-fn shown_size(video: &VideoTrack) -> (u32, u32) {
-    let (horizontal, vertical) = (u64::from(video.sample_aspect.0), u64::from(video.sample_aspect.1));
-    let width = (u64::from(video.width) * horizontal + vertical / 2).checked_div(vertical).filter(|width| *width > 0);
-    (width.and_then(|width| u32::try_from(width).ok()).unwrap_or(video.width), video.height)
 }
 
 fn uri(rendition: &Rendition) -> String {
