@@ -21,8 +21,6 @@ pub struct Tone {
     pub worst_step_us: f64,
     /// How far the phase has turned from the first window to the last, in microseconds: the tone ran so much too fast.
     pub drift_us: f64,
-    /// Windows that were measured.
-    pub windows: usize,
 }
 
 impl Tone {
@@ -38,7 +36,6 @@ impl Tone {
             strength: (strengths.clone().fold(f64::MAX, f64::min), strengths.fold(0.0, f64::max)),
             worst_step_us: steps.clone().map(f64::abs).fold(0.0, f64::max) * to_us,
             drift_us: steps.sum::<f64>() * to_us,
-            windows: windows.len(),
         }
     }
 

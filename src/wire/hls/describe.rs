@@ -171,10 +171,10 @@ mod tests {
     fn audio_alone_is_the_variant_and_an_aspect_of_nothing_is_ignored() {
         let (rung, sound) =
             (rendition("576p", Kind::Video, false, 2_000_000), rendition("audio", Kind::Audio, true, 160_000));
-        let described = described(&[(&sound, &audio())]);
-        let variant = described.variants.first().map(|it| (it.uri.as_str(), it.bandwidth, it.resolution));
+        let alone = described(&[(&sound, &audio())]);
+        let variant = alone.variants.first().map(|it| (it.uri.as_str(), it.bandwidth, it.resolution));
         assert_eq!(variant, Some(("audio/index.m3u8", 160_000, None)));
-        assert!(described.audio.is_none() && described.independent_segments);
+        assert!(alone.audio.is_none() && alone.independent_segments);
         for aspect in [(0, 1), (1, 0)] {
             assert_eq!(described(&[(&rung, &video(aspect))]).variants[0].resolution, Some((720, 576)));
         }
