@@ -8,6 +8,7 @@ use std::fmt;
 use crate::media::copy::{CopyObstacle, CopyRule};
 use crate::media::{CutKind, Kind, Span, Timestamp, Unit};
 use crate::transcode::Plan;
+use crate::wire::hls::describe;
 
 /// Why a copied rung is encoded from some cut on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -65,7 +66,7 @@ impl CopiedRung {
             name: rung.name.clone(),
             rule: rung.copy_rule,
             limit: rung.copy_limit,
-            shortest: Span::from_flicks(segment.flicks() / 2),
+            shortest: describe::shortest_judged(segment),
             since: None,
             bytes: 0,
             over: None,

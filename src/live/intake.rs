@@ -303,8 +303,8 @@ impl Intake {
     fn start_feeds(&mut self) -> Result<(), IntakeError> {
         let spec = self.session.spec();
         let (video, audio) = (self.tracks.get(&Kind::Video), self.tracks.get(&Kind::Audio));
-        let mut plan =
-            transcode::plan(&spec.preset, video.and_then(|t| t.as_video()), audio.and_then(|t| t.as_audio()))?;
+        let (video, audio) = (video.and_then(|t| t.as_video()), audio.and_then(|t| t.as_audio()));
+        let mut plan = transcode::plan(&spec.preset, spec.hls.segment, video, audio)?;
         if let Some(had) = &self.renditions {
             let now = names(&plan.renditions);
             plan = plan.in_order_of(had).ok_or_else(|| IntakeError::OtherRenditions { had: names(had), now })?;
@@ -315,9 +315,9 @@ impl Intake {
         }
         // Only when making them has failed before, and the session is ending for it.
         let Some(wires) = &mut self.wires else { return Ok(()) };
-        let mut feeds = Feeds::start(spec, &self.span, &self.clock, &plan, &wires.outlet, &self.on_failure)?;
+        let mut feeds = Feeds::start(spec, &self.span, &self.clock, &plan, &mut wires.outlet, &self.on_failure)?;
         for track in self.tracks.values() {
-            feeds.publish(&Unit::Track(track.clone()));
+            feeds.publish(&Unit::Track(track.clone()), &mut wires.outlet);
         }
         wires.feeds = Some(feeds);
         self.watch_copy_of(&plan);
@@ -340,7 +340,8 @@ impl Intake {
     fn join(&mut self, kind: Kind) -> Result<(), IntakeError> {
         let spec = self.session.spec();
         let Some((wires, track)) = self.wires.as_mut().zip(self.tracks.get(&kind)) else { return Ok(()) };
-        let plan = transcode::plan(&spec.preset, track.as_video(), track.as_audio())?.behind(wires.outlet.count());
+        let plan = transcode::plan(&spec.preset, spec.hls.segment, track.as_video(), track.as_audio())?;
+        let plan = plan.behind(wires.outlet.count());
         self.reasons.extend(told(&plan));
         let joining = (&plan, self.discontinuities);
         wires.join_with(spec, &self.span, &self.clock, joining, &self.on_failure)?;

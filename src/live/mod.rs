@@ -19,6 +19,7 @@
 mod copied;
 mod intake;
 mod launch;
+mod packaging;
 pub mod publisher;
 pub mod session;
 pub mod sessions;

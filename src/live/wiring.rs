@@ -6,10 +6,12 @@
 //!                               └─copied rung and copied audio, no queue of their own ──┘  Block    thread   Block   thread
 //! ```
 //!
+//! While nothing is encoded there is no package thread: the intake thread packages ([`super::packaging`]).
+//!
 //! The outlet (package, store, window) lives as long as the session's threads; the feeds (hub, transcoder, copied edge)
 //! are made when the tracks are known. A resumed session has an outlet from the start, so that viewers see its gaps
-//! before a publisher returns. A track that comes late has feeds and a package thread of its own, and the same store thread: what
-//! runs already is not touched.
+//! before a publisher returns. A track that comes late has feeds and packaging of its own, and the same store thread: what runs
+//! already is not touched.
 
 use std::io;
 use std::sync::Arc;
@@ -17,6 +19,7 @@ use std::sync::Arc;
 use tracing::{Span as LogSpan, error, warn};
 
 use super::SessionSpec;
+use super::packaging::{Packaging, Packer};
 use crate::clock::SharedClock;
 use crate::config::preset::AudioMode;
 use crate::flow::channel::{Bound, Receiver, Sender, bounded};
@@ -24,7 +27,7 @@ use crate::flow::hub::{Hub, WhenFull};
 use crate::flow::stage::{self, Outcome, Stage};
 use crate::media::segment::{Joined, RenditionId, RenditionUnit, Renditions};
 use crate::media::{CutKind, Kind, Output, Unit};
-use crate::package::{PackageError, PackageSettings, Packager, Window};
+use crate::package::{PackageSettings, Packager, Window};
 use crate::store::{Finish, ResumePoint, SessionWriter};
 use crate::transcode::threads::{AUDIO_INPUT, VIDEO_INPUT};
 use crate::transcode::{LadderStats, Plan, TranscodeError, TranscodeInputs, Transcoder};
@@ -36,8 +39,9 @@ pub const INTAKE: Bound = Bound { items: 512, bytes: 8 << 20 };
 const VIDEO_EDGE: Bound = VIDEO_INPUT;
 /// Hub -> audio encoder, `Block`: audio is never dropped.
 const AUDIO_EDGE: Bound = AUDIO_INPUT;
-/// Encoders and copied edge -> package, `Block`: package only copies bytes, so this is slack for scheduling.
-const PACKAGE: Bound = Bound { items: 512, bytes: 16 << 20 };
+/// Encoders and copied edge -> package, `Block`: package only copies bytes, so this is slack for scheduling. Without
+/// encoders there is no such queue.
+pub(super) const PACKAGE: Bound = Bound { items: 512, bytes: 16 << 20 };
 /// Package -> store, `Block`: parts of about 8 s of a full ladder, which a busy disk may lag behind.
 const STORE: Bound = Bound { items: 512, bytes: 64 << 20 };
 
@@ -70,49 +74,29 @@ pub enum Stop {
 }
 
 /// From packets of all renditions to viewers and disk.
-#[derive(Debug)]
 pub struct Outlet {
     /// One for the renditions that the session began with, and one for those of a late track.
-    lines: Vec<PackageLine>,
+    lines: Vec<Line>,
     outputs: Sender<Output>,
     store: Stage<std::convert::Infallible>,
+    on_failure: OnFailure,
 }
 
-/// The package thread of some renditions with ids that follow each other.
-#[derive(Debug)]
-struct PackageLine {
+/// The packaging of renditions whose ids follow each other.
+struct Line {
     first: RenditionId,
     renditions: Renditions,
-    units: Sender<RenditionUnit>,
-    package: Stage<PackageError>,
+    packaging: Packaging,
 }
 
-impl PackageLine {
-    fn start(
-        spec: &SessionSpec,
-        span: &LogSpan,
-        (first, renditions): (RenditionId, Renditions),
-        packager: Packager,
-        outputs: Sender<Output>,
-        on_failure: &OnFailure,
-    ) -> Result<Self, WireError> {
-        let (units, packets) = bounded::<RenditionUnit>(PACKAGE);
-        let role = if first.0 == 0 { "package" } else { "package-late" };
-        let package = spawn(spec, role, span, on_failure, move || package_thread(packager, &packets, &outputs))?;
-        Ok(PackageLine { first, renditions, units, package })
-    }
-
-    /// Hands a unit to every rendition.
-    fn broadcast(&self, unit: &Unit) {
-        for (rendition, _) in (self.first.0..=u8::MAX).map(RenditionId).zip(self.renditions.iter()) {
-            // The package thread is gone only when it failed, which on_failure has reported.
-            let _ = self.units.send(RenditionUnit { rendition, unit: unit.clone() });
-        }
+impl Line {
+    fn ids(&self) -> impl Iterator<Item = RenditionId> + use<> {
+        (self.first.0..=u8::MAX).map(RenditionId).take(self.renditions.len())
     }
 }
 
 impl Outlet {
-    /// Starts the package and store threads. `begin` runs on the latter, because it waits for the disk.
+    /// Starts the store thread. `begin` runs on it, because it waits for the disk.
     pub fn start(
         spec: &SessionSpec,
         span: &LogSpan,
@@ -123,13 +107,13 @@ impl Outlet {
         on_failure: &OnFailure,
     ) -> Result<Self, WireError> {
         let (outputs, written) = bounded::<Output>(STORE);
-        let line = (RenditionId(0), renditions);
-        let line = PackageLine::start(spec, span, line, packager, outputs.clone(), on_failure)?;
         let store = spawn(spec, "store", span, on_failure, move || {
             store_thread(begin(), &written, &window);
             Ok(())
         })?;
-        Ok(Outlet { lines: vec![line], outputs, store })
+        let packaging = Packaging::Here(Packer::new(packager, outputs.clone()));
+        let lines = vec![Line { first: RenditionId(0), renditions, packaging }];
+        Ok(Outlet { lines, outputs, store, on_failure: on_failure.clone() })
     }
 
     /// How many renditions there are.
@@ -142,41 +126,55 @@ impl Outlet {
         self.lines.iter().flat_map(|line| line.renditions.iter()).any(|rendition| rendition.kind == kind)
     }
 
-    /// Adds renditions behind those that are there. `packager` is of them.
-    ///
-    /// # Errors
-    /// The system has no thread for them.
-    fn join_with(
-        &mut self,
-        spec: &SessionSpec,
-        span: &LogSpan,
-        joined: Joined,
-        packager: Packager,
-        on_failure: &OnFailure,
-    ) -> Result<(), WireError> {
+    /// Adds renditions behind those that are there.
+    fn join_with(&mut self, spec: &SessionSpec, joined: Joined) {
         let (first, renditions) = (joined.first, joined.renditions.clone());
         // The store thread is gone only when it failed, which on_failure has reported.
         let _ = self.outputs.send(Output::Join(joined));
-        let outputs = self.outputs.clone();
-        self.lines.push(PackageLine::start(spec, span, (first, renditions), packager, outputs, on_failure)?);
-        Ok(())
+        let packager = Packager::starting_with(
+            first,
+            PackageSettings {
+                epoch: spec.epoch,
+                part_target: spec.hls.part,
+                renditions: renditions.clone(),
+                resume: Vec::new(),
+            },
+        );
+        let packaging = Packaging::Here(Packer::new(packager, self.outputs.clone()));
+        self.lines.push(Line { first, renditions, packaging });
     }
 
-    /// Where units of the renditions that came last go.
-    fn units(&self) -> &Sender<RenditionUnit> {
-        &self.lines.last().expect("an outlet is made with its first line").units
+    /// The queue of the renditions that came last.
+    fn queue(
+        &mut self,
+        spec: &SessionSpec,
+        span: &LogSpan,
+        on_failure: &OnFailure,
+    ) -> Result<Sender<RenditionUnit>, WireError> {
+        let line = self.lines.last_mut().expect("an outlet is made with its first line");
+        line.packaging.queue(spec, span, on_failure)
     }
 
     /// Hands a unit to every rendition: gaps, and the end, while there are no feeds.
-    fn broadcast(&self, unit: &Unit) {
-        self.lines.iter().for_each(|line| line.broadcast(unit));
+    fn broadcast(&mut self, unit: &Unit) {
+        for line in &mut self.lines {
+            for rendition in line.ids() {
+                line.packaging.push(RenditionUnit { rendition, unit: unit.clone() }, &self.on_failure);
+            }
+        }
+    }
+
+    fn push(&mut self, rendition: RenditionId, unit: &Unit) {
+        // Lines are in the order of their first ids: the last that begins before the rendition has it.
+        if let Some(line) = self.lines.iter_mut().rfind(|line| line.first <= rendition) {
+            line.packaging.push(RenditionUnit { rendition, unit: unit.clone() }, &self.on_failure);
+        }
     }
 
     /// Waits until everything that was handed in is packaged, journalled and published.
     fn join(self) {
         for line in self.lines {
-            drop(line.units);
-            report("package", line.package.join());
+            line.packaging.join();
         }
         drop(self.outputs);
         report("store", self.store.join());
@@ -198,7 +196,7 @@ impl Feeds {
         span: &LogSpan,
         clock: &SharedClock,
         plan: &Plan,
-        outlet: &Outlet,
+        outlet: &mut Outlet,
         on_failure: &OnFailure,
     ) -> Result<Self, WireError> {
         let hub = Hub::default();
@@ -217,25 +215,24 @@ impl Feeds {
         let transcoder = if needed {
             let failed = on_failure.clone();
             let ended = move |outcome: &Outcome<TranscodeError>| tell(&failed, "transcode", outcome);
-            let output = outlet.units().clone();
+            let output = outlet.queue(spec, span, on_failure)?;
             Some(Transcoder::start(&spec.session, span.clone(), clock.clone(), plan, inputs, output, ended)?)
         } else {
             None
         };
-        let copied = CopiedEdge { video: plan.copied, audio: copied_audio, units: outlet.units().clone() };
+        let copied = CopiedEdge { video: plan.copied, audio: copied_audio };
         Ok(Feeds { hub, copied, transcoder })
     }
 
     /// Hands one unit to encoders and copied renditions.
-    pub fn publish(&mut self, unit: &Unit) {
+    pub fn publish(&mut self, unit: &Unit, outlet: &mut Outlet) {
         self.hub.publish(unit);
-        self.copied.offer(unit);
+        self.copied.offer(unit, outlet);
     }
 
     /// Drains the encoders.
     fn join(self) {
         self.hub.close();
-        drop(self.copied);
         if let Some(transcoder) = self.transcoder {
             transcoder.join();
         }
@@ -265,33 +262,23 @@ fn concerns(unit: &Unit, kind: Kind) -> bool {
 struct CopiedEdge {
     video: Option<RenditionId>,
     audio: Option<RenditionId>,
-    units: Sender<RenditionUnit>,
 }
 
 impl CopiedEdge {
-    fn offer(&mut self, unit: &Unit) {
+    fn offer(&mut self, unit: &Unit, outlet: &mut Outlet) {
         if matches!(unit, Unit::Cut(cut) if cut.copy_ends) {
             // The rung's encoder announces this cut itself, behind everything that was copied before it.
             self.video = None;
         }
-        if concerns(unit, Kind::Video) {
-            self.hand_on(self.video, unit);
-        }
-        if concerns(unit, Kind::Audio) {
-            self.hand_on(self.audio, unit);
-        }
-    }
-
-    fn hand_on(&self, rendition: Option<RenditionId>, unit: &Unit) {
-        if let Some(rendition) = rendition {
-            // The package thread is gone only when it failed, which on_failure has reported.
-            let _ = self.units.send(RenditionUnit { rendition, unit: unit.clone() });
+        for (kind, rendition) in [(Kind::Video, self.video), (Kind::Audio, self.audio)] {
+            if let Some(rendition) = rendition.filter(|_| concerns(unit, kind)) {
+                outlet.push(rendition, unit);
+            }
         }
     }
 }
 
 /// All threads of a session behind its intake.
-#[derive(Debug)]
 pub struct Wires {
     /// Package and store.
     pub outlet: Outlet,
@@ -315,19 +302,8 @@ impl Wires {
         on_failure: &OnFailure,
     ) -> Result<(), WireError> {
         let first = RenditionId(u8::try_from(self.outlet.count()).unwrap_or(u8::MAX));
-        let renditions = plan.renditions.clone();
-        let packager = Packager::starting_with(
-            first,
-            PackageSettings {
-                epoch: spec.epoch,
-                part_target: spec.hls.part,
-                renditions: renditions.clone(),
-                resume: Vec::new(),
-            },
-        );
-        let joined = Joined { first, renditions, discontinuities };
-        self.outlet.join_with(spec, span, joined, packager, on_failure)?;
-        self.late = Some(Feeds::start(spec, span, clock, plan, &self.outlet, on_failure)?);
+        self.outlet.join_with(spec, Joined { first, renditions: plan.renditions.clone(), discontinuities });
+        self.late = Some(Feeds::start(spec, span, clock, plan, &mut self.outlet, on_failure)?);
         Ok(())
     }
 
@@ -335,9 +311,9 @@ impl Wires {
     pub fn publish(&mut self, unit: &Unit) {
         match (&mut self.feeds, unit) {
             (Some(feeds), _) => {
-                feeds.publish(unit);
+                feeds.publish(unit, &mut self.outlet);
                 if let Some(late) = &mut self.late {
-                    late.publish(unit);
+                    late.publish(unit, &mut self.outlet);
                 }
             }
             (None, Unit::End) => self.outlet.broadcast(unit),
@@ -370,26 +346,6 @@ impl Wires {
         }
         self.outlet.join();
     }
-}
-
-fn package_thread(
-    mut packager: Packager,
-    packets: &Receiver<RenditionUnit>,
-    outputs: &Sender<Output>,
-) -> Result<(), PackageError> {
-    let mut ready = Vec::new();
-    for unit in packets.iter() {
-        packager.push(unit, &mut ready)?;
-        for output in ready.drain(..) {
-            // The store thread is gone only when it failed, which on_failure has reported.
-            let _ = outputs.send(output);
-        }
-    }
-    packager.suspend(&mut ready)?;
-    for output in ready.drain(..) {
-        let _ = outputs.send(output);
-    }
-    Ok(())
 }
 
 /// Journal first, then viewers: what a player has seen survives kill -9.
@@ -429,7 +385,7 @@ fn resume_point(output: &Output, newest: &mut Option<u64>) -> Option<ResumePoint
 }
 
 /// Starts a stage of a session whose failure is told to the session.
-fn spawn<E, F>(
+pub(super) fn spawn<E, F>(
     spec: &SessionSpec,
     role: &str,
     span: &LogSpan,
@@ -446,7 +402,7 @@ where
         .map_err(|source| WireError::Thread { name, source })
 }
 
-fn tell<E: std::fmt::Display>(on_failure: &OnFailure, name: &str, outcome: &Outcome<E>) {
+pub(super) fn tell<E: std::fmt::Display>(on_failure: &OnFailure, name: &str, outcome: &Outcome<E>) {
     match outcome {
         Outcome::Finished => {}
         Outcome::Failed(why) => on_failure(name, why.to_string()),
@@ -454,7 +410,7 @@ fn tell<E: std::fmt::Display>(on_failure: &OnFailure, name: &str, outcome: &Outc
     }
 }
 
-fn report<E: std::fmt::Display>(name: &str, outcome: Outcome<E>) {
+pub(super) fn report<E: std::fmt::Display>(name: &str, outcome: Outcome<E>) {
     match outcome {
         Outcome::Finished => {}
         Outcome::Failed(why) => error!(stage = name, %why, "stage failed"),

@@ -171,9 +171,10 @@ fn multivariant(catalog: &Catalog, founding: usize) -> Option<String> {
         }
         tracks.truncate(founding);
     }
-    let members = catalog.head.renditions.iter().zip(&tracks).map(|(rendition, held)| {
+    let logs = catalog.head.renditions.iter().zip(&catalog.renditions);
+    let members = logs.zip(&tracks).map(|((rendition, log), held)| {
         let newest = held.last()?;
-        Some(Member { rendition, newest, held })
+        Some(Member { rendition, newest, held, peak: log.peak })
     });
     let members = members.collect::<Option<Vec<_>>>()?;
     let playlist = (!members.is_empty()).then(|| describe::multivariant(&members));

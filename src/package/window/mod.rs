@@ -108,6 +108,10 @@ struct State {
     listed: Span,
     /// Listed media time that is kept.
     keep: Span,
+    /// Bits per second that were promised, and the most that a segment had which is not too short to be judged.
+    promised: u64,
+    peak: u64,
+    shortest: Span,
 }
 
 impl Window {
@@ -134,6 +138,7 @@ impl Window {
         }
         let Some(lane) = self.lane(output.rendition()) else { return };
         let mut state = lane.state();
+        let before = state.peak;
         match output {
             Output::Join(_) => {}
             Output::Init(init) => state.init(init),
@@ -142,10 +147,11 @@ impl Window {
             Output::Close(end) => state.close(end),
             Output::End(_) => state.end(),
         }
+        let rises = state.peak > before.max(state.promised);
         lane.view.store(Arc::new(state.view.clone()));
         drop(state);
         let first_close = matches!(output, Output::Close(_)) && self.waits_for_content(output.rendition());
-        if first_close || matches!(output, Output::Init(_)) {
+        if matches!(output, Output::Init(_)) || rises || first_close {
             self.describe();
         }
         self.changes.send_modify(|changes| *changes = changes.wrapping_add(1));
@@ -239,7 +245,7 @@ impl Window {
 
     fn describe(&self) {
         let lanes = self.lanes.load();
-        let views: Vec<_> = lanes.shared.iter().map(|lane| lane.view.load_full()).collect();
+        let views: Vec<_> = lanes.shared.iter().map(|lane| (lane.view.load_full(), lane.state().peak)).collect();
         if let Some(playlist) = multivariant::describe(&lanes.renditions, lanes.founding, &views) {
             self.multivariant.store(Some(Arc::new(playlist)));
         }
@@ -277,6 +283,9 @@ impl State {
             memory: Memory::new(window.clamp(MIN_HORIZON, MAX_HORIZON)),
             listed: Span::ZERO,
             keep: describe::kept_window(window, segment_target),
+            promised: rendition.bandwidth,
+            peak: 0,
+            shortest: describe::shortest_judged(segment_target),
         };
         for segment in start.segments {
             state.list(segment);
@@ -338,6 +347,7 @@ impl State {
     /// Appends a closed segment, and lets go of those at the front that the window is over with.
     fn list(&mut self, segment: Segment) {
         self.listed += segment.duration.unwrap_or(Span::ZERO);
+        self.peak = self.peak.max(segment.bits_per_second(self.shortest).unwrap_or(0));
         self.view.closed.push(segment);
         while let Some(first) = self.view.closed.first()
             && self.listed - first.duration.unwrap_or(Span::ZERO) >= self.keep
