@@ -143,10 +143,11 @@ fn encode_speed(rung: &RungStats, rates: &Rates) -> f64 {
 }
 
 fn lanes(window: &Window) -> impl Iterator<Item = (String, Arc<View>, crate::package::Totals)> + '_ {
-    window.renditions().iter().enumerate().filter_map(|(index, rendition)| {
-        let id = RenditionId(u8::try_from(index).ok()?);
-        Some((rendition.name.clone(), window.rendition(id)?, window.totals(id)?))
-    })
+    let names: Vec<_> = window.renditions().iter().map(|rendition| rendition.name.clone()).collect();
+    (0..=u8::MAX)
+        .map(RenditionId)
+        .zip(names)
+        .filter_map(|(id, name)| Some((name, window.rendition(id)?, window.totals(id)?)))
 }
 
 /// Bits per second of the newest segments, container included.
@@ -177,19 +178,20 @@ impl LiveSessions for LiveTable {
         let stats: Arc<SessionStats> = session.stats();
         let window = session.window().borrow().clone();
         let renditions = window.as_deref().map(|window| {
-            let listed = window.renditions().iter().zip(lanes(window));
-            listed.map(|(rendition, (name, view, _))| LiveRendition {
+            let listed = window.renditions();
+            let listed = listed.iter().zip(lanes(window)).map(|(rendition, (name, view, _))| LiveRendition {
                 reason: stats.reasons.iter().find(|(rung, _)| *rung == name).map(|(_, why)| why.clone()),
                 name,
                 copied: rendition.copied,
                 bits_per_second: recent_bitrate(&view) as u64,
-            })
+            });
+            listed.collect()
         });
         Some(LiveDetails {
             peer: session.peer(),
             ingest_bits_per_second: stats.rates.bits_per_second as u64,
             overloaded: stats.ladder.as_ref().is_some_and(|ladder| ladder.overloaded),
-            renditions: renditions.map(Iterator::collect).unwrap_or_default(),
+            renditions: renditions.unwrap_or_default(),
         })
     }
 }

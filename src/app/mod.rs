@@ -38,7 +38,7 @@ use crate::config::preset::{Preset, PresetError};
 use crate::control::{Control, ControlError, ControlEvent, SessionRow, StreamId};
 use crate::listen::CloseReason;
 use crate::listen::rtmp::{self, RtmpSettings};
-use crate::live::{HlsSpec, SessionEvent, SessionSpec, Sessions, wiring::Stop};
+use crate::live::{HlsSpec, SessionChange, SessionEvent, SessionSpec, Sessions, wiring::Stop};
 use crate::store::{RecoveredSession, SessionHead, Store, StoreError, StoreSettings};
 use crate::telemetry::{Metrics, MetricsError, names};
 use crate::web;
@@ -379,11 +379,12 @@ async fn write_down(control: Control, mut told: mpsc::Receiver<SessionEvent>) {
             error!(session = event.session, "a session has an id that is not one");
             continue;
         };
-        match control.set_session_state(&id, event.state).await {
+        let SessionChange::State(state) = event.change else { continue };
+        match control.set_session_state(&id, state).await {
             // A session that follows ends the one before it in the database, ahead of what still waits here.
             Ok(_) | Err(ControlError::SessionEnded(_)) => {}
             Err(failure) => {
-                error!(%failure, session = event.session, state = event.state.as_str(), "cannot write a session's state");
+                error!(%failure, session = event.session, state = state.as_str(), "cannot write a session's state");
             }
         }
     }

@@ -17,6 +17,10 @@ use crate::wire::flv::{AudioTag, FlvError, Tag, TagKind, VideoTag, parse_audio, 
 
 /// So many damaged messages in a row are not damage: the encoder writes something else than it says.
 const MAX_DAMAGED_IN_A_ROW: u32 = 100;
+/// Pictures without parameter sets that are waited over, by the publisher's clock and by their number: one keyframe interval of 10 s,
+/// with which parameter sets in band come, and a bit.
+const MAX_UNCONFIGURED_MS: u32 = 12_000;
+const MAX_UNCONFIGURED_PICTURES: u32 = 1_500;
 /// Length size that is assumed when parameter sets came in band only.
 const DEFAULT_LENGTH_SIZE: u8 = 4;
 /// What we write (see [`crate::media::Packet::data`]).
@@ -67,6 +71,9 @@ pub(super) struct Demux {
     video: Option<VideoTrack>,
     audio: Option<AudioTrack>,
     damaged_in_a_row: u32,
+    /// Pictures before the first parameter sets, and the stamp of the first of them.
+    unconfigured_pictures: u32,
+    unconfigured_since_ms: u32,
     skipped: Skipped,
 }
 
@@ -79,6 +86,11 @@ struct ParameterSets {
 impl Demux {
     pub(super) fn skipped(&self) -> Skipped {
         self.skipped
+    }
+
+    /// Pictures come, and nothing yet that says how to decode them.
+    pub(super) fn awaits_parameter_sets(&self) -> bool {
+        self.video.is_none() && self.unconfigured_pictures > 0
     }
 
     /// Reads one tag.
@@ -165,12 +177,27 @@ impl Demux {
             return Ok(Demuxed { configuration, unit: None });
         }
         if self.video.is_none() {
-            self.skipped.unconfigured += 1;
+            self.await_parameter_sets(stamp_ms)?;
             return Ok(Demuxed { configuration, unit: None });
         }
         let data = if scan.passes_as_it_is(length_size) { data } else { repack(&data, length_size, scan.kept_bytes)? };
         let unit = AccessUnit { kind: Kind::Video, stamp_ms, composition_ms, keyframe: scan.keyframe, data };
         Ok(Demuxed { configuration, unit: Some(unit) })
+    }
+
+    /// A picture that cannot be described: its parameter sets may come with the next keyframe.
+    fn await_parameter_sets(&mut self, stamp_ms: u32) -> Result<(), Rejected> {
+        self.skipped.unconfigured += 1;
+        if self.unconfigured_pictures == 0 {
+            self.unconfigured_since_ms = stamp_ms;
+        }
+        self.unconfigured_pictures += 1;
+        let pictures = self.unconfigured_pictures;
+        let waited_ms = stamp_ms.wrapping_sub(self.unconfigured_since_ms);
+        if waited_ms > MAX_UNCONFIGURED_MS || pictures > MAX_UNCONFIGURED_PICTURES {
+            return Err(Rejected::NoParameterSets { pictures });
+        }
+        Ok(())
     }
 
     /// Parameter sets among the pictures: equal ones are free, others are a new configuration.

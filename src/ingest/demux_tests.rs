@@ -212,3 +212,28 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn pictures_that_never_say_what_they_are_are_refused_in_words() {
+    let mut demux = Demux::default();
+    let mut picture = frame(4, &[SLICE]);
+    let mut push = |demux: &mut Demux, timestamp_ms| {
+        picture.timestamp_ms = timestamp_ms;
+        demux.push(&picture)
+    };
+    // The clock may wrap while they are waited for.
+    assert_eq!(push(&mut demux, u32::MAX - 5_999), Ok(Demuxed::default()));
+    assert!(demux.awaits_parameter_sets());
+    assert_eq!(push(&mut demux, 6_000), Ok(Demuxed::default()));
+    let refused = push(&mut demux, 6_001).expect_err("12 s without parameter sets");
+    assert_eq!(
+        refused.to_string(),
+        "3 pictures came without parameter sets (SPS and PPS): let the encoder send an AVC sequence header, or repeat its headers \
+         with each keyframe"
+    );
+    let mut standing = Demux::default();
+    let refused = (1..).find(|_| push(&mut standing, 0).is_err());
+    assert_eq!(refused, Some(MAX_UNCONFIGURED_PICTURES + 1), "a clock that stands is no excuse");
+    let configured = demux.push(&frame(4, &[SPS, PPS, IDR])).expect("they came after all");
+    assert!(configured.unit.is_some() && !demux.awaits_parameter_sets());
+}

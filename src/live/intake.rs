@@ -9,11 +9,11 @@ use std::time::Duration;
 
 use tracing::{Span as LogSpan, error, info, warn};
 
-use super::SessionEvent;
 use super::copied::CopiedRung;
 use super::session::{Session, SessionInput, SessionState};
 use super::stats::{Rates, SessionStats};
 use super::wiring::{Feeds, OnFailure, Stop, WireError, Wires};
+use super::{SessionChange, SessionEvent};
 use crate::clock::SharedClock;
 use crate::config::OnUnpublish;
 use crate::flow::channel::{Receiver, RecvError};
@@ -23,7 +23,7 @@ use crate::listen::CloseReason;
 use crate::media::segment::{RenditionId, Renditions};
 use crate::media::{CutKind, Kind, Output, Track, Unit};
 use crate::store::Store;
-use crate::transcode::{self, PlanError};
+use crate::transcode::{self, Plan, PlanError};
 
 /// How often the figures of a session are taken while something happens in it.
 pub(super) const STATS_EVERY: Duration = Duration::from_secs(1);
@@ -85,6 +85,8 @@ pub(super) struct Intake {
     /// Monotonic end of the grace time; set while nobody is connected.
     pub grace_ends: Option<Duration>,
     pub stats_due: Duration,
+    /// Discontinuities of the session so far.
+    pub discontinuities: u64,
     /// Why each rung is what it is.
     pub reasons: Vec<(String, String)>,
     /// The rung that is copied for as long as the source allows it.
@@ -259,11 +261,15 @@ impl Intake {
                 self.tracks.insert(track.kind(), track.clone());
             }
             match &unit {
+                Unit::Track(track) if self.lacks(track.kind()) => self.join(track.kind())?,
                 // Before the feeds exist, tracks wait for the first cut of media, which says that they are complete. Media
                 // can only come here when the feeds could not be started.
                 Unit::Track(_) | Unit::Packet(_) if !self.is_fed() => continue,
                 Unit::Cut(cut) if !self.is_fed() && !matches!(cut.kind, CutKind::Gap { .. }) => self.start_feeds()?,
                 _ => {}
+            }
+            if let Unit::Cut(cut) = &unit {
+                self.discontinuities += u64::from(cut.discontinuity);
             }
             self.watch_copy(&unit);
             if let Some(wires) = &mut self.wires {
@@ -283,7 +289,8 @@ impl Intake {
             self.ingest.end_copy();
         }
         if matches!(unit, Unit::Cut(cut) if cut.copy_ends) {
-            let reason = format!("{} is encoded from here on: {}", copied.name, copied.end());
+            let reason =
+                format!("{} is encoded from here on: {}", copied.name, copied.end(self.ingest.copy_obstacle()));
             info!(reason, "ladder");
             if let Some((_, why)) = self.reasons.iter_mut().find(|(rung, _)| *rung == copied.name) {
                 *why = reason;
@@ -296,22 +303,13 @@ impl Intake {
     fn start_feeds(&mut self) -> Result<(), IntakeError> {
         let spec = self.session.spec();
         let (video, audio) = (self.tracks.get(&Kind::Video), self.tracks.get(&Kind::Audio));
-        let plan = transcode::plan(
-            &spec.preset,
-            spec.hls.segment,
-            video.and_then(|t| t.as_video()),
-            audio.and_then(|t| t.as_audio()),
-        )?;
-        if let Some(had) = &self.renditions
-            && names(had) != names(&plan.renditions)
-        {
-            return Err(IntakeError::OtherRenditions { had: names(had), now: names(&plan.renditions) });
+        let (video, audio) = (video.and_then(|t| t.as_video()), audio.and_then(|t| t.as_audio()));
+        let mut plan = transcode::plan(&spec.preset, spec.hls.segment, video, audio)?;
+        if let Some(had) = &self.renditions {
+            let now = names(&plan.renditions);
+            plan = plan.in_order_of(had).ok_or_else(|| IntakeError::OtherRenditions { had: names(had), now })?;
         }
-        self.reasons = plan.reasons.iter().map(|reason| (reason.rung.clone(), reason.to_string())).collect();
-        for (_, reason) in &self.reasons {
-            info!(reason, "ladder");
-        }
-        info!(renditions = names(&plan.renditions), "ladder planned");
+        self.reasons = told(&plan);
         if let Some(make_wires) = self.make_wires.take() {
             self.wires = Some(make_wires(plan.renditions.clone(), &self.on_failure)?);
         }
@@ -322,9 +320,40 @@ impl Intake {
             feeds.publish(&Unit::Track(track.clone()), &mut wires.outlet);
         }
         wires.feeds = Some(feeds);
-        self.copied = CopiedRung::of(&plan, spec.hls.segment);
+        self.watch_copy_of(&plan);
+        Ok(())
+    }
+
+    fn watch_copy_of(&mut self, plan: &Plan) {
+        self.copied = CopiedRung::of(plan, self.session.spec().hls.segment);
+        self.ingest.set_copy_rule(self.copied.as_ref().and_then(|copied| copied.rule));
         // The `passthrough` preset has no encoder for its rung: it is cut by time for ever.
         self.ingest.set_long_gop(if self.copied.is_some() { LongGop::EndCopy } else { LongGop::CutByTime });
+    }
+
+    /// Whether the session runs without a track of this kind.
+    fn lacks(&self, kind: Kind) -> bool {
+        self.wires.as_ref().is_some_and(|wires| wires.feeds.is_some() && !wires.outlet.has(kind))
+    }
+
+    /// A track came late: its renditions join the session's. They begin with the next cut, which the caller hands on.
+    fn join(&mut self, kind: Kind) -> Result<(), IntakeError> {
+        let spec = self.session.spec();
+        let Some((wires, track)) = self.wires.as_mut().zip(self.tracks.get(&kind)) else { return Ok(()) };
+        let plan = transcode::plan(&spec.preset, spec.hls.segment, track.as_video(), track.as_audio())?;
+        let plan = plan.behind(wires.outlet.count());
+        self.reasons.extend(told(&plan));
+        let joining = (&plan, self.discontinuities);
+        wires.join_with(spec, &self.span, &self.clock, joining, &self.on_failure)?;
+        if kind == Kind::Video {
+            self.watch_copy_of(&plan);
+        }
+        warn!(
+            track = kind.as_str(),
+            renditions = names(&plan.renditions),
+            "a track came late: players that start from now on get it"
+        );
+        self.tell(SessionChange::TrackJoined(kind));
         Ok(())
     }
 
@@ -339,8 +368,12 @@ impl Intake {
     }
 
     fn announce(&self, state: SessionState) {
+        self.tell(SessionChange::State(state));
+    }
+
+    fn tell(&self, change: SessionChange) {
         let spec = self.session.spec();
-        (self.tell)(SessionEvent { stream: spec.stream.clone(), session: spec.session.clone(), state });
+        (self.tell)(SessionEvent { stream: spec.stream.clone(), session: spec.session.clone(), change });
     }
 
     fn take_stats(&mut self, now: Duration) {
@@ -370,6 +403,16 @@ fn contained(body: impl FnOnce() -> Result<(), IntakeError>) -> Result<(), Intak
         Outcome::Failed(why) => Err(why),
         Outcome::Panicked(message) => Err(IntakeError::Panicked(message)),
     }
+}
+
+/// Logs a ladder; returns each rung's name and what was decided about it.
+fn told(plan: &Plan) -> Vec<(String, String)> {
+    let reasons: Vec<_> = plan.reasons.iter().map(|reason| (reason.rung.clone(), reason.to_string())).collect();
+    for (_, reason) in &reasons {
+        info!(reason, "ladder");
+    }
+    info!(renditions = names(&plan.renditions), "ladder planned");
+    reasons
 }
 
 fn names(renditions: &Renditions) -> String {

@@ -22,8 +22,6 @@ use crate::store::{RecoveredRendition, RecoveredSession, ResumePoint, SessionHea
 
 /// How long a beginning session waits for its second track.
 const SECOND_TRACK_WAIT: Span = Span::from_secs(1);
-/// Behind the last thing known of a timeline, so that reordered pictures which were already out are not overtaken.
-const RESUME_MARGIN: Span = Span::from_secs(1);
 
 /// What all sessions of a daemon share.
 #[derive(Clone)]
@@ -45,6 +43,7 @@ pub(super) fn launch(
     let on_failure = on_failure(session);
     let settings = ingest_settings(spec, recovered.as_ref());
     let renditions = recovered.as_ref().map(|recovered| recovered.head.renditions.clone());
+    let discontinuities = recovered.as_ref().map_or(0, discontinuities_of);
     let (resume, listed) = recovered.map(split).unwrap_or_default();
     let make_wires = make_wires(session, span.clone(), around.store.clone(), resume, listed);
     let (wires, make_wires) = match &renditions {
@@ -71,6 +70,7 @@ pub(super) fn launch(
         newest_connection: 0,
         grace_ends,
         stats_due: began.monotonic.saturating_add(STATS_EVERY),
+        discontinuities,
         reasons: Vec::new(),
         copied: None,
     };
@@ -140,7 +140,7 @@ fn make_wires(
         let begin = move || begin(&store, head);
         let outlet = Outlet::start(spec, &span, packager, begin, window.clone(), renditions, on_failure)?;
         session.set_window(window);
-        Ok(Wires { outlet, feeds: None })
+        Ok(Wires { outlet, feeds: None, late: None })
     })
 }
 
@@ -176,12 +176,21 @@ fn split(recovered: RecoveredSession) -> (Vec<RenditionResume>, Vec<RenditionSta
     both.unzip()
 }
 
+/// Discontinuities of the whole session so far: the same in all renditions.
+fn discontinuities_of(recovered: &RecoveredSession) -> u64 {
+    let counts = recovered.renditions.iter().map(|rendition| {
+        let listed = rendition.segments.iter().filter(|segment| segment.discontinuity).count();
+        rendition.discontinuity_sequence.saturating_add(listed as u64)
+    });
+    counts.max().unwrap_or(0)
+}
+
 /// Where the timeline goes on: behind everything that the journal knows.
 fn start_of(recovered: &RecoveredSession) -> ingest::Start {
     let next_msn = recovered.next_msn;
     match recovered.resume {
         Some(ResumePoint { timeline_at, anchor, .. }) => {
-            ingest::Start { at: timeline_at + RESUME_MARGIN, next_msn, anchor: Some(anchor), resumed: true }
+            ingest::Start { at: timeline_at, next_msn, anchor: Some(anchor), resumed: true }
         }
         None => ingest::Start { next_msn, resumed: true, ..ingest::Start::default() },
     }

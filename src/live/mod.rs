@@ -33,7 +33,7 @@ use std::time::Duration;
 
 use crate::config::preset::Preset;
 use crate::config::{Conflict, OnUnpublish};
-use crate::media::Span;
+use crate::media::{Kind, Span};
 
 pub use publisher::LivePublisher;
 pub use session::{InUse, PublisherId, Session, SessionState};
@@ -71,13 +71,22 @@ pub struct HlsSpec {
     pub window: Span,
 }
 
-/// Something that the control layer writes down.
+/// Something that happened to a session and that others should know of.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SessionEvent {
     /// Public id of the stream.
     pub stream: String,
     /// Id of the session.
     pub session: String,
-    /// What the session became.
-    pub state: SessionState,
+    /// What happened.
+    pub change: SessionChange,
+}
+
+/// What happened to a session.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SessionChange {
+    /// It has another state.
+    State(SessionState),
+    /// A track came that the publisher had not sent before: its renditions joined the multivariant playlist.
+    TrackJoined(Kind),
 }

@@ -12,6 +12,7 @@ use std::time::Duration;
 use super::TranscodeError;
 use super::libav::LibavError;
 use super::libav::decoder::VideoDecoder;
+use super::libav::deinterlacer::Deinterlacer;
 use super::libav::frame::Picture;
 use super::pace::Shedder;
 use super::rung::RungItem;
@@ -52,6 +53,8 @@ pub(super) struct Decode {
     threads: u32,
     track: Option<VideoTrack>,
     decoder: Option<VideoDecoder>,
+    /// There from the first interlaced picture on, until the decoder is emptied.
+    deinterlacer: Option<Deinterlacer>,
     cuts: VecDeque<Cut>,
     shedder: Shedder,
     /// The next frame is the first behind a break.
@@ -116,6 +119,7 @@ impl Decode {
             threads,
             track: None,
             decoder: None,
+            deinterlacer: None,
             cuts: VecDeque::new(),
             shedder: Shedder::default(),
             fresh: true,
@@ -233,7 +237,7 @@ impl Decode {
             };
             self.counters.busy.add_time(self.clock.monotonic().saturating_sub(start));
             match received {
-                Ok(Some(picture)) => self.frame(picture)?,
+                Ok(Some(picture)) => self.decoded(picture)?,
                 Ok(None) => return Ok(()),
                 Err(source) if source.is_out_of_memory() => {
                     return Err(TranscodeError::Decode { pts, source }.into());
@@ -253,12 +257,55 @@ impl Decode {
             self.receive(self.last_pts.unwrap_or_default())?;
             self.decoder = None;
         }
+        self.drain_deinterlacer()?;
         self.gop = Gop::default();
         Ok(())
     }
 
-    fn frame(&mut self, picture: Picture) -> Result<(), Stop> {
+    /// Pictures of two fields are made into frames; frames that lie among them take the same way, so that none overtakes.
+    fn decoded(&mut self, picture: Picture) -> Result<(), Stop> {
         self.counters.frames.add(1);
+        if self.deinterlacer.as_ref().is_some_and(|made| !made.fits(&picture)) {
+            self.drain_deinterlacer()?;
+        }
+        let wanted = self.deinterlacer.is_some() || (picture.is_interlaced() && Deinterlacer::takes(&picture));
+        if !wanted {
+            return self.frame(picture);
+        }
+        let (pts, start) = (picture.pts().or(self.last_pts).unwrap_or_default(), self.clock.monotonic());
+        let made = match self.deinterlacer.take() {
+            Some(made) => Ok(made),
+            None => Deinterlacer::new(&picture),
+        };
+        let sent = made.and_then(|mut made| made.send(picture).map(|()| made));
+        self.deinterlacer = Some(sent.map_err(|source| TranscodeError::Deinterlace { pts, source })?);
+        self.counters.busy.add_time(self.clock.monotonic().saturating_sub(start));
+        self.deinterlaced(pts)
+    }
+
+    fn deinterlaced(&mut self, pts: Timestamp) -> Result<(), Stop> {
+        while let Some(made) = &mut self.deinterlacer {
+            let start = self.clock.monotonic();
+            let frame = made.receive().map_err(|source| TranscodeError::Deinterlace { pts, source })?;
+            self.counters.busy.add_time(self.clock.monotonic().saturating_sub(start));
+            let Some(frame) = frame else { return Ok(()) };
+            self.frame(frame)?;
+        }
+        Ok(())
+    }
+
+    /// Lets the held frame out.
+    fn drain_deinterlacer(&mut self) -> Result<(), Stop> {
+        let pts = self.last_pts.unwrap_or_default();
+        if let Some(made) = &mut self.deinterlacer {
+            made.finish().map_err(|source| TranscodeError::Deinterlace { pts, source })?;
+            self.deinterlaced(pts)?;
+            self.deinterlacer = None;
+        }
+        Ok(())
+    }
+
+    fn frame(&mut self, picture: Picture) -> Result<(), Stop> {
         let pts = self.rising_pts(picture.pts());
         let mut begins_segment = std::mem::take(&mut self.fresh);
         while let Some(cut) = self.cuts.pop_front_if(|cut| cut.at <= pts) {

@@ -8,7 +8,6 @@ use crate::transcode::plan::keep_one_of;
 /// Frame-rate cap of one rung, by timestamps: a source of variable rate is never thinned below the cap.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct FrameCap {
-    cap: u32,
     /// Time between two kept frames.
     interval: Span,
     /// How much earlier than due a frame may be and still count as due: jitter of millisecond clocks.
@@ -18,30 +17,22 @@ pub(super) struct FrameCap {
 }
 
 impl FrameCap {
-    /// A cap at `cap` frames per second (above 0).
-    pub(super) fn new(cap: u32) -> Self {
-        let mut new = FrameCap { cap, interval: Span::ZERO, tolerance: Span::ZERO, due: None };
-        new.source_rate(None);
-        new
-    }
-
-    /// Says how many frames per second the source has from now on.
-    pub(super) fn source_rate(&mut self, rate: Option<(u32, u32)>) {
-        let keep = rate.map_or(1, |rate| keep_one_of(rate, Some(self.cap)));
+    /// A cap at `cap` frames per second (above 0), over a source that has `rate`, if it says so.
+    pub(super) fn new(cap: u32, rate: Option<(u32, u32)>) -> Self {
+        let keep = rate.map_or(1, |rate| keep_one_of(rate, Some(cap)));
         let (interval, tolerance) = match rate {
             Some((num, den)) if num > 0 && den > 0 => {
                 let frame = Span::from_units(i64::from(den), num);
                 (frame.saturating_mul(i64::from(keep)), Span::from_flicks(frame.flicks() / 2))
             }
             _ => {
-                let interval = Span::from_units(1, self.cap.max(1));
+                let interval = Span::from_units(1, cap.max(1));
                 (interval, Span::from_flicks(interval.flicks() / 8))
             }
         };
         // A source that is slow enough has nothing to leave out, whatever its jitter.
         let passes_all = rate.is_some() && keep == 1;
-        self.interval = if passes_all { Span::ZERO } else { interval };
-        self.tolerance = tolerance;
+        FrameCap { interval: if passes_all { Span::ZERO } else { interval }, tolerance, due: None }
     }
 
     /// Whether the frame at `pts` is kept. One that begins a segment is, and the grid goes on from it.
@@ -116,15 +107,13 @@ mod tests {
 
     #[test]
     fn sixty_under_thirty_keeps_every_second_frame_and_every_cut() {
-        let mut cap = FrameCap::new(30);
-        cap.source_rate(Some((60, 1)));
+        let mut cap = FrameCap::new(30, Some((60, 1)));
         assert_eq!(kept(&mut cap, (60, 1), 10, &[0, 5]), [0, 2, 4, 5, 7, 9]);
     }
 
     #[test]
     fn the_pattern_is_even_for_hours_of_millisecond_jitter() {
-        let mut cap = FrameCap::new(30);
-        cap.source_rate(Some((60_000, 1_001)));
+        let mut cap = FrameCap::new(30, Some((60_000, 1_001)));
         let frames = kept(&mut cap, (60_000, 1_001), 216_000, &[]);
         assert!(frames.windows(2).all(|pair| pair[1] - pair[0] == 2), "one of two, always");
         assert_eq!(frames.len(), 108_000);
@@ -132,25 +121,22 @@ mod tests {
 
     #[test]
     fn fifty_under_thirty_becomes_twenty_five() {
-        let mut cap = FrameCap::new(30);
-        cap.source_rate(Some((50, 1)));
+        let mut cap = FrameCap::new(30, Some((50, 1)));
         assert_eq!(kept(&mut cap, (50, 1), 8, &[]), [0, 2, 4, 6]);
     }
 
     #[test]
     fn a_slow_or_unknown_source_loses_nothing_that_the_cap_allows() {
-        let mut cap = FrameCap::new(30);
-        cap.source_rate(Some((30_000, 1_001)));
+        let mut cap = FrameCap::new(30, Some((30_000, 1_001)));
         assert_eq!(kept(&mut cap, (30_000, 1_001), 500, &[]).len(), 500);
-        let mut unknown = FrameCap::new(30);
+        let mut unknown = FrameCap::new(30, None);
         assert_eq!(kept(&mut unknown, (30, 1), 500, &[]).len(), 500);
-        assert_eq!(kept(&mut FrameCap::new(30), (60, 1), 600, &[]).len(), 300);
+        assert_eq!(kept(&mut FrameCap::new(30, None), (60, 1), 600, &[]).len(), 300);
     }
 
     #[test]
     fn after_a_hole_the_grid_begins_anew() {
-        let mut cap = FrameCap::new(25);
-        cap.source_rate(Some((50, 1)));
+        let mut cap = FrameCap::new(25, Some((50, 1)));
         let at = [0, 20, 40, 1_010, 1_030, 1_050].map(Timestamp::from_millis);
         assert_eq!(at.map(|pts| cap.keeps(pts, false)), [true, false, true, true, false, true]);
     }

@@ -6,7 +6,9 @@
 
 use std::fmt;
 
+use super::conversions::Conversions;
 use crate::config::preset::{AudioMode, AudioPreset, EncodePreset, Preset, Rung, RungMode};
+use crate::media::copy::{CopyObstacle, CopyRule, MAX_FRAME_RATE, is_above_limit};
 use crate::media::segment::{Rendition, RenditionId, Renditions};
 use crate::media::{AudioTrack, Kind, Span, VideoTrack};
 use crate::wire::hls::describe;
@@ -14,7 +16,7 @@ use crate::wire::hls::describe;
 /// The ladder of one session.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Plan {
-    /// Video rungs from the largest down, then audio.
+    /// Video rungs from the largest down, then audio, unless the session has them in another order.
     pub renditions: Renditions,
     /// What makes each video rendition, in the same order.
     pub rungs: Vec<PlannedRung>,
@@ -39,6 +41,8 @@ pub struct PlannedRung {
     pub copied: bool,
     /// Bits per second over a segment above which a copied rung breaks what BANDWIDTH promises. `None` when encoded.
     pub copy_limit: Option<u64>,
+    /// What the source must fit for as long as it is copied. `None` when it is encoded, or is copied whatever it is.
+    pub copy_rule: Option<CopyRule>,
     /// How it is encoded, now or from the cut with `copy_ends` on. `None` when it can only be copied.
     pub encode: Option<EncodePreset>,
 }
@@ -59,6 +63,8 @@ pub struct RungReason {
     pub rung: String,
     /// What was decided.
     pub decision: Decision,
+    /// What is done to the source's pictures besides scaling, where they are encoded.
+    pub conversions: Conversions,
 }
 
 /// What becomes of a rung, and why.
@@ -68,15 +74,8 @@ pub enum Decision {
     Copied,
     /// The preset wants it encoded.
     Encoded,
-    /// `auto`, but the source is interlaced, not 4:2:0, or not 8 bit.
-    EncodedNotPlain,
-    /// `auto`, but the source is larger than the rung.
-    EncodedTooLarge {
-        /// Width of the source.
-        width: u32,
-        /// Height of the source.
-        height: u32,
-    },
+    /// `auto`, but the source is not one to be copied.
+    EncodedInstead(CopyObstacle),
     /// `auto`, but a rung above it is the copy already.
     EncodedCopyTaken,
     /// A smaller rung carries the whole source already.
@@ -92,19 +91,54 @@ impl fmt::Display for RungReason {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let rung = &self.rung;
         match self.decision {
-            Decision::Copied => write!(f, "{rung} is copied"),
-            Decision::Encoded => write!(f, "{rung} is encoded, as the preset says"),
-            Decision::EncodedNotPlain => {
-                write!(f, "{rung} is encoded: the source is interlaced, not 4:2:0, or not 8 bit")
-            }
-            Decision::EncodedTooLarge { width, height } => {
-                write!(f, "{rung} is encoded: the source is larger ({width}x{height})")
-            }
-            Decision::EncodedCopyTaken => write!(f, "{rung} is encoded: another rung is the copy"),
+            Decision::Copied => write!(f, "{rung} is copied")?,
+            Decision::Encoded => write!(f, "{rung} is encoded, as the preset says")?,
+            Decision::EncodedInstead(obstacle) => write!(f, "{rung} is encoded: {obstacle}")?,
+            Decision::EncodedCopyTaken => write!(f, "{rung} is encoded: another rung is the copy")?,
             Decision::LeftOut { width, height } => {
-                write!(f, "{rung} is left out: a smaller rung carries the whole source ({width}x{height})")
+                write!(f, "{rung} is left out: a smaller rung carries the whole source ({width}x{height})")?;
             }
         }
+        if self.decision.is_encoded() { self.conversions.fmt(f) } else { Ok(()) }
+    }
+}
+
+impl Decision {
+    fn is_encoded(self) -> bool {
+        !matches!(self, Decision::Copied | Decision::LeftOut { .. })
+    }
+}
+
+impl Plan {
+    /// The same ladder with the ids that it has behind `count` other renditions: that of a track which joins a session.
+    #[must_use]
+    pub fn behind(self, count: usize) -> Self {
+        let ids: Vec<_> = (0..self.renditions.len()).map(|own| RenditionId(index(count + own))).collect();
+        self.with_ids(&ids)
+    }
+
+    /// The same ladder in the order of `had`, whatever order its tracks joined in; `None` when it is of other renditions.
+    pub fn in_order_of(self, had: &Renditions) -> Option<Self> {
+        let place = |own: &Rendition| had.iter().position(|had| (&had.name, had.kind) == (&own.name, own.kind));
+        let places: Vec<usize> = self.renditions.iter().map(place).collect::<Option<_>>()?;
+        if places.len() != had.len() {
+            return None;
+        }
+        let mut renditions: Vec<_> = had.to_vec();
+        for (place, own) in places.iter().zip(self.renditions.iter()) {
+            renditions[*place] = own.clone();
+        }
+        let ids: Vec<_> = places.into_iter().map(|place| RenditionId(index(place))).collect();
+        Some(Plan { renditions: renditions.into(), ..self.with_ids(&ids) })
+    }
+
+    /// `ids`: of each rendition, in the plan's order.
+    fn with_ids(mut self, ids: &[RenditionId]) -> Self {
+        let new = |old: RenditionId| ids.get(usize::from(old.0)).copied().unwrap_or(old);
+        self.rungs.iter_mut().for_each(|rung| rung.id = new(rung.id));
+        self.audio.iter_mut().for_each(|audio| audio.id = new(audio.id));
+        self.copied = self.copied.map(new);
+        self
     }
 }
 
@@ -155,9 +189,10 @@ pub fn plan(
         if !sides.contains(&track.width) || !sides.contains(&track.height) {
             return Err(PlanError::PictureSize { width: track.width, height: track.height });
         }
+        let conversions = Conversions::of(track);
         for rung in &preset.rungs {
             let decision = decide(preset, rung, track, plan.copied);
-            plan.reasons.push(RungReason { rung: rung.name.clone(), decision });
+            plan.reasons.push(RungReason { rung: rung.name.clone(), decision, conversions });
             if matches!(decision, Decision::LeftOut { .. }) {
                 continue;
             }
@@ -193,26 +228,30 @@ fn index(count: usize) -> u8 {
 }
 
 fn decide(preset: &Preset, rung: &Rung, track: &VideoTrack, copied: Option<RenditionId>) -> Decision {
-    let (width, height) = (track.width, track.height);
     let Some(encode) = &rung.encode else { return Decision::Copied };
-    let holds = |encode: &EncodePreset| fit((encode.width, encode.height), (width, height)) == even(width, height);
+    let (width, height) = track.shown_size();
     let pixels = |encode: &EncodePreset| u64::from(encode.width) * u64::from(encode.height);
     // The smallest rung that holds the whole source carries it; those above would only repeat it under a larger name.
     let smaller_holds = preset
         .rungs
         .iter()
         .filter_map(|other| other.encode.as_ref())
-        .any(|other| pixels(other) < pixels(encode) && holds(other));
+        .any(|other| pixels(other) < pixels(encode) && copy_rule(other).holds(even(width, height)));
     if smaller_holds {
         return Decision::LeftOut { width, height };
     }
-    match rung.mode {
-        RungMode::Encode | RungMode::Copy => Decision::Encoded,
-        RungMode::Auto if !holds(encode) => Decision::EncodedTooLarge { width, height },
-        RungMode::Auto if copied.is_some() => Decision::EncodedCopyTaken,
-        RungMode::Auto if !track.plain => Decision::EncodedNotPlain,
-        RungMode::Auto => Decision::Copied,
+    match (rung.mode, copy_rule(encode).obstacle(track)) {
+        (RungMode::Encode | RungMode::Copy, _) => Decision::Encoded,
+        (RungMode::Auto, Some(obstacle @ CopyObstacle::TooLarge { .. })) => Decision::EncodedInstead(obstacle),
+        (RungMode::Auto, _) if copied.is_some() => Decision::EncodedCopyTaken,
+        (RungMode::Auto, Some(obstacle)) => Decision::EncodedInstead(obstacle),
+        (RungMode::Auto, None) => Decision::Copied,
     }
+}
+
+/// What a source must fit to be this rung as it is.
+fn copy_rule(encode: &EncodePreset) -> CopyRule {
+    CopyRule { width: encode.width, height: encode.height }
 }
 
 fn planned_rung(id: RenditionId, rung: &Rung, decision: Decision) -> PlannedRung {
@@ -222,6 +261,7 @@ fn planned_rung(id: RenditionId, rung: &Rung, decision: Decision) -> PlannedRung
         name: rung.name.clone(),
         copied,
         copy_limit: if copied { rung.copy_limit } else { None },
+        copy_rule: rung.encode.as_ref().filter(|_| copied).map(copy_rule),
         encode: rung.encode.clone(),
     }
 }
@@ -229,13 +269,15 @@ fn planned_rung(id: RenditionId, rung: &Rung, decision: Decision) -> PlannedRung
 fn video_rendition(rung: &PlannedRung, shortest: Span, track: &VideoTrack) -> Rendition {
     // A copied rung that may have to be encoded later keeps its promise in both states.
     let limits = [rung.copy_limit, rung.encode.as_ref().map(|encode| peak(encode, shortest))];
-    let cap = if rung.copied { None } else { rung.encode.as_ref().and_then(|encode| encode.fps) };
+    let encode = rung.encode.as_ref().filter(|_| !rung.copied);
     Rendition {
         name: rung.name.clone(),
         kind: Kind::Video,
         copied: rung.copied,
         bandwidth: promised(limits.into_iter().flatten().max().unwrap_or(0)),
-        frame_rate: track.frame_rate.map(|rate| capped(rate, cap)),
+        frame_rate: track
+            .frame_rate
+            .map(|rate| encode.map_or(rate, |encode| capped(rate, frame_cap(encode, Some(rate))))),
     }
 }
 
@@ -249,6 +291,13 @@ fn peak(encode: &EncodePreset, segment: Span) -> u64 {
 /// BANDWIDTH: the rate and 5 % for the container and what rate control may miss.
 fn promised(bits_per_second: u64) -> u64 {
     bits_per_second.saturating_add(bits_per_second / 20)
+}
+
+/// Most frames per second of an encoded rung: what the preset says, or [`MAX_FRAME_RATE`] for a source that says to have more. A
+/// source that says nothing is believed to have no more than that.
+pub fn frame_cap(encode: &EncodePreset, rate: Option<(u32, u32)>) -> Option<u32> {
+    let limit = rate.filter(|rate| is_above_limit(*rate)).map(|_| MAX_FRAME_RATE);
+    encode.fps.map(|fps| limit.map_or(fps, |limit| fps.min(limit))).or(limit)
 }
 
 /// Of how many frames one is kept, so that `rate` is not above `cap`. A whole number, because 3 of 5 frames would play
@@ -330,6 +379,26 @@ mod tests {
         Preset::load(name).expect("an embedded preset")
     }
 
+    #[test]
+    fn a_ladder_takes_the_ids_that_its_session_has() {
+        let ladder = preset(Preset::DEFAULT);
+        let names = |plan: &Plan| plan.renditions.iter().map(|it| it.name.clone()).collect::<Vec<_>>();
+        let ids = |plan: &Plan| {
+            let rungs = plan.rungs.iter().map(|rung| rung.id.0);
+            rungs.chain(plan.audio.iter().map(|audio| audio.id.0)).collect::<Vec<_>>()
+        };
+        let both = || plan(&ladder, SEGMENT, Some(&video(1_920, 1_080)), Some(&sound())).expect("a plan");
+        let late = plan(&ladder, SEGMENT, Some(&video(1_920, 1_080)), None).expect("a plan").behind(1);
+        assert_eq!((ids(&late), late.copied), (vec![1, 2, 3], Some(RenditionId(1))));
+        // After a restart the publisher sends both at once, and the session has sound first.
+        let had: Renditions = [&both().renditions[3..], &late.renditions[..]].concat().into();
+        let again = both().in_order_of(&had).expect("the same renditions");
+        assert_eq!((ids(&again), again.copied), (vec![1, 2, 3, 0], Some(RenditionId(1))));
+        assert_eq!(names(&again), ["audio", "1080p", "720p", "480p"]);
+        assert_eq!(both().in_order_of(&both().renditions), Some(both()));
+        assert_eq!(late.in_order_of(&had), None, "sound is missing");
+    }
+
     /// The default ladder for a source, in words.
     fn decided(track: &VideoTrack) -> Vec<String> {
         let plan = plan(&preset(Preset::DEFAULT), SEGMENT, Some(track), None).expect("a plan");
@@ -374,7 +443,7 @@ mod tests {
         assert_eq!(
             decided(&VideoTrack { plain: false, ..video(1_920, 1_080) }),
             [
-                "1080p is encoded: the source is interlaced, not 4:2:0, or not 8 bit",
+                "1080p is encoded: the source is interlaced",
                 "720p is encoded: the source is larger (1920x1080)",
                 "480p is encoded: the source is larger (1920x1080)",
             ]

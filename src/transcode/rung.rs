@@ -12,7 +12,7 @@ use super::libav::frame::Picture;
 use super::libav::scaler::Scaler;
 use super::libav::video_encoder::VideoEncoder;
 use super::pace::FrameCap;
-use super::plan::{capped, fit};
+use super::plan::{capped, fit, frame_cap};
 use super::stats::RungCounters;
 use super::{TranscodeError, bitstream};
 use crate::clock::SharedClock;
@@ -95,7 +95,6 @@ impl Rung {
         name: String,
         preset: EncodePreset,
     ) -> Self {
-        let cap = preset.fps.map(FrameCap::new);
         Rung {
             input,
             output,
@@ -105,7 +104,7 @@ impl Rung {
             name,
             preset,
             frame_rate: None,
-            cap,
+            cap: None,
             scaler: None,
             spare: None,
             running: None,
@@ -140,10 +139,9 @@ impl Rung {
 
     fn source(&mut self, frame_rate: Option<(u32, u32)>) -> Result<(), TranscodeError> {
         self.drain()?;
-        self.frame_rate = frame_rate.map(|rate| capped(rate, self.preset.fps));
-        if let Some(cap) = &mut self.cap {
-            cap.source_rate(frame_rate);
-        }
+        let limit = frame_cap(&self.preset, frame_rate);
+        self.frame_rate = frame_rate.map(|rate| capped(rate, limit));
+        self.cap = limit.map(|limit| FrameCap::new(limit, frame_rate));
         Ok(())
     }
 
@@ -163,11 +161,11 @@ impl Rung {
             self.counters.capped.add(1);
             return Ok(());
         }
-        let size = fit((self.preset.width, self.preset.height), picture.size());
+        let size = fit((self.preset.width, self.preset.height), picture.shown_size());
         if self.running.as_ref().is_some_and(|running| running.size != size) {
             self.drain()?;
         }
-        if picture.size() == size && picture.is_420_8bit() {
+        if picture.size() == size && picture.is_plain() {
             return self.encode(picture, size, pts);
         }
         let scaled = self.scale(picture, size, pts)?;

@@ -26,6 +26,14 @@ pub struct LadderStats {
     pub audio: Option<AudioStats>,
 }
 
+impl LadderStats {
+    /// Two ladders of one session, one of which makes the pictures: those of the first tracks and of one that came late.
+    pub fn and(self, other: LadderStats) -> LadderStats {
+        let (pictures, other) = if self.rungs.is_empty() { (other, self) } else { (self, other) };
+        LadderStats { audio: pictures.audio.or(other.audio), ..pictures }
+    }
+}
+
 /// What one encoded rung has done.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RungStats {
@@ -56,6 +64,8 @@ pub struct AudioStats {
     pub silence_samples: u64,
     /// Samples of the source that were left out because they overlapped.
     pub trimmed_samples: u64,
+    /// How often a drift of the source's clock was resampled away.
+    pub drifts: u64,
     /// Packets that the decoder refused.
     pub decode_errors: u64,
     /// Bytes of coded audio given out.
@@ -114,6 +124,7 @@ pub(super) struct AudioCounters {
     pub(super) samples: Counter,
     pub(super) silence: Counter,
     pub(super) trimmed: Counter,
+    pub(super) drifts: Counter,
     pub(super) errors: Counter,
     pub(super) bytes: Counter,
     pub(super) busy: Counter,
@@ -154,6 +165,7 @@ impl AudioCounters {
             encoded_samples: self.samples.get(),
             silence_samples: self.silence.get(),
             trimmed_samples: self.trimmed.get(),
+            drifts: self.drifts.get(),
             decode_errors: self.errors.get(),
             bytes: self.bytes.get(),
             busy: self.busy.time(),

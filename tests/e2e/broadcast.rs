@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use tempfile::TempDir;
 
+use crate::support::content::Report;
 use crate::support::daemon::Home;
 use crate::support::follower::{Follower, Rendition};
 use crate::support::source::{Publisher, Source};
@@ -54,6 +55,12 @@ impl Broadcast {
     /// A rendition as one file.
     pub fn file(&self, rendition: &Rendition) -> PathBuf {
         rendition.write(self.files.path())
+    }
+
+    /// What a viewer of `rung` sees and hears.
+    pub fn report(&self, rung: &Rendition) -> Report {
+        let audio = self.seen.renditions.iter().find(|rendition| rendition.variant.is_none());
+        Report::of(Some(rung), audio, self.files.path())
     }
 }
 

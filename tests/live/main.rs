@@ -5,6 +5,7 @@
 
 mod connections;
 mod failures;
+mod late_tracks;
 mod restarts;
 mod rig;
 

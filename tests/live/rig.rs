@@ -9,7 +9,8 @@ use millstream::config::{Conflict, OnUnpublish};
 use millstream::listen::{CloseReason, Publisher as _};
 use millstream::live::wiring::Stop;
 use millstream::live::{
-    HlsSpec, LivePublisher, PublishError, PublisherId, Session, SessionEvent, SessionSpec, SessionState, Sessions,
+    HlsSpec, LivePublisher, PublishError, PublisherId, Session, SessionChange, SessionEvent, SessionSpec, SessionState,
+    Sessions,
 };
 use millstream::media::Span;
 use millstream::media::segment::{RenditionId, Segment};
@@ -83,7 +84,9 @@ impl Rig {
         let tell = {
             let told = told.clone();
             move |event: SessionEvent| {
-                told.lock().expect("no panic").push((event.stream.clone(), event.state));
+                if let SessionChange::State(state) = event.change {
+                    told.lock().expect("no panic").push((event.stream.clone(), state));
+                }
                 hear(&event);
             }
         };

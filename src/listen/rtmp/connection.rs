@@ -233,16 +233,25 @@ impl<'a, S: AsyncRead + AsyncWrite + LowWater + Unpin, A: Admission> Connection<
         let settings = &self.shared.settings;
         let (mut silent_since, mut pinged) = (Instant::now(), false);
         let mut gathering = Gathering::new(silent_since);
+        let mut media_since = silent_since;
         loop {
             self.write_output().await?;
+            let has_media = self.events.iter().any(|event| matches!(event, Event::Media(_)));
             if self.hand_over(publisher, closed.as_mut()).await? {
                 return Ok(Published { finish: Finish::Unpublished, end: None });
             }
             if !pinged {
                 silent_since = Instant::now(); // the time that the session took is not the peer's silence
             }
-            let silence = silent_since + if pinged { settings.silence_timeout } else { settings.ping_after };
-            let deadline = if gathering.holds() { silence.min(Instant::now() + HOLD) } else { silence };
+            if has_media {
+                media_since = Instant::now();
+            }
+            let media_until = media_since + settings.silence_timeout;
+            let deadline = match pinged {
+                true => silent_since + settings.silence_timeout,
+                false => media_until.min(silent_since + settings.ping_after),
+            };
+            let deadline = if gathering.holds() { deadline.min(Instant::now() + HOLD) } else { deadline };
             let read = tokio::select! {
                 biased;
                 reason = closed.as_mut() => return Err(End::Closed(reason)),
@@ -262,6 +271,10 @@ impl<'a, S: AsyncRead + AsyncWrite + LowWater + Unpin, A: Admission> Connection<
                 }
                 Err(_) if gathering.holds() => gathering.release(&self.socket),
                 Err(_) if pinged => return Err(End::TimedOut("the publisher is silent")),
+                // It answers pings, so it is there to be told.
+                Err(_) if Instant::now() >= media_until => {
+                    return Err(End::Closed(CloseReason::NoMedia(settings.silence_timeout)));
+                }
                 Err(_) => {
                     pinged = true;
                     self.server.ping(millis(silent_since.elapsed()));
@@ -371,7 +384,7 @@ fn status_of(reason: &CloseReason) -> PublishStatus {
         CloseReason::KeyRevoked | CloseReason::StreamDeleted => PublishStatus::Denied,
         CloseReason::TakenOver => PublishStatus::BadName,
         CloseReason::Rejected(_) => PublishStatus::Rejected,
-        CloseReason::ShuttingDown | CloseReason::SessionEnded => PublishStatus::Unpublished,
+        CloseReason::ShuttingDown | CloseReason::SessionEnded | CloseReason::NoMedia(_) => PublishStatus::Unpublished,
     }
 }
 

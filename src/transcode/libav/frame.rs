@@ -3,10 +3,11 @@
 use std::ffi::c_int;
 use std::ptr::NonNull;
 
-use ffmpeg_next::ffi::{self, AVColorRange, AVColorSpace, AVPixelFormat, AVSampleFormat};
+use ffmpeg_next::ffi::{self, AVColorRange, AVPixelFormat, AVSampleFormat};
 
-use super::{LibavError, check};
+use super::{LibavError, check, colour};
 use crate::media::Timestamp;
+use crate::media::track::shown_size;
 
 /// An owned `AVFrame`. Its buffers may be shared with other frames.
 #[derive(Debug)]
@@ -95,8 +96,8 @@ pub(super) struct PictureShape {
 }
 
 impl Picture {
-    /// Takes a frame as a decoder gave it. The "J" formats are the plain ones with full range; saying it in one way keeps
-    /// swscale from converting between the two.
+    /// Takes a frame as a decoder gave it. The "J" formats are the plain ones with full range, which is said in one way here.
+    /// Colours that the source leaves unsaid are said: see [`colour::say_unsaid`].
     pub(super) fn from_decoder(mut raw: RawFrame) -> Self {
         let fields = raw.fields_mut();
         let plain = [
@@ -109,6 +110,7 @@ impl Picture {
             fields.format = *twin as c_int;
             fields.color_range = AVColorRange::AVCOL_RANGE_JPEG;
         }
+        colour::say_unsaid(fields);
         Picture { raw }
     }
 
@@ -131,7 +133,7 @@ impl Picture {
             height: fields.height,
             format: fields.format,
             full_range: fields.color_range == AVColorRange::AVCOL_RANGE_JPEG,
-            rgb: fields.colorspace == AVColorSpace::AVCOL_SPC_RGB,
+            rgb: colour::is_rgb(fields),
         }
     }
 
@@ -147,9 +149,25 @@ impl Picture {
         (u32::try_from(fields.width).unwrap_or(0), u32::try_from(fields.height).unwrap_or(0))
     }
 
-    /// 4:2:0 with 8 bit: what the encoders take without conversion.
-    pub(in crate::transcode) fn is_420_8bit(&self) -> bool {
-        self.raw.fields().format == AVPixelFormat::AV_PIX_FMT_YUV420P as c_int
+    /// The size to show it at: another width than [`Picture::size`] when its pixels are not square.
+    pub(in crate::transcode) fn shown_size(&self) -> (u32, u32) {
+        let aspect = self.raw.fields().sample_aspect_ratio;
+        let side = |value| u32::try_from(value).unwrap_or(0);
+        match (side(aspect.num), side(aspect.den)) {
+            (0, _) | (_, 0) => self.size(),
+            aspect => shown_size(self.size(), aspect),
+        }
+    }
+
+    /// 4:2:0 with 8 bit and limited range: what the encoders take without conversion.
+    pub(in crate::transcode) fn is_plain(&self) -> bool {
+        let shape = self.shape();
+        shape.format == AVPixelFormat::AV_PIX_FMT_YUV420P as c_int && !shape.full_range
+    }
+
+    /// It was coded as two fields.
+    pub(in crate::transcode) fn is_interlaced(&self) -> bool {
+        self.raw.fields().interlaced_frame != 0
     }
 
     /// Bytes of its planes, about: what queues count.

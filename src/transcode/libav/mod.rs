@@ -1,4 +1,4 @@
-//! Safe wrappers around libavcodec, libswscale and libswresample: the only unsafe code of the daemon.
+//! Safe wrappers around libavcodec, libavfilter, libswscale and libswresample: the only unsafe code of the daemon.
 //!
 //! Unsafe is allowed here because libav is a C library; each wrapper owns what it points to, frees it once, and hands
 //! out slices that live no longer than the borrow of the wrapper. Nothing here knows of sessions, cuts or rungs. What is
@@ -12,13 +12,17 @@
 //! | [`decoder`] | H.264 and AAC decoders |
 //! | [`video_encoder`] | libx264 |
 //! | [`audio_encoder`] | libavcodec's AAC-LC encoder |
+//! | [`colour`] | what samples mean as colours, where a source leaves it unsaid |
+//! | [`deinterlacer`] | `AVFilterGraph` with bwdif |
 //! | [`scaler`] | `SwsContext` |
 //! | [`resampler`] | `SwrContext` |
 #![allow(unsafe_code)] // a C library is called here, and nowhere else
 
 pub(super) mod audio_encoder;
 mod codec;
+mod colour;
 pub(super) mod decoder;
+pub(super) mod deinterlacer;
 pub(super) mod frame;
 pub(super) mod resampler;
 pub(super) mod scaler;
