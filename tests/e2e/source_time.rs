@@ -1,7 +1,7 @@
 //! Sources whose clock, chunks or keyframes are odd: what the playlist, the media and the publisher see.
 
 use crate::broadcast::FIRST_SEGMENT_LIMIT;
-use crate::support::content::{assert_every_frame_once, frames};
+use crate::support::content::{Expectation, Report};
 use crate::support::daemon::Home;
 use crate::support::follower::Follower;
 use crate::support::machine;
@@ -22,7 +22,7 @@ fn chunks_of_one_byte_arrive_whole() {
     let codes: Vec<_> = publisher.statuses().into_iter().map(|status| status.code).collect();
     assert_eq!(codes, ["NetStream.Publish.Start", "NetStream.Unpublish.Success"]);
     let folder = tempfile::tempdir().expect("a folder");
-    let rung = seen.videos().next().expect("a rung");
-    assert_every_frame_once(&rung.name, &frames(&rung.write(folder.path())), 0, source.frames());
+    let report = Report::of(seen.videos().next(), Some(seen.audio()), folder.path());
+    report.assert_whole(&Expectation::whole(source.frames(), source.seconds));
     daemon.stop();
 }
