@@ -7,6 +7,7 @@
 //! |---|---|
 //! | `demux` | FLV tags to access units and tracks |
 //! | `unwrap` | steps of a clock that wraps |
+//! | `patience` | what a publisher may do wrong for a while, and what it is told then |
 //! | `runs` | which stretch of the publisher's clock a packet belongs to; where it jumped |
 //! | `gather` | what is held until a run can begin |
 //! | `session` | a run mapped to the session's timeline: order, discontinuities, gaps |
@@ -37,6 +38,7 @@ mod gaps;
 mod gather;
 mod interleave;
 mod normalise;
+mod patience;
 mod runs;
 mod session;
 mod stats;
@@ -54,6 +56,7 @@ use crate::wire::flv::{FlvError, Tag, TagKind};
 
 use demux::{AccessUnit, Demux};
 use gather::{Gather, Sample, Wanted};
+use patience::Patience;
 use runs::Runs;
 use session::Session;
 
@@ -172,6 +175,37 @@ pub enum Rejected {
         /// Why the last one could not be read.
         reason: String,
     },
+    /// Video without a picture to begin with.
+    #[error("no keyframe (IDR picture) came within {} s: set the encoder's keyframe interval to 2 s", waited.as_secs())]
+    NoKeyframe {
+        /// How long one was waited for.
+        waited: Duration,
+    },
+    /// A track whose timestamps do not move.
+    #[error(
+        "the timestamps of its {} stand still: {messages} messages in a row say {stamp_ms} ms. \
+         Restart the encoder, or let it set timestamps itself",
+        track.as_str()
+    )]
+    ClockStands {
+        /// Which.
+        track: Kind,
+        /// How many messages said the same.
+        messages: u32,
+        /// What they said, in milliseconds.
+        stamp_ms: u32,
+    },
+    /// Pictures that shall be shown at no possible time.
+    #[error(
+        "{pictures} pictures in a row have an impossible composition time, the last one {composition_ms} ms from decoding \
+         to presentation"
+    )]
+    Composition {
+        /// How many.
+        pictures: u32,
+        /// What the last one said, in milliseconds.
+        composition_ms: i32,
+    },
 }
 
 /// The ingest of one session.
@@ -179,12 +213,11 @@ pub enum Rejected {
 pub struct Ingest {
     second_track_wait: Duration,
     connected: bool,
-    /// The connection has not begun its first run.
-    fresh: bool,
     demux: Demux,
     reorder_frames: Option<u32>,
     video_configured: bool,
     runs: Runs,
+    patience: Patience,
     gather: Option<Gather>,
     session: Session,
     /// What the source must fit for as long as a rung copies it, and what it was that did not.
@@ -201,11 +234,11 @@ impl Ingest {
         Ingest {
             second_track_wait: settings.second_track_wait.to_std(),
             connected: false,
-            fresh: false,
             demux: Demux::default(),
             reorder_frames: None,
             video_configured: false,
             runs: Runs::default(),
+            patience: Patience::default(),
             gather: None,
             session: Session::new(&settings),
             copy_rule: None,
@@ -313,7 +346,6 @@ impl Ingest {
     fn connect(&mut self, now: Now, out: &mut Vec<Unit>) {
         self.disconnect(now, out);
         self.connected = true;
-        self.fresh = true;
         self.last_media = now.monotonic;
         self.gather = Some(Gather::new(self.runs.reconnect(), self.second_track_wait));
     }
@@ -328,6 +360,7 @@ impl Ingest {
         self.reorder_frames = None;
         add_skipped(&mut self.stats, &self.demux);
         self.demux = Demux::default();
+        self.patience = Patience::default();
         self.session.leave(self.last_media, now, out);
     }
 
@@ -346,6 +379,9 @@ impl Ingest {
             if let Track::Video(video) = &*configuration.track {
                 self.video_configured = true;
                 self.judge_copy(video);
+                if self.session.run().is_none() {
+                    self.patience.wait_for_keyframe(now.monotonic);
+                }
                 self.reorder_frames = configuration.reorder_frames;
             }
             if let Some(gather) = &mut self.gather {
@@ -353,10 +389,11 @@ impl Ingest {
             }
             self.session.configure(configuration.track);
         }
-        if let Some(unit) = demuxed.unit {
+        if let Some(mut unit) = demuxed.unit {
+            self.stats.repairs += u64::from(self.patience.judge(&mut unit)?);
             self.place(unit, now, out);
         }
-        Ok(())
+        self.patience.check(now.monotonic)
     }
 
     fn judge_copy(&mut self, video: &VideoTrack) {
@@ -379,8 +416,12 @@ impl Ingest {
             data: unit.data,
             arrived: now,
         };
+        let is_picture = sample.kind == Kind::Video;
         if self.session.run() == Some(placed.run) {
             self.session.feed(sample, out);
+            if is_picture {
+                self.note_picture(!self.session.waits_for_keyframe(), now);
+            }
             return;
         }
         let held = self.gather.as_ref().map(|gather| gather.run);
@@ -391,8 +432,19 @@ impl Ingest {
             Some(gather) if gather.run == placed.run => {
                 let held = gather.hold(sample);
                 self.stats.dropped.before_keyframe += u64::from(!held);
+                if is_picture {
+                    self.note_picture(held, now);
+                }
             }
             _ => self.stats.dropped.stale += 1,
+        }
+    }
+
+    fn note_picture(&mut self, taken: bool, now: Now) {
+        if taken {
+            self.patience.picture_taken();
+        } else {
+            self.patience.wait_for_keyframe(now.monotonic);
         }
     }
 
@@ -405,8 +457,7 @@ impl Ingest {
             reorder_frames: self.reorder_frames,
         };
         if let Some(gather) = self.gather.take_if(|gather| gather.is_complete(wanted, now.monotonic)) {
-            let reconnected = std::mem::take(&mut self.fresh);
-            self.session.begin_run(gather, reconnected, out);
+            self.session.begin_run(gather, out);
         }
     }
 }

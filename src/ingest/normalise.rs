@@ -3,14 +3,13 @@
 //! Video: DTS rises strictly, PTS is never before it. Where composition times are negative, DTS moves back by a constant;
 //! PTS stays, because it is what sound is heard against. Audio: the first frame of a run is mapped, from then on samples are
 //! counted, so that the millisecond rounding of RTMP never reaches the output; [`Drift`] watches the count.
-//! Both are told times that are already on the session's timeline; which mapping led there is the caller's affair.
+//! Both are told times that are already on the session's timeline, and composition times that can be believed; which mapping
+//! and which judgement led there is the caller's affair.
 
 use crate::media::{Span, Timestamp};
 
 /// The least step between two DTS: what a repaired stamp lies behind the one before. Exact in 90 kHz.
 const LEAST_STEP: Span = Span::from_millis(1);
-/// A composition time beyond this is damage. With a session that starts at +10 s no DTS becomes negative.
-const MAX_COMPOSITION: Span = Span::from_secs(5);
 /// Frame duration until two frames were seen, and the longest that is believed.
 const FIRST_FRAME: Span = Span::from_millis(33);
 const LONGEST_FRAME: Span = Span::from_secs(1);
@@ -71,7 +70,7 @@ impl VideoClock {
 
     /// Learns from a composition time before its picture is placed.
     pub(super) fn learn(&mut self, composition: Span) {
-        self.shift = self.shift.max(-within_reason(composition));
+        self.shift = self.shift.max(-composition);
     }
 
     /// The end of the last picture in presentation.
@@ -81,16 +80,15 @@ impl VideoClock {
 
     /// The earliest PTS that a run may begin with, so that its first picture decodes after the last one.
     pub(super) fn earliest_pts(&self, composition: Span) -> Option<Timestamp> {
-        let decoded = self.last.map(|dts| dts + self.frame + within_reason(composition) + self.shift);
+        let decoded = self.last.map(|dts| dts + self.frame + composition + self.shift);
         decoded.max(self.end())
     }
 
     /// Places a picture whose source DTS, mapped to the session, is `dts`.
     pub(super) fn place(&mut self, dts: Timestamp, composition: Span) -> Stamps {
-        let believed = within_reason(composition);
-        self.learn(believed);
-        let mut pts = dts + believed;
-        let mut repaired = believed != composition;
+        self.learn(composition);
+        let mut pts = dts + composition;
+        let mut repaired = false;
         let mut placed = dts - self.shift;
         if let Some(last) = self.last {
             let step = placed - last;
@@ -112,11 +110,6 @@ impl VideoClock {
         self.highest_pts = self.highest_pts.max(Some(pts));
         Stamps { dts: placed, pts }
     }
-}
-
-/// A composition time without the damage.
-pub(super) fn within_reason(composition: Span) -> Span {
-    composition.clamp(-MAX_COMPOSITION, MAX_COMPOSITION)
 }
 
 /// The session's audio clock: a count of samples.

@@ -14,10 +14,14 @@ use super::emit::{Emitter, Planned};
 use super::gaps::Gaps;
 use super::gather::{Gather, Sample};
 use super::interleave::Interleave;
-use super::normalise::{AudioClock, VideoClock, within_reason};
+use super::normalise::{AudioClock, VideoClock};
 use super::{Dropped, IngestStats, LongGop, Now, Settings, Start};
 use crate::media::codec::aac::silent_frame;
 use crate::media::{CutKind, Kind, Packet, Span, Timestamp, Track, Unit};
+
+/// How far behind the point that a resumed session goes on from its media begins, so that reordered pictures which were
+/// already out are not overtaken. Gaps hold no media and need none of it.
+const RESUME_MARGIN: Span = Span::from_secs(1);
 
 /// The least distance of two cuts.
 const LEAST_SEGMENT: Span = Span::from_millis(1);
@@ -112,6 +116,12 @@ impl Session {
         self.flow.as_ref().map(|flow| flow.run)
     }
 
+    /// Pictures are left out until a keyframe comes.
+    pub(super) fn waits_for_keyframe(&self) -> bool {
+        let has_video = self.members.is_some_and(|members| members.has(Kind::Video));
+        has_video && self.flow.as_ref().is_some_and(|flow| flow.video_broken || !flow.pictures)
+    }
+
     pub(super) fn set_long_gop(&mut self, long_gop: LongGop) {
         self.cuts.set_long_gop(long_gop);
     }
@@ -160,7 +170,7 @@ impl Session {
     }
 
     /// Begins the run that `gather` has held, behind everything that was given out.
-    pub(super) fn begin_run(&mut self, gather: Gather, reconnected: bool, out: &mut Vec<Unit>) {
+    pub(super) fn begin_run(&mut self, gather: Gather, out: &mut Vec<Unit>) {
         let run = gather.run;
         let samples = gather.into_samples();
         let first = |kind| samples.iter().find(|sample: &&Sample| sample.kind == kind);
@@ -174,6 +184,9 @@ impl Session {
             self.video.learn(sample.composition);
         }
         let mut at = self.timeline_end();
+        if !begun && self.start.resumed {
+            at = at.max(self.start.at + RESUME_MARGIN);
+        }
         if picture.is_some() {
             at = at.max(self.video.earliest_pts(leader.composition).unwrap_or(at));
         }
@@ -182,7 +195,7 @@ impl Session {
         self.audio.begin_run();
         self.flow = Some(Flow {
             run,
-            offset: at - (leader.source + within_reason(leader.composition)),
+            offset: at - (leader.source + leader.composition),
             floor: at,
             pictures: picture.is_some(),
             video_broken: false,
@@ -193,7 +206,7 @@ impl Session {
         if !begun {
             self.announce_tracks(out);
         }
-        let planned = Planned { discontinuity, rejoin: reconnected, ..Planned::discontinuity(at, copy_ends) };
+        let planned = Planned { discontinuity, new_run: true, ..Planned::discontinuity(at, copy_ends) };
         self.emit.cut(planned, leader.arrived, out);
         self.cuts.begin(at, true);
         self.announce_tracks(out);
@@ -255,7 +268,7 @@ impl Session {
 
     /// A discontinuity within a run: the clock goes on, but something else does not. Returns the run's offset.
     fn break_at_keyframe(&mut self, offset: Span, keyframe: &Sample, out: &mut Vec<Unit>) -> Span {
-        let pts = keyframe.source + offset + within_reason(keyframe.composition);
+        let pts = keyframe.source + offset + keyframe.composition;
         while let Some(sound) = self.held.take_before(pts) {
             self.emit.packet(sound, out);
         }

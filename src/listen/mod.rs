@@ -22,6 +22,7 @@ pub mod rtmp;
 use std::fmt;
 use std::future::Future;
 use std::net::SocketAddr;
+use std::time::Duration;
 
 use secrecy::SecretString;
 
@@ -165,6 +166,9 @@ pub enum CloseReason {
     /// The session was ended by an operator or by its own rules.
     #[error("The session was ended.")]
     SessionEnded,
+    /// The encoder is there, but sends no media.
+    #[error("No audio and no video came for {} s. Check the encoder's sources, then start it again.", .0.as_secs())]
+    NoMedia(Duration),
     /// Ingest cannot take what came: an unknown codec, a broken configuration.
     #[error("The stream cannot be taken: {0}")]
     Rejected(String),
@@ -179,6 +183,7 @@ impl CloseReason {
             CloseReason::TakenOver => "taken_over",
             CloseReason::ShuttingDown => "shutting_down",
             CloseReason::SessionEnded => "session_ended",
+            CloseReason::NoMedia(_) => "no_media",
             CloseReason::Rejected(_) => "rejected",
         }
     }

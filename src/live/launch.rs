@@ -22,8 +22,6 @@ use crate::store::{RecoveredRendition, RecoveredSession, ResumePoint, SessionHea
 
 /// How long a beginning session waits for its second track.
 const SECOND_TRACK_WAIT: Span = Span::from_secs(1);
-/// Behind the last thing known of a timeline, so that reordered pictures which were already out are not overtaken.
-const RESUME_MARGIN: Span = Span::from_secs(1);
 
 /// What all sessions of a daemon share.
 #[derive(Clone)]
@@ -181,7 +179,7 @@ fn start_of(recovered: &RecoveredSession) -> ingest::Start {
     let next_msn = recovered.next_msn;
     match recovered.resume {
         Some(ResumePoint { timeline_at, anchor, .. }) => {
-            ingest::Start { at: timeline_at + RESUME_MARGIN, next_msn, anchor: Some(anchor), resumed: true }
+            ingest::Start { at: timeline_at, next_msn, anchor: Some(anchor), resumed: true }
         }
         None => ingest::Start { next_msn, resumed: true, ..ingest::Start::default() },
     }

@@ -15,7 +15,8 @@ use super::session::Session;
 use super::upload::{Job, Patience};
 use crate::media::naming::{self, PLAYLIST};
 use crate::media::segment::RenditionId;
-use crate::wire::hls::{MediaPlaylist, describe};
+use crate::wire::hls::MediaPlaylist;
+use crate::wire::hls::describe::{self, Member};
 
 /// Content-Type of playlists (RFC 8216 4).
 const PLAYLIST_TYPE: &str = "application/vnd.apple.mpegurl";
@@ -143,12 +144,17 @@ async fn put_multivariant(shared: &Shared, session: &Arc<Session>) {
 }
 
 fn multivariant(catalog: &Catalog) -> Option<String> {
-    let mut members = Vec::with_capacity(catalog.renditions.len());
-    for (rendition, log) in catalog.head.renditions.iter().zip(&catalog.renditions) {
+    let mut tracks = Vec::with_capacity(catalog.renditions.len());
+    for log in &catalog.renditions {
         log.listed_from?;
-        let newest = log.inits.values().rfind(|entry| entry.stored)?;
-        members.push((rendition, &*newest.init.track));
+        let stored = log.inits.values().filter(|entry| entry.stored);
+        tracks.push(stored.map(|entry| &*entry.init.track).collect::<Vec<_>>());
     }
+    let members = catalog.head.renditions.iter().zip(&tracks).map(|(rendition, held)| {
+        let newest = held.last()?;
+        Some(Member { rendition, newest, held })
+    });
+    let members = members.collect::<Option<Vec<_>>>()?;
     let playlist = (!members.is_empty()).then(|| describe::multivariant(&members));
     playlist.map(|playlist| playlist.render(""))
 }

@@ -73,6 +73,24 @@ impl Source {
         Source::new(640, 360, 30, seconds, 1_000)
     }
 
+    /// The same pictures and sound, the pictures encoded anew by `ffmpeg` with `arguments`. Made at its first use; `name` is part
+    /// of the file's.
+    pub fn recoded(&self, name: &str, arguments: &[&str]) -> Self {
+        static MAKING: Mutex<()> = Mutex::new(());
+        let stem = self.path.file_stem().expect("a source has a name").to_string_lossy();
+        let path = self.path.with_file_name(format!("{stem}-{name}.flv"));
+        let _one_at_a_time = MAKING.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+        if is_older(&path, &self.path) {
+            let part = path.with_extension(format!("{}.part", std::process::id()));
+            let mut command = Command::new("ffmpeg");
+            command.args(["-nostdin", "-hide_banner", "-loglevel", "error", "-y", "-i"]).arg(&self.path);
+            command.args(["-c:a", "copy", "-fps_mode", "passthrough", "-c:v", "libx264", "-preset", "veryfast"]);
+            output(command.args(["-b:v", "1000k"]).args(arguments).args(["-f", "flv"]).arg(&part));
+            fs::rename(&part, &path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+        }
+        Source { path, ..self.clone() }
+    }
+
     /// Frames in the whole file.
     pub fn frames(&self) -> u32 {
         self.fps * self.seconds

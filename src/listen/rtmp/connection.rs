@@ -231,15 +231,24 @@ impl<'a, S: AsyncRead + AsyncWrite + Unpin, A: Admission> Connection<'a, S, A> {
         let mut closed = pin!(publisher.closed());
         let settings = &self.shared.settings;
         let (mut silent_since, mut pinged) = (Instant::now(), false);
+        let mut media_since = silent_since;
         loop {
             self.write_output().await?;
+            let has_media = self.events.iter().any(|event| matches!(event, Event::Media(_)));
             if self.hand_over(publisher, closed.as_mut()).await? {
                 return Ok(Published { finish: Finish::Unpublished, end: None });
             }
             if !pinged {
                 silent_since = Instant::now(); // the time that the session took is not the peer's silence
             }
-            let deadline = silent_since + if pinged { settings.silence_timeout } else { settings.ping_after };
+            if has_media {
+                media_since = Instant::now();
+            }
+            let media_until = media_since + settings.silence_timeout;
+            let deadline = match pinged {
+                true => silent_since + settings.silence_timeout,
+                false => media_until.min(silent_since + settings.ping_after),
+            };
             let read = tokio::select! {
                 biased;
                 reason = closed.as_mut() => return Err(End::Closed(reason)),
@@ -257,6 +266,10 @@ impl<'a, S: AsyncRead + AsyncWrite + Unpin, A: Admission> Connection<'a, S, A> {
                     pinged = false;
                 }
                 Err(_) if pinged => return Err(End::TimedOut("the publisher is silent")),
+                // It answers pings, so it is there to be told.
+                Err(_) if Instant::now() >= media_until => {
+                    return Err(End::Closed(CloseReason::NoMedia(settings.silence_timeout)));
+                }
                 Err(_) => {
                     pinged = true;
                     self.server.ping(millis(silent_since.elapsed()));
@@ -364,7 +377,7 @@ fn status_of(reason: &CloseReason) -> PublishStatus {
         CloseReason::KeyRevoked | CloseReason::StreamDeleted => PublishStatus::Denied,
         CloseReason::TakenOver => PublishStatus::BadName,
         CloseReason::Rejected(_) => PublishStatus::Rejected,
-        CloseReason::ShuttingDown | CloseReason::SessionEnded => PublishStatus::Unpublished,
+        CloseReason::ShuttingDown | CloseReason::SessionEnded | CloseReason::NoMedia(_) => PublishStatus::Unpublished,
     }
 }
 

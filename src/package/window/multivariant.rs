@@ -4,16 +4,22 @@
 use std::sync::Arc;
 
 use super::View;
+use crate::media::Track;
 use crate::media::segment::Rendition;
-use crate::wire::hls::{Multivariant, describe};
+use crate::wire::hls::Multivariant;
+use crate::wire::hls::describe::{self, Member};
 
 /// Describes the session, or nothing while a rendition has no track or no closed segment: a variant that is listed has
 /// content.
 pub(super) fn describe(renditions: &[Rendition], views: &[Arc<View>]) -> Option<Multivariant> {
-    let mut members = Vec::with_capacity(renditions.len());
-    for (rendition, view) in renditions.iter().zip(views) {
-        let track = &view.inits().last().filter(|_| !view.is_empty())?.track;
-        members.push((rendition, &**track));
+    if views.iter().any(|view| view.is_empty()) {
+        return None;
     }
-    Some(describe::multivariant(&members))
+    let held: Vec<Vec<&Track>> =
+        views.iter().map(|view| view.inits().iter().map(|init| &*init.track).collect()).collect();
+    let members = renditions.iter().zip(&held).map(|(rendition, held)| {
+        let newest = held.last()?;
+        Some(Member { rendition, newest, held })
+    });
+    Some(describe::multivariant(&members.collect::<Option<Vec<_>>>()?))
 }

@@ -24,29 +24,31 @@ pub fn independent_segments(rendition: &Rendition) -> bool {
     rendition.kind == Kind::Audio || !rendition.copied
 }
 
-/// The multivariant playlist of these renditions with their newest tracks, URIs relative to the session's folder.
-pub fn multivariant(members: &[(&Rendition, &Track)]) -> Multivariant {
-    let audio = members.iter().find_map(|(rendition, track)| match track {
-        Track::Audio(audio) => Some((*rendition, audio)),
-        Track::Video(_) => None,
-    });
-    let video: Vec<_> = members
-        .iter()
-        .filter_map(|(rendition, track)| match track {
-            Track::Video(video) => Some((*rendition, video)),
-            Track::Audio(_) => None,
-        })
-        .collect();
+/// A rendition, and what its segments hold.
+#[derive(Clone, Copy, Debug)]
+pub struct Member<'a> {
+    /// The rendition.
+    pub rendition: &'a Rendition,
+    /// Its newest track: the size that is stated.
+    pub newest: &'a Track,
+    /// All that playlists may still lead to, the newest too.
+    pub held: &'a [&'a Track],
+}
+
+/// The multivariant playlist of these renditions, URIs relative to the session's folder.
+pub fn multivariant(members: &[Member<'_>]) -> Multivariant {
+    let audio = members.iter().find_map(|member| Some((member.rendition, member.newest.as_audio()?)));
+    let video: Vec<_> = members.iter().filter_map(|member| Some((member, member.newest.as_video()?))).collect();
     let variants = match (video.is_empty(), audio) {
         (true, Some((rendition, audio))) => vec![audio_variant(rendition, audio)],
-        (_, audio) => video.iter().map(|(rendition, video)| video_variant(rendition, video, audio)).collect(),
+        (_, audio) => video.iter().map(|(member, video)| video_variant(member, video, audio)).collect(),
     };
     let member =
         |(rendition, audio): (&Rendition, &AudioTrack)| AudioMember { uri: uri(rendition), channels: audio.channels };
     Multivariant {
         variants,
         audio: audio.filter(|_| !video.is_empty()).map(member),
-        independent_segments: members.iter().all(|(rendition, _)| independent_segments(rendition)),
+        independent_segments: members.iter().all(|member| independent_segments(member.rendition)),
     }
 }
 
@@ -56,10 +58,11 @@ fn audio_variant(rendition: &Rendition, audio: &AudioTrack) -> Variant {
 }
 
 /// `audio`: what the audio rendition adds to each variant.
-fn video_variant(rendition: &Rendition, video: &VideoTrack, audio: Option<(&Rendition, &AudioTrack)>) -> Variant {
+fn video_variant(member: &Member<'_>, video: &VideoTrack, audio: Option<(&Rendition, &AudioTrack)>) -> Variant {
+    let rendition = member.rendition;
     let bandwidth = audio.map_or(0, |(audio, _)| audio.bandwidth);
-    let codecs: Vec<_> =
-        [video.codecs.as_str()].into_iter().chain(audio.map(|(_, audio)| audio.codecs.as_str())).collect();
+    let decoder = decoder_for(video, member.held.iter().filter_map(|track| track.as_video()));
+    let codecs: Vec<_> = [decoder.as_str()].into_iter().chain(audio.map(|(_, audio)| audio.codecs.as_str())).collect();
     Variant {
         uri: uri(rendition),
         bandwidth: rendition.bandwidth.saturating_add(bandwidth),
@@ -68,6 +71,27 @@ fn video_variant(rendition: &Rendition, video: &VideoTrack, audio: Option<(&Rend
         // The newest track's: a source may have changed it since the ladder was planned.
         frame_rate: video.frame_rate.or(rendition.frame_rate),
     }
+}
+
+/// The `codecs` string of a decoder that plays all of `held`: a rung that was copied and is encoded now has both in its
+/// playlist, and a player that asks for less than the higher one may find that it cannot play on. Of H.264's profiles that
+/// are each contained in the next (Baseline, Main, High) the highest counts, of its levels too. `newest` alone counts when
+/// there is anything else.
+fn decoder_for<'a>(newest: &'a VideoTrack, held: impl Iterator<Item = &'a VideoTrack>) -> String {
+    let all: Option<Vec<_>> = held.chain([newest]).map(|track| profile_and_level(&track.codecs)).collect();
+    let Some(all) = all else { return newest.codecs.clone() };
+    let highest = |field: fn(&[u8; 3]) -> u8| all.iter().map(field).max().unwrap_or_default();
+    let (profile, level) = (highest(|[profile, _, _]| *profile), highest(|[_, _, level]| *level));
+    // A constraint flag holds when all of that profile keep to it.
+    let constraints = all.iter().filter(|codec| codec[0] == profile).fold(u8::MAX, |flags, codec| flags & codec[1]);
+    format!("avc1.{profile:02x}{constraints:02x}{level:02x}")
+}
+
+/// Profile, constraint flags and level in an `avc1` string (RFC 6381 3.3), if the profile is one of the three.
+fn profile_and_level(codecs: &str) -> Option<[u8; 3]> {
+    let number = u32::from_str_radix(codecs.strip_prefix("avc1.").filter(|hex| hex.len() == 6)?, 16).ok()?;
+    let [_, profile, constraints, level] = number.to_be_bytes();
+    matches!(profile, 66 | 77 | 100).then_some([profile, constraints, level])
 }
 
 fn uri(rendition: &Rendition) -> String {
@@ -101,11 +125,37 @@ mod tests {
         Track::Audio(AudioTrack { config, codecs, sample_rate: 48_000, channels: 2, samples_per_frame: 1_024 })
     }
 
+    fn described(members: &[(&Rendition, &Track)]) -> Multivariant {
+        let members: Vec<_> =
+            members.iter().map(|(rendition, newest)| Member { rendition, newest, held: &[] }).collect();
+        multivariant(&members)
+    }
+
+    #[test]
+    fn codecs_name_a_decoder_for_all_that_the_rung_holds() {
+        let track = |codecs: &str| match video((1, 1)) {
+            Track::Video(video) => Track::Video(VideoTrack { codecs: codecs.to_owned(), ..video }),
+            Track::Audio(_) => unreachable!("video makes video"),
+        };
+        let rung = rendition("720p", Kind::Video, true, 2_000_000);
+        for (held, newest, named) in [
+            ("avc1.640028", "avc1.4d401f", "avc1.640028"), // copied High, then encoded Main
+            ("avc1.42c01e", "avc1.64001f", "avc1.64001f"),
+            ("avc1.42c028", "avc1.4d401f", "avc1.4d4028"), // profile of one, level of the other
+            ("avc1.42c01e", "avc1.42001e", "avc1.42001e"), // a constraint that one does not keep
+            ("avc1.6e0028", "avc1.4d401f", "avc1.4d401f"), // High 10 is in no chain with Main
+        ] {
+            let (held, newest) = (track(held), track(newest));
+            let member = Member { rendition: &rung, newest: &newest, held: &[&held, &newest] };
+            assert_eq!(multivariant(&[member]).variants[0].codecs, named);
+        }
+    }
+
     #[test]
     fn video_takes_its_audio_with_it_and_shows_square_pixels() {
         let (rung, sound) =
             (rendition("576p", Kind::Video, true, 2_000_000), rendition("audio", Kind::Audio, false, 160_000));
-        let described = multivariant(&[(&rung, &video((64, 45))), (&sound, &audio())]);
+        let described = described(&[(&rung, &video((64, 45))), (&sound, &audio())]);
         let variant = Variant {
             uri: "576p/index.m3u8".to_owned(),
             bandwidth: 2_160_000,
@@ -121,12 +171,12 @@ mod tests {
     fn audio_alone_is_the_variant_and_an_aspect_of_nothing_is_ignored() {
         let (rung, sound) =
             (rendition("576p", Kind::Video, false, 2_000_000), rendition("audio", Kind::Audio, true, 160_000));
-        let described = multivariant(&[(&sound, &audio())]);
-        let variant = described.variants.first().map(|it| (it.uri.as_str(), it.bandwidth, it.resolution));
+        let alone = described(&[(&sound, &audio())]);
+        let variant = alone.variants.first().map(|it| (it.uri.as_str(), it.bandwidth, it.resolution));
         assert_eq!(variant, Some(("audio/index.m3u8", 160_000, None)));
-        assert!(described.audio.is_none() && described.independent_segments);
+        assert!(alone.audio.is_none() && alone.independent_segments);
         for aspect in [(0, 1), (1, 0)] {
-            assert_eq!(multivariant(&[(&rung, &video(aspect))]).variants[0].resolution, Some((720, 576)));
+            assert_eq!(described(&[(&rung, &video(aspect))]).variants[0].resolution, Some((720, 576)));
         }
     }
 
