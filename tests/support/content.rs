@@ -61,7 +61,8 @@ fn decode(file: &Path, arguments: &[&str]) -> Vec<u8> {
 
 /// The mean colours of 4x4 areas of each frame, red, green and blue: what a decoder that believes the stream's words shows.
 pub fn colours(file: &Path) -> Vec<Vec<u8>> {
-    const AREAS: &str = "scale=4:4:flags=area+accurate_rnd,format=rgb24";
+    // RGB first: swscale shrinks subsampled colours by so much with visible errors.
+    const AREAS: &str = "format=rgb24,scale=4:4:flags=area";
     let picture = decode(file, &["-map", "0:v", "-vf", AREAS, "-fps_mode", "passthrough", "-f", "rawvideo"]);
     picture.chunks(4 * 4 * 3).map(<[u8]>::to_vec).collect()
 }
