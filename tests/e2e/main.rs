@@ -6,6 +6,7 @@
 //! | [`instruments`] | that the readers and measures of these tests are right, on the source itself |
 //! | [`ladder`] | an encoded ladder: every frame once in every rung, sound with the picture, playlists true |
 //! | [`copied`] | a copied top rung above encoded ones, and a copied rung alone |
+//! | [`source_video`] | odd pictures: formats, fields, pixels, sizes, rates, changes in mid-stream |
 //! | [`source_time`] | sources whose clock, chunks or keyframes are odd |
 //! | [`source_tracks`] | sources with odd sound, and with tracks that are missing, late or lost |
 //! | [`full_ladder`] | the default 1080p/720p/480p ladder |
@@ -34,4 +35,5 @@ mod operations;
 mod playback;
 mod source_time;
 mod source_tracks;
+mod source_video;
 mod stored;
