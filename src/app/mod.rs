@@ -10,9 +10,11 @@
 //! | [`admission`] | keys (control) and sessions (live) to `listen::Admission` |
 //! | [`playback`] | sessions and store to `web::PlaybackSource` |
 //! | [`host`] | the daemon to the command line |
+//! | [`descriptors`] | the system's limit of open files to the doors' limits of connections |
 //! | [`figures`] | sessions and store to `/metrics`, `/readyz` and the API's live details |
 
 pub mod admission;
+pub mod descriptors;
 pub mod figures;
 pub mod host;
 pub mod playback;
@@ -148,6 +150,7 @@ struct Daemon {
 impl Daemon {
     async fn start(config: Config) -> Result<Self, ServeError> {
         let clock = SystemClock::shared();
+        let descriptors = descriptors::raise();
         let metrics = Metrics::install()?;
         let control = Control::open(&config.data_dir, clock.clone()).await?;
         let (store, recovered) = Store::open(store_settings(&config), clock.clone()).await?;
@@ -180,7 +183,8 @@ impl Daemon {
             daemon.errands.clone(),
         ));
         daemon.resume(&specs, open, recovered).await;
-        daemon.open_doors(&config, &specs, clock, metrics, http, rtmp);
+        let options = http_options(&config, descriptors);
+        daemon.open_doors(&config, &specs, clock, metrics, (http, options), rtmp);
         Ok(daemon)
     }
 
@@ -237,7 +241,7 @@ impl Daemon {
         specs: &Arc<Specs>,
         clock: SharedClock,
         metrics: Metrics,
-        http: TcpListener,
+        (http, options): (TcpListener, web::ServeOptions),
         rtmp: TcpListener,
     ) {
         names::BUILD_INFO.gauge(&[("version", env!("CARGO_PKG_VERSION"))]).set(1.0);
@@ -258,7 +262,7 @@ impl Daemon {
             .merge(api::operations::router(figures.clone(), metrics.with_collector(Arc::new(figures))))
             .merge(api::protected_router(state, config.http.admin_token.as_ref()));
         announce("http", &http);
-        self.edge_tasks.spawn(web::serve(http, router, web::ServeOptions::default(), self.edge.clone()));
+        self.edge_tasks.spawn(web::serve(http, router, options, self.edge.clone()));
 
         let admission = KeyAdmission::new(self.control.clone(), self.sessions.clone(), specs.clone());
         announce("rtmp", &rtmp);
@@ -349,6 +353,24 @@ fn store_settings(config: &Config) -> StoreSettings {
     settings.spool_max_bytes = config.storage.spool_max_bytes;
     settings.window = config.hls.window;
     settings
+}
+
+/// What the configuration says, and no more connections than descriptors are left for.
+fn http_options(config: &Config, descriptors: u64) -> web::ServeOptions {
+    let wanted = u64::from(config.http.max_connections);
+    let allowed = descriptors::for_http(descriptors, config.rtmp.max_connections).min(wanted);
+    if allowed < wanted {
+        warn!(
+            descriptors,
+            allowed, wanted, "too few file descriptors for http.max_connections: raise the limit (ulimit -n)"
+        );
+    }
+    web::ServeOptions {
+        max_connections: usize::try_from(allowed).unwrap_or(usize::MAX),
+        header_timeout: config.http.header,
+        stall_timeout: config.http.stall,
+        ..web::ServeOptions::default()
+    }
 }
 
 fn rtmp_settings(config: &Config, clock: SharedClock) -> RtmpSettings {

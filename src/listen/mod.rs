@@ -8,7 +8,8 @@
 //! |---|---|
 //! | [`rtmp`] | the RTMP listener: one task per connection, deadlines, limits, refusals in the protocol's words |
 //! | [`attempts`] | slows down addresses that try wrong keys |
-//! | [`places`] | how many connections are open, in all and per address |
+//! | [`places`] | how many connections are open, in all and per address, and who makes room |
+//! | [`quiet`] | how many log lines strangers may cause |
 //! | [`counts`] | what a listener counts for `/metrics` |
 //!
 //! Invariants: a key is a [`SecretString`] from the moment it was parsed; a description that goes to a publisher holds no
@@ -17,6 +18,7 @@
 pub mod attempts;
 pub mod counts;
 pub mod places;
+pub mod quiet;
 pub mod rtmp;
 
 use std::fmt;
@@ -165,6 +167,9 @@ pub enum CloseReason {
     /// The session was ended by an operator or by its own rules.
     #[error("The session was ended.")]
     SessionEnded,
+    /// A fault of ours ended the session.
+    #[error("The server failed to process this stream. Reconnect to begin a new broadcast.")]
+    Failed,
     /// Ingest cannot take what came: an unknown codec, a broken configuration.
     #[error("The stream cannot be taken: {0}")]
     Rejected(String),
@@ -179,6 +184,7 @@ impl CloseReason {
             CloseReason::TakenOver => "taken_over",
             CloseReason::ShuttingDown => "shutting_down",
             CloseReason::SessionEnded => "session_ended",
+            CloseReason::Failed => "failed",
             CloseReason::Rejected(_) => "rejected",
         }
     }

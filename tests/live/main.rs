@@ -7,6 +7,7 @@ mod connections;
 mod failures;
 mod restarts;
 mod rig;
+mod tripwire;
 
 #[path = "../ingest_support/mod.rs"]
 mod ingest_support;

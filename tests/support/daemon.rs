@@ -98,7 +98,12 @@ impl Home {
 
     /// Makes a stream and a key for it.
     pub fn credentials(&self) -> Credentials {
-        let stream = text(&self.cli(&["streams", "create", "--name", "test"]), "id");
+        self.named_credentials("test")
+    }
+
+    /// Makes a stream of this name and a key for it.
+    pub fn named_credentials(&self, name: &str) -> Credentials {
+        let stream = text(&self.cli(&["streams", "create", "--name", name]), "id");
         let key = self.cli(&["keys", "create", "--stream", &stream]);
         Credentials { key: text(&key, "id"), secret: text(&key, "secret"), stream }
     }
@@ -133,6 +138,11 @@ impl Daemon {
     /// `http://ADDRESS` and `path`.
     pub fn url(&self, path: &str) -> String {
         format!("http://{}{path}", self.http)
+    }
+
+    /// Its process id.
+    pub fn id(&self) -> u32 {
+        self.process.id()
     }
 
     /// Where an encoder pushes with `secret`.
