@@ -3,7 +3,7 @@
 //! A log line reads alone: its message says what and where, and carries `stream`, `session` and `peer` from its span where
 //! they are known. Standard output is for answers of the command line only.
 //!
-//! An event is one line, whatever it quotes: control characters inside it are written as `\\n`, `\\u{1b}` and the like, so
+//! An event is one line, whatever it quotes: control characters inside it are written as `\n`, `\u{1b}` and the like, so
 //! that nobody who is quoted can forge a line or speak to the terminal of whoever reads it. (JSON escapes them itself.)
 
 use std::io;

@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use axum::Router;
 use axum::extract::ConnectInfo;
-use axum::http::header::{CONNECTION, CONTENT_LENGTH, TRANSFER_ENCODING};
+use axum::http::header::CONNECTION;
 use axum::http::{HeaderValue, Method, StatusCode};
 use axum::response::Response;
 use futures_util::FutureExt;
@@ -130,18 +130,16 @@ async fn connection(
     }
 }
 
-/// Whether two readers could disagree about where this request ends: a body where none belongs, or a length given twice over
-/// (RFC 9112 section 6.3). A proxy in front of us might take the rest for another client's request.
+/// Whether two readers could disagree about where this request ends, because it has a body where none belongs: a proxy in
+/// front of us might take the body for another client's request. A length that is given twice over (RFC 9112 section 6.3)
+/// is the HTTP layer's: it refuses the request, or closes the connection behind its answer.
 fn is_ambiguous(request: &hyper::Request<Incoming>) -> bool {
-    let headers = request.headers();
-    let has_no_use = matches!(*request.method(), Method::GET | Method::HEAD | Method::OPTIONS);
-    (has_no_use && !request.body().is_end_stream())
-        || (headers.contains_key(TRANSFER_ENCODING) && headers.contains_key(CONTENT_LENGTH))
+    matches!(*request.method(), Method::GET | Method::HEAD | Method::OPTIONS) && !request.body().is_end_stream()
 }
 
 /// The last answer of its connection.
 fn refuse_ambiguous() -> Response {
-    let mut response = answer::error(StatusCode::BAD_REQUEST, "bad_request", "this request must not have such a body");
+    let mut response = answer::error(StatusCode::BAD_REQUEST, "bad_request", "this request must not have a body");
     response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
     response
 }

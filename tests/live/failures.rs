@@ -173,6 +173,7 @@ async fn a_panic_in_any_stage_ends_its_session_in_words_and_no_other() {
         assert_eq!(bad.closed().await, CloseReason::Failed, "{thread}: its publisher is told");
         reached(&bad.session, SessionState::Ended).await;
         assert!(seen.ended(), "{thread}: players are told that nothing follows");
+        within("its threads are through", rig.sessions.end(stream)).await;
         assert_eq!(rig.told_of(stream).last(), Some(&SessionState::Ended), "{thread}: an event says so");
         assert!(panics(role) > before, "{thread}: a metric says so");
         let next = within("an answer", rig.sessions.connect(stream, by("first"))).await;

@@ -10,7 +10,7 @@ use rustix::process::Signal;
 use serde_json::Value;
 use tempfile::TempDir;
 
-use super::process::{Process, output};
+use super::process::{Lines, Process, output};
 
 /// How long a debug build on a busy machine may take until it serves.
 const START_LIMIT: Duration = Duration::from_secs(30);
@@ -153,6 +153,11 @@ impl Daemon {
     /// Everything that it logged so far.
     pub fn log(&self) -> String {
         self.process.lines().text()
+    }
+
+    /// The log, as it goes on.
+    pub fn lines(&self) -> Lines {
+        self.process.lines().clone()
     }
 
     /// Waits until the log has a line with `text`.

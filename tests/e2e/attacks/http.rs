@@ -11,12 +11,12 @@ use tokio::net::TcpStream;
 use tokio::time::{interval, timeout};
 
 use super::peer::{Peer, dial, read_to_close};
-use super::site::{LIMIT, Site, TOKEN};
+use super::site::{self, LIMIT, Site, TOKEN};
 
 /// What one silent connection may cost in resident memory, the allocator's slack included.
 const SILENT_BYTES: u64 = 32 << 10;
-/// Requests held at a time: each is a descriptor here and one in the daemon.
-const HELD: usize = 8_000;
+/// Requests held at a time, where the system allows as many files here and in the daemon.
+const HELD: usize = 10_000;
 
 /// The n-th address of an attack.
 fn address(attack: u8, n: usize) -> [u8; 4] {
@@ -48,8 +48,7 @@ fn status(text: &str) -> u16 {
 pub async fn silent_connections(site: Arc<Site>) {
     let before = site.resident_bytes();
     let mut silent = join_all((0..1_000).map(|n| dial(address(10, n), site.http))).await;
-    site.until_metric("millstream_http_connections ", 900.0).await;
-    let open = site.metric("millstream_http_connections ").await;
+    let open = site.until_metric("millstream_http_connections", 900.0).await;
     let each = site.resident_bytes().saturating_sub(before) / open as u64;
     eprintln!("a silent HTTP connection takes {each} bytes ({open} open)");
     assert!(each <= SILENT_BYTES, "a silent HTTP connection takes {each} bytes");
@@ -186,8 +185,9 @@ pub async fn slow_readers(site: Arc<Site>) {
 /// Thousands of requests for a stream that is about to begin are held, and others are answered meanwhile.
 pub async fn held_playlists(site: Arc<Site>) {
     // A publisher that sends nothing: its viewers wait.
-    let publisher = Peer::publishing(address(17, 0), site.rtmp, &site.theirs.secret).await;
-    let path = format!("/live/{}/index.m3u8", site.theirs.stream);
+    let publisher = Peer::publishing(address(17, 0), site.rtmp, &site.waited_for.secret).await;
+    let path = format!("/live/{}/index.m3u8", site.waited_for.stream);
+    let count = site::raise_open_files().saturating_sub(3_000).min(HELD);
     let request = format!("GET {path} HTTP/1.1\r\nhost: h\r\n\r\n");
     let before = site.resident_bytes();
     let ask = |n: usize| {
@@ -198,10 +198,10 @@ pub async fn held_playlists(site: Arc<Site>) {
             socket
         }
     };
-    let held: Vec<TcpStream> = stream::iter((0..HELD).map(ask)).buffer_unordered(500).collect().await;
-    site.until_metric("millstream_http_connections ", HELD as f64 * 0.9).await;
-    let each = site.resident_bytes().saturating_sub(before) / HELD as u64;
-    eprintln!("a held request takes {each} bytes");
+    let held: Vec<TcpStream> = stream::iter((0..count).map(ask)).buffer_unordered(500).collect().await;
+    site.until_metric("millstream_http_connections", count as f64 * 0.9).await;
+    let each = site.resident_bytes().saturating_sub(before) / count as u64;
+    eprintln!("a held request takes {each} bytes ({count} held)");
     let text = exchange(address(18, 0), site.http, &get(site.segment(), "")).await;
     assert_eq!(status(&text), 200, "a viewer beside them is served");
     site.newcomer().await;

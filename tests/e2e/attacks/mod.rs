@@ -76,34 +76,38 @@ fn campaign() -> &'static Campaign {
         let _turn = machine::alone("attacks");
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
         let runtime = runtime.expect("a runtime");
+        site::raise_open_files();
         let (site, canary) = Canary::start();
         let mut verdicts = BTreeMap::new();
         // The first of each door measures memory, and has the daemon to itself.
         for door in withstands::doors() {
             verdicts.extend(door[..1].iter().map(|attack| runtime.block_on(one(attack, &site))));
         }
-        let lanes = withstands::doors().iter().map(|door| async {
+        let site = &site;
+        let lanes = withstands::doors().iter().map(|door| async move {
             let mut verdicts = Vec::new();
             for attack in &door[1..] {
-                verdicts.push(one(attack, &site).await);
+                verdicts.push(one(attack, site).await);
             }
             verdicts
         });
         verdicts.extend(runtime.block_on(futures_util::future::join_all(lanes)).into_iter().flatten());
-        let canary = canary.finish(&site);
+        let canary = canary.finish(site);
         Campaign { verdicts, canary }
     })
 }
 
 /// One attack with a newcomer beside it.
 async fn one(&(name, attack): &(&'static str, Attack), site: &Arc<Site>) -> (&'static str, Verdict) {
-    let began = std::time::Instant::now();
+    let (began, resident) = (std::time::Instant::now(), site.resident_bytes());
     let both = async { tokio::join!(attack(site.clone()), site.newcomer()) };
     let verdict = AssertUnwindSafe(both).catch_unwind().await;
-    eprintln!("{name}: {:?}", began.elapsed());
+    let kept = site.resident_bytes().saturating_sub(resident) >> 10;
+    eprintln!("{name}: {:?}, {kept} KiB more resident", began.elapsed());
     let words = |payload: Box<dyn std::any::Any + Send>| {
         let text = payload.downcast_ref::<String>().cloned();
-        text.or_else(|| payload.downcast_ref::<&str>().map(|text| (*text).to_owned())).unwrap_or_default()
+        let text = text.or_else(|| payload.downcast_ref::<&str>().map(|text| (*text).to_owned())).unwrap_or_default();
+        format!("{text}\nthe daemon's last lines, newest first:\n{}", site.tail())
     };
     (name, verdict.map(|_| ()).map_err(words))
 }

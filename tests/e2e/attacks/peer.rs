@@ -52,17 +52,18 @@ impl Peer {
         let _ = timeout(LIMIT, self.socket.write_all(bytes)).await.expect("the daemon reads, or closes");
     }
 
-    /// Reads until one of `words` was said or the connection is closed; all that came, as text.
+    /// Reads until one of `words` was said or the connection is closed; the printable part of all that came.
     pub async fn until(&mut self, words: &[&str]) -> String {
-        let (mut read, mut buffer) = (Vec::new(), vec![0; 64 * 1024]);
+        let (mut text, mut buffer) = (String::new(), vec![0; 64 * 1024]);
         loop {
-            let text = String::from_utf8_lossy(&read);
             if words.iter().any(|word| text.contains(word)) {
-                return text.into_owned();
+                return text;
             }
             match timeout(LIMIT, self.socket.read(&mut buffer)).await.expect("an answer or the end") {
-                Ok(0) | Err(_) => return String::from_utf8_lossy(&read).into_owned(),
-                Ok(count) => read.extend_from_slice(&buffer[..count]),
+                Ok(0) | Err(_) => return text,
+                Ok(count) => {
+                    text.extend(buffer[..count].iter().filter(|b| (b' '..=b'~').contains(*b)).map(|b| char::from(*b)))
+                }
             }
         }
     }

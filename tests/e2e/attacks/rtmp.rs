@@ -27,12 +27,11 @@ fn address(attack: u8, n: usize) -> [u8; 4] {
 pub async fn silent_connections(site: Arc<Site>) {
     let before = site.resident_bytes();
     let mut silent = join_all((0..1_000).map(|n| dial(address(10, n % 20), site.rtmp))).await;
-    site.until_metric("millstream_listen_connections{", 900.0).await;
-    site.newcomer().await;
-    let open = site.metric("millstream_listen_connections{").await;
+    let open = site.until_metric("millstream_listen_connections", 900.0).await;
     let each = site.resident_bytes().saturating_sub(before) / open as u64;
     eprintln!("a silent RTMP connection takes {each} bytes ({open} open)");
     assert!(each <= SILENT_BYTES, "a silent RTMP connection takes {each} bytes");
+    site.newcomer().await;
     for answer in join_all(silent.iter_mut().map(read_to_close)).await {
         assert!(answer.is_empty(), "nothing is said to who says nothing");
     }
@@ -171,8 +170,8 @@ pub async fn odd_names(site: Arc<Site>) {
         peer.send(&[connect(name, name), publish("wrong")].concat()).await;
         let words = peer.until(&["NetStream.Publish."]).await;
         assert!(!words.contains("Publish.Start"), "{words}");
-        // Who is let in is named in the log.
-        if name.len() < 1_000 {
+        // Who is let in is named in the log. (A key in the application's query would come first.)
+        if name.len() < 1_000 && name != "?key=../x" {
             let mut peer = Peer::shaken(address(17, n), site.rtmp).await;
             peer.send(&[connect(name, name), publish(&site.theirs.secret)].concat()).await;
             let words = peer.until(&["NetStream.Publish."]).await;
@@ -261,7 +260,7 @@ pub async fn long_messages_before_authentication(site: Arc<Site>) {
 pub async fn tiny_chunks(site: Arc<Site>) {
     let mut peer = Peer::publishing(address(23, 0), site.rtmp, &site.theirs.secret).await;
     peer.send(&control(1, 1)).await;
-    peer.send(&message_in(1, 4, 8, 1, 0, &[0; 1 << 20])).await;
+    peer.send(&message_in(1, 4, 8, 1, 0, &[&[0xAF, 1][..], &[0; 1 << 20]].concat())).await;
     peer.send(&message_in(1, 5, 9, 1, 0, &[])).await;
     peer.send(&vec![0xC5; 500_000]).await;
     peer.send(&message_in(1, 2, 1, 0, 0, &4_096_u32.to_be_bytes())).await;
@@ -294,7 +293,7 @@ pub async fn acknowledgement_windows(site: Arc<Site>) {
         peer.send(&control(5, window)).await;
     }
     peer.send(&control(3, u32::MAX).repeat(1_000)).await;
-    let sound = message(4, 8, 1, &[0xAF; 128]);
+    let sound = message(4, 8, 1, &[&[0xAF, 1][..], &[0; 126]].concat());
     for _ in 0..100 {
         peer.send(&sound.repeat(100)).await;
     }
