@@ -26,7 +26,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpSocket};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{broadcast, mpsc};
 use tokio_util::sync::CancellationToken;
@@ -54,6 +54,9 @@ use playback::Playback;
 const STOP_DEADLINE: Duration = Duration::from_secs(9);
 /// What uploads get of it. What is left goes on after the next start.
 const UPLOAD_DEADLINE: Duration = Duration::from_secs(4);
+/// Connections that wait to be accepted; the system may allow fewer (`net.core.somaxconn`, 4096 by default). With the usual
+/// 1024, a thousand that come at once make the next one's SYN be dropped, and it comes back a second later.
+const BACKLOG: u32 = 4096;
 /// Ended sessions are forgotten and histograms emptied this often.
 const HOUSEKEEPING_EVERY: Duration = Duration::from_secs(5);
 /// Changes of session states that wait for the database. They are few: a state lasts for seconds.
@@ -157,8 +160,8 @@ impl Daemon {
         let specs = Arc::new(Specs::new(&config)?);
         let open = control.open_sessions().await?;
         // Everything that can fail for a reason of the operator's is done before a session is touched.
-        let http = bind("http.listen", config.http.listen).await?;
-        let rtmp = bind("rtmp.listen", config.rtmp.listen).await?;
+        let http = bind("http.listen", config.http.listen)?;
+        let rtmp = bind("rtmp.listen", config.rtmp.listen)?;
 
         let (tell, told) = mpsc::channel(EVENT_QUEUE);
         let sessions = Sessions::new(store.clone(), clock.clone(), move |event| {
@@ -337,8 +340,14 @@ impl Specs {
     }
 }
 
-async fn bind(key: &'static str, address: SocketAddr) -> Result<TcpListener, ServeError> {
-    TcpListener::bind(address).await.map_err(|source| ServeError::Listen { key, address, source })
+fn bind(key: &'static str, address: SocketAddr) -> Result<TcpListener, ServeError> {
+    let bound = || {
+        let socket = if address.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
+        socket.set_reuseaddr(true)?; // a restart must not wait for connections of before
+        socket.bind(address)?;
+        socket.listen(BACKLOG)
+    };
+    bound().map_err(|source| ServeError::Listen { key, address, source })
 }
 
 /// Scripts and tests that bind to port 0 learn the port from this line.

@@ -43,11 +43,10 @@ pub async fn garbage(site: Arc<Site>) {
         let site = site.clone();
         async move {
             let mut peer = Peer::dial(address(11, seed as usize), site.rtmp).await;
-            if seed % 3 > 0 {
-                peer.send(&handshake()).await;
-            }
-            if seed % 3 > 1 {
-                peer.send(&connect("live", "noise")).await;
+            match seed % 3 {
+                0 => {}
+                1 => peer.send(&handshake()).await,
+                _ => peer.send(&[handshake(), connect("live", "noise")].concat()).await,
             }
             peer.send(&noise(seed, 64 << 10)).await;
             peer.closed().await;
