@@ -600,7 +600,7 @@ fn a_day_of_jitter_at_a_clock_that_wraps_stays_in_step() {
                 Unit::Packet(packet) if packet.kind == Kind::Video => pictures += 1,
                 Unit::Packet(packet) => {
                     let source = ingest_support::number(&packet) * 128;
-                    worst = worst.max((packet.pts.to_millis() - 10_000 - source).abs());
+                    worst = worst.max((packet.pts.to_units(1_000) - 10_000 - source).abs());
                 }
                 _ => {}
             }

@@ -344,3 +344,38 @@ async fn objects_of_a_folder_are_stored_once_one_sync_has_covered_them_and_are_p
     assert!(filesystem.syncs.load(Ordering::SeqCst) - before < 12, "one sync covers many objects");
     assert!(!store.stats().alarms.objects);
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_panic_in_an_upload_is_counted_and_tried_again_and_others_go_on() {
+    let (metrics, recorder) = millstream::telemetry::Metrics::detached().expect("the settings are ours");
+    let _guard = metrics::set_default_local_recorder(&recorder);
+    let folder = tempfile::tempdir().expect("a folder");
+    let (bench, objects) = Bench::scripted(folder.path());
+    let (store, _) = bench.open().await;
+    let mut once = true;
+    objects.fail(move |key| {
+        assert!(!(key.contains("s1/720p/1-0.") && std::mem::take(&mut once)), "a broken assumption, once");
+        assert!(!key.contains("s1/720p/1-1."), "a broken assumption, each time");
+        false
+    });
+    let mut bad = store.begin(head("s1", 1)).expect("begun");
+    let mut good = store.begin(head("s2", 1)).expect("begun");
+    for writer in [&mut bad, &mut good] {
+        append_inits(writer);
+        for msn in 0..3 {
+            append_segment(writer, 1, msn);
+        }
+    }
+    for session in ["s1", "s2"] {
+        for rendition in RENDITIONS {
+            until_playlist(&store, session, Some(rendition), |text| text.contains("1-2.m4s")).await;
+        }
+    }
+    until_uploaded(&store).await;
+    let keys = objects.keys().await;
+    let lost: Vec<_> = (0..3).filter(|msn| !keys.contains(&format!("live/stream1/s1/720p/1-{msn}.m4s"))).collect();
+    assert_eq!((lost, store.stats().lost_segments), (vec![1], 1), "tried again, and given up where nothing helps");
+    assert_eq!(objects.violations(), [""; 0]);
+    let text = metrics.render();
+    assert!(text.contains("\nmillstream_stage_panics_total{stage=\"upload\"} 6\n"), "{text}");
+}

@@ -64,6 +64,16 @@ pub fn parse_duration(text: &str) -> Result<Duration, UnitError> {
         .ok_or_else(|| UnitError::Duration(text.to_owned()))
 }
 
+/// How long a connection may take for something. None is endless: a connection that waits for nothing holds memory.
+///
+/// # Errors
+/// Not a duration, or out of range.
+pub fn parse_deadline(text: &str) -> Result<Duration, String> {
+    let deadline = parse_duration(text).map_err(|error| error.to_string())?;
+    let range = Duration::from_secs(1)..=Duration::from_secs(600);
+    if range.contains(&deadline) { Ok(deadline) } else { Err(format!("{text} is out of range: write 1s to 10m")) }
+}
+
 /// A size in bytes: `500MB` (powers of 1000), `10GiB` (powers of 1024).
 ///
 /// # Errors

@@ -8,8 +8,9 @@
 //! |---|---|
 //! | [`rtmp`] | the RTMP listener: one task per connection, deadlines, limits, refusals in the protocol's words |
 //! | [`attempts`] | slows down addresses that try wrong keys |
-//! | [`places`] | how many connections are open, in all and per address |
 //! | [`low_water`] | how much must have arrived before a connection is woken |
+//! | [`places`] | how many connections are open, in all and per address, and who makes room |
+//! | [`quiet`] | how many log lines strangers may cause |
 //! | [`counts`] | what a listener counts for `/metrics` |
 //!
 //! Invariants: a key is a [`SecretString`] from the moment it was parsed; a description that goes to a publisher holds no
@@ -19,6 +20,7 @@ pub mod attempts;
 pub mod counts;
 pub mod low_water;
 pub mod places;
+pub mod quiet;
 pub mod rtmp;
 
 use std::fmt;
@@ -172,6 +174,9 @@ pub enum CloseReason {
     /// The encoder is there, but sends no media.
     #[error("No audio and no video came for {} s. Check the encoder's sources, then start it again.", .0.as_secs())]
     NoMedia(Duration),
+    /// A fault of ours ended the session.
+    #[error("The server failed to process this stream. Reconnect to begin a new broadcast.")]
+    Failed,
     /// Ingest cannot take what came: an unknown codec, a broken configuration.
     #[error("The stream cannot be taken: {0}")]
     Rejected(String),
@@ -187,6 +192,7 @@ impl CloseReason {
             CloseReason::ShuttingDown => "shutting_down",
             CloseReason::SessionEnded => "session_ended",
             CloseReason::NoMedia(_) => "no_media",
+            CloseReason::Failed => "failed",
             CloseReason::Rejected(_) => "rejected",
         }
     }

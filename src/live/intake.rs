@@ -61,6 +61,17 @@ pub enum IntakeError {
     Panicked(String),
 }
 
+impl IntakeError {
+    /// What the publisher is told: whose fault it is, never what is broken inside.
+    fn told(&self) -> CloseReason {
+        match self {
+            IntakeError::Plan(why) => CloseReason::Rejected(why.to_string()),
+            IntakeError::OtherRenditions { .. } => CloseReason::SessionEnded,
+            IntakeError::Wire(_) | IntakeError::Stage { .. } | IntakeError::Panicked(_) => CloseReason::Failed,
+        }
+    }
+}
+
 /// The intake thread's own state.
 pub(super) struct Intake {
     pub session: Arc<Session>,
@@ -105,9 +116,10 @@ impl Intake {
         if let Err(why) = &result {
             error!(%why, "session ends");
         }
-        self.session.close_door(match stop {
-            Stop::Suspend => &CloseReason::ShuttingDown,
-            Stop::End => &CloseReason::SessionEnded,
+        self.session.close_door(&match (&result, stop) {
+            (Err(why), _) => why.told(),
+            (Ok(()), Stop::Suspend) => CloseReason::ShuttingDown,
+            (Ok(()), Stop::End) => CloseReason::SessionEnded,
         });
         if let Err(why) = contained(|| self.hand_on_the_last(stop)) {
             warn!(%why, "what was held of the session's media is lost");

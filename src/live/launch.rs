@@ -98,7 +98,7 @@ fn spawn_intake(
     let ended = move |outcome: &Outcome<IntakeError>| {
         if let Outcome::Panicked(message) = outcome {
             error!(panic = message, "the intake panicked while it stopped");
-            session.close_door(&CloseReason::SessionEnded);
+            session.close_door(&CloseReason::Failed);
             session.stopped(SessionState::Ended, clock.monotonic());
         }
         session.set_through();

@@ -2,6 +2,9 @@
 //!
 //! A log line reads alone: its message says what and where, and carries `stream`, `session` and `peer` from its span where
 //! they are known. Standard output is for answers of the command line only.
+//!
+//! An event is one line, whatever it quotes: control characters inside it are written as `\n`, `\u{1b}` and the like, so
+//! that nobody who is quoted can forge a line or speak to the terminal of whoever reads it. (JSON escapes them itself.)
 
 use std::io;
 use std::str::FromStr;
@@ -9,6 +12,9 @@ use std::str::FromStr;
 use tracing::Subscriber;
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::fmt::MakeWriter;
+
+/// Longest line in bytes; what is beyond is cut off. Our own lines have a few hundred.
+const MAX_LINE_BYTES: usize = 16 * 1024;
 
 /// How a log line looks.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -73,11 +79,59 @@ where
     let parsed = EnvFilter::builder().parse(filter);
     let filter =
         parsed.map_err(|error| LoggingError::Filter { filter: filter.to_owned(), reason: error.to_string() })?;
-    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(writer);
+    let builder = tracing_subscriber::fmt().with_env_filter(filter);
     Ok(match format {
-        LogFormat::Human => Box::new(builder.with_ansi(false).finish()),
-        LogFormat::Json => Box::new(builder.json().flatten_event(true).with_current_span(false).finish()),
+        LogFormat::Human => Box::new(builder.with_writer(OneLine(writer)).with_ansi(false).finish()),
+        LogFormat::Json => {
+            Box::new(builder.with_writer(writer).json().flatten_event(true).with_current_span(false).finish())
+        }
     })
+}
+
+/// Makes writers that keep each event on one line.
+struct OneLine<W>(W);
+
+impl<'w, W: MakeWriter<'w>> MakeWriter<'w> for OneLine<W> {
+    type Writer = LineWriter<W::Writer>;
+
+    fn make_writer(&'w self) -> Self::Writer {
+        LineWriter(self.0.make_writer())
+    }
+}
+
+/// Takes a whole event in each write, as the formatter gives it.
+struct LineWriter<W>(W);
+
+impl<W: io::Write> io::Write for LineWriter<W> {
+    fn write(&mut self, event: &[u8]) -> io::Result<usize> {
+        let body = event.strip_suffix(b"\n").unwrap_or(event);
+        let fits = body.len() <= MAX_LINE_BYTES;
+        if fits && !body.iter().any(|byte| byte.is_ascii_control() || *byte >= 0x80) {
+            self.0.write_all(event)?; // nearly every line
+        } else {
+            self.0.write_all(escaped(&body[..body.len().min(MAX_LINE_BYTES)]).as_bytes())?;
+        }
+        Ok(event.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.0.flush()
+    }
+}
+
+/// A line of `body` without control characters, and without the marks that turn the direction of text around.
+fn escaped(body: &[u8]) -> String {
+    let mut line = String::with_capacity(body.len() + 16);
+    for character in String::from_utf8_lossy(body).chars() {
+        let turns = matches!(character, '\u{2028}' | '\u{2029}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
+        if character.is_control() || turns {
+            line.extend(character.escape_default());
+        } else {
+            line.push(character);
+        }
+    }
+    line.push('\n');
+    line
 }
 
 #[cfg(test)]
@@ -129,6 +183,27 @@ mod tests {
             "target": "millstream::telemetry::logging::tests", "spans": [{"name": "session", "stream": "s1"}],
         });
         assert_eq!(line, expected);
+    }
+
+    #[test]
+    fn nobody_who_is_quoted_can_forge_a_line() {
+        let forged = "x\n2026-01-01T00:00:00Z ERROR all keys leaked\r\u{1b}[2J\u{202e}ü";
+        for (format, quoted) in [
+            (LogFormat::Human, "app=x\\n2026-01-01T00:00:00Z ERROR all keys leaked\\r\\u{1b}[2J\\u{202e}ü"),
+            (LogFormat::Json, "x\\n2026-01-01T00:00:00Z ERROR all keys leaked\\r\\u001b[2J\u{202e}ü"),
+        ] {
+            let captured = Captured::default();
+            let writer = captured.clone();
+            let subscriber = subscriber(format, "info", move || writer.clone()).unwrap();
+            tracing::subscriber::with_default(subscriber, || {
+                tracing::info!(app = %forged, "refused");
+                tracing::info!(long = %"y".repeat(100_000), "refused");
+            });
+            let text = String::from_utf8(captured.0.lock().expect("the writers are gone").clone()).unwrap();
+            assert_eq!(text.lines().count(), 2, "{text}");
+            assert!(text.contains(quoted), "{text}");
+            assert!(format == LogFormat::Json || text.len() < 2 * MAX_LINE_BYTES);
+        }
     }
 
     #[test]

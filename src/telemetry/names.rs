@@ -102,7 +102,7 @@ table! {
 
     LISTEN_OPEN = Gauge "listen_connections" ["protocol"] Count "Open connections of encoders.";
     LISTEN_CONNECTIONS = Counter "listen_connections_total" ["protocol"] Count "Connections accepted from encoders.";
-    LISTEN_CONNECTIONS_REFUSED = Counter "listen_connections_refused_total" ["protocol" "reason"] Count "Connections closed at once because too many were open: in total, or of one address.";
+    LISTEN_CONNECTIONS_REFUSED = Counter "listen_connections_refused_total" ["protocol" "reason"] Count "Connections closed because too many were open: at once when all places are taken by publishers (total, address), or before they published, for a newer one (displaced).";
     LISTEN_ACCEPT_ERRORS = Counter "listen_accept_errors_total" ["protocol"] Count "Errors of accepting a connection, such as too many open files.";
     LISTEN_PUBLISHES = Counter "listen_publishes_total" ["protocol"] Count "Publishes accepted.";
     LISTEN_PUBLISHES_REFUSED = Counter "listen_publishes_refused_total" ["protocol" "reason"] Count "Publishes refused, by reason.";
@@ -145,6 +145,7 @@ table! {
     HTTP_OPEN = Gauge "http_connections" [] Count "Open connections of HTTP clients.";
     HTTP_REFUSED = Counter "http_connections_refused_total" [] Count "HTTP connections closed at once because too many were open.";
     HTTP_STALLED = Counter "http_connections_stalled_total" [] Count "HTTP connections closed because the client did not read its answer.";
+    HTTP_PANICS = Counter "http_panics_total" [] Count "HTTP connections that ended by a panic.";
     HTTP_REQUESTS = Counter "http_requests_total" ["route" "status"] Count "Requests answered.";
     HTTP_BYTES = Counter "http_response_bytes_total" ["route"] Bytes "Bytes of response bodies handed to connections.";
 }

@@ -15,6 +15,7 @@
 //! | [`stored`] | what lies in the store |
 //! | [`playback`] | content types, caching, ranges, compression, errors |
 //! | [`operations`] | health, readiness, metrics, `check` |
+//! | [`attacks`] | strangers at the door, beside a canary that loses nothing |
 //! | [`browser`] | the watch page in Chromium |
 //!
 //! [`broadcast`] pushes a source through a daemon and keeps everything that came out; [`checks`] asks questions of that.
@@ -23,6 +24,7 @@
 mod support;
 
 mod admission;
+mod attacks;
 mod broadcast;
 mod browser;
 mod checks;

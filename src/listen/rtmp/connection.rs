@@ -19,6 +19,7 @@ use tracing::{debug, info};
 use super::Shared;
 use crate::listen::counts::Action;
 use crate::listen::low_water::{Gathering, HOLD, LowWater};
+use crate::listen::places::Place;
 use crate::listen::{Admission, CloseReason, Finish, Protocol, PublishRequest, Publisher, Refusal, RefusalReason};
 use crate::wire::Inbound;
 use crate::wire::rtmp::{Event, Phase, PublishStatus, RtmpError, Server};
@@ -27,6 +28,10 @@ use crate::wire::rtmp::{Event, Phase, PublishStatus, RtmpError, Server};
 const READ_BUFFER_BYTES: usize = 64 * 1024;
 /// A read is not begun with less room than this.
 const MIN_READ_BYTES: usize = 16 * 1024;
+/// The same two until a publish was accepted: the handshake and the commands of an encoder have less than 4 KiB, and what
+/// a stranger costs is mostly this.
+const STRANGER_BUFFER_BYTES: usize = 4 * 1024;
+const MIN_STRANGER_READ_BYTES: usize = 1024;
 /// Words for a publisher that gave no key.
 const NO_KEY: &str = "No stream key was given. Use rtmp://HOST/live as the server and the stream key as the key.";
 
@@ -41,6 +46,8 @@ enum End {
     NotReading,
     /// The socket failed.
     Io(std::io::ErrorKind),
+    /// Another connection was given its place before it published.
+    Displaced,
     /// The peer broke the protocol.
     Protocol(RtmpError),
     /// The publish was refused.
@@ -58,6 +65,7 @@ impl fmt::Display for End {
             End::TimedOut(what) => write!(f, "timed out: {what}"),
             End::NotReading => f.write_str("the peer does not read"),
             End::Io(kind) => write!(f, "connection lost: {kind}"),
+            End::Displaced => f.write_str("made room for a newer connection"),
             End::Protocol(error) => write!(f, "protocol error: {error}"),
             End::Refused(reason) => write!(f, "refused: {}", reason.as_str()),
             End::Closed(reason) => write!(f, "closed by the session: {}", reason.as_str()),
@@ -90,20 +98,24 @@ pub(super) struct Connection<'a, S, A: Admission> {
     socket: S,
     peer: SocketAddr,
     shared: &'a Arc<Shared<A>>,
+    place: &'a Place,
     server: Server,
     buffer: BytesMut,
     events: Vec<Event>,
     received_bytes: u64,
+    /// A publish was accepted: this is no stranger.
+    admitted: bool,
 }
 
 impl<'a, S: AsyncRead + AsyncWrite + LowWater + Unpin, A: Admission> Connection<'a, S, A> {
     /// A connection of which nothing has been read.
-    pub(super) fn new(socket: S, peer: SocketAddr, shared: &'a Arc<Shared<A>>) -> Self {
+    pub(super) fn new(socket: S, peer: SocketAddr, shared: &'a Arc<Shared<A>>, place: &'a Place) -> Self {
         let server = Server::new(shared.settings.limits);
-        Connection { socket, peer, shared, server, buffer: BytesMut::new(), events: Vec::new(), received_bytes: 0 }
+        let (buffer, events) = (BytesMut::new(), Vec::new());
+        Connection { socket, peer, shared, place, server, buffer, events, received_bytes: 0, admitted: false }
     }
 
-    /// Runs the connection to its end, and writes one line about it.
+    /// Runs the connection to its end, and writes one line about it; about strangers only so many.
     pub(super) async fn run(mut self) {
         let clock = &self.shared.settings.clock;
         let began = clock.monotonic();
@@ -111,8 +123,13 @@ impl<'a, S: AsyncRead + AsyncWrite + LowWater + Unpin, A: Admission> Connection<
         let end = self.serve().await;
         self.say_goodbye(&end).await;
         let lasted = clock.monotonic().saturating_sub(began);
-        let bytes = self.received_bytes;
-        info!(reason = %end, bytes, seconds = lasted.as_secs(), "RTMP connection ended");
+        let (bytes, seconds) = (self.received_bytes, lasted.as_secs());
+        if self.admitted {
+            info!(reason = %end, bytes, seconds, "RTMP connection ended");
+        } else if let Some(left_out) = self.shared.strangers.line() {
+            let left_out = (left_out > 0).then_some(left_out);
+            info!(reason = %end, bytes, seconds, left_out, "RTMP connection ended before it published");
+        }
     }
 
     /// Publish after publish, until the connection ends.
@@ -159,7 +176,8 @@ impl<'a, S: AsyncRead + AsyncWrite + LowWater + Unpin, A: Admission> Connection<
             tokio::select! {
                 biased;
                 () = self.shared.shutdown.cancelled() => return Err(End::Shutdown),
-                read = timeout_at(began + allowed, self.socket.read_buf(make_room(&mut self.buffer))) => {
+                () = self.place.displaced(), if !self.admitted => return Err(End::Displaced),
+                read = timeout_at(began + allowed, self.socket.read_buf(make_room(&mut self.buffer, self.admitted))) => {
                     let read = read.map_err(|_| End::TimedOut(what))?;
                     self.take_in(read)?;
                 }
@@ -182,17 +200,23 @@ impl<'a, S: AsyncRead + AsyncWrite + LowWater + Unpin, A: Admission> Connection<
     /// Asks admission; refuses in words if it says no.
     async fn admit(&mut self, request: Request) -> Result<A::Publisher, End> {
         self.write_output().await?;
-        match self.decide(request).await {
+        let decided = tokio::select! {
+            biased;
+            decided = self.decide(request) => decided,
+            () = self.place.displaced(), if !self.admitted => return Err(End::Displaced),
+        };
+        match decided {
             Ok(publisher) => {
+                self.place.keep();
+                self.admitted = true;
                 self.shared.attempts.right_key(self.peer.ip());
                 Ok(publisher)
             }
-            Err(Refusal { reason, description }) => {
-                if reason == RefusalReason::BadKey {
-                    let delay = self.shared.attempts.wrong_key(self.peer.ip());
-                    let shutdown = &self.shared.shutdown;
-                    let _ = tokio::time::timeout(delay, shutdown.cancelled()).await;
+            Err(mut refusal) => {
+                if refusal.reason == RefusalReason::BadKey {
+                    refusal = self.slow_down(refusal).await?;
                 }
+                let Refusal { reason, description } = refusal;
                 self.shared.counts.publish_refused(reason);
                 let status = match reason {
                     RefusalReason::Internal | RefusalReason::ShuttingDown => PublishStatus::Failed,
@@ -204,15 +228,27 @@ impl<'a, S: AsyncRead + AsyncWrite + LowWater + Unpin, A: Admission> Connection<
         }
     }
 
+    /// A wrong key: its answer comes later each time, and at once and in other words when there were too many.
+    async fn slow_down(&self, refusal: Refusal) -> Result<Refusal, End> {
+        let ip = self.peer.ip();
+        if let Err(left) = self.shared.attempts.check(ip) {
+            let words = format!("Too many wrong stream keys from this address. Try again in {} s.", left.as_secs() + 1);
+            return Ok(Refusal { reason: RefusalReason::TooManyAttempts, description: words });
+        }
+        let delay = self.shared.attempts.wrong_key(ip);
+        tokio::select! {
+            () = tokio::time::sleep(delay) => {}
+            () = self.shared.shutdown.cancelled() => {}
+            () = self.place.displaced(), if !self.admitted => return Err(End::Displaced),
+        }
+        Ok(refusal)
+    }
+
     async fn decide(&self, request: Request) -> Result<A::Publisher, Refusal> {
         let refuse = |reason, description: &str| Err(Refusal { reason, description: description.to_owned() });
         let Request { key, app, encoder } = request;
         if key.expose_secret().is_empty() {
             return refuse(RefusalReason::Policy, NO_KEY);
-        }
-        if let Err(left) = self.shared.attempts.check(self.peer.ip()) {
-            let words = format!("Too many wrong stream keys from this address. Try again in {} s.", left.as_secs() + 1);
-            return refuse(RefusalReason::TooManyAttempts, &words);
         }
         let request = PublishRequest { key, app, protocol: Protocol::Rtmp, peer: self.peer, encoder };
         tokio::select! {
@@ -256,7 +292,7 @@ impl<'a, S: AsyncRead + AsyncWrite + LowWater + Unpin, A: Admission> Connection<
                 biased;
                 reason = closed.as_mut() => return Err(End::Closed(reason)),
                 () = self.shared.shutdown.cancelled() => return Err(End::Shutdown),
-                read = timeout_at(deadline, self.socket.read_buf(make_room(&mut self.buffer))) => read,
+                read = timeout_at(deadline, self.socket.read_buf(make_room(&mut self.buffer, true))) => read,
             };
             match read {
                 Ok(read) => {
@@ -357,7 +393,7 @@ impl<'a, S: AsyncRead + AsyncWrite + LowWater + Unpin, A: Admission> Connection<
     /// unread input is reset, and the peer may lose what it has not read. So: write, close our half, read on for a moment.
     async fn say_goodbye(&mut self, end: &End) {
         match end {
-            End::Disconnected | End::Io(_) | End::NotReading | End::TimedOut(_) => return,
+            End::Disconnected | End::Io(_) | End::NotReading | End::TimedOut(_) | End::Displaced => return,
             End::Closed(reason) => self.server.end(status_of(reason), &reason.to_string()),
             End::Shutdown => self.server.end(PublishStatus::Unpublished, &CloseReason::ShuttingDown.to_string()),
             End::Refused(_) | End::Protocol(_) => {}
@@ -370,7 +406,7 @@ impl<'a, S: AsyncRead + AsyncWrite + LowWater + Unpin, A: Admission> Connection<
         let mut left = settings.linger_bytes;
         while left > 0 {
             self.buffer.clear();
-            match timeout_at(deadline, self.socket.read_buf(make_room(&mut self.buffer))).await {
+            match timeout_at(deadline, self.socket.read_buf(make_room(&mut self.buffer, self.admitted))).await {
                 Ok(Ok(count)) if count > 0 => left = left.saturating_sub(count),
                 _ => return,
             }
@@ -384,6 +420,7 @@ fn status_of(reason: &CloseReason) -> PublishStatus {
         CloseReason::KeyRevoked | CloseReason::StreamDeleted => PublishStatus::Denied,
         CloseReason::TakenOver => PublishStatus::BadName,
         CloseReason::Rejected(_) => PublishStatus::Rejected,
+        CloseReason::Failed => PublishStatus::Failed,
         CloseReason::ShuttingDown | CloseReason::SessionEnded | CloseReason::NoMedia(_) => PublishStatus::Unpublished,
     }
 }
@@ -396,10 +433,14 @@ fn media(event: Event) -> Result<Inbound, Event> {
     }
 }
 
-/// `buffer` with room for a read worth its system call.
-fn make_room(buffer: &mut BytesMut) -> &mut BytesMut {
-    if buffer.capacity() - buffer.len() < MIN_READ_BYTES {
-        buffer.reserve(READ_BUFFER_BYTES);
+/// `buffer` with room for a read worth its system call; a stranger's is small.
+fn make_room(buffer: &mut BytesMut, admitted: bool) -> &mut BytesMut {
+    let (least, made) = match admitted {
+        true => (MIN_READ_BYTES, READ_BUFFER_BYTES),
+        false => (MIN_STRANGER_READ_BYTES, STRANGER_BUFFER_BYTES),
+    };
+    if buffer.capacity() - buffer.len() < least {
+        buffer.reserve(made);
     }
     buffer
 }

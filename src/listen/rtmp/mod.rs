@@ -23,6 +23,7 @@ use tracing::{Instrument, debug, error, field, info_span, warn};
 use super::attempts::Attempts;
 use super::counts::Counts;
 use super::places::{Place, Places};
+use super::quiet::Quiet;
 use super::{Admission, Protocol};
 use connection::Connection;
 pub use settings::RtmpSettings;
@@ -48,6 +49,7 @@ pub async fn serve<A: Admission>(
         places: Places::new(settings.max_connections, settings.max_connections_per_address),
         counts: Counts::new(Protocol::Rtmp),
         tasks: TaskTracker::new(),
+        strangers: Quiet::new(settings.clock.clone()),
         settings,
         admission,
         shutdown,
@@ -66,6 +68,8 @@ struct Shared<A> {
     places: Places,
     counts: Counts,
     tasks: TaskTracker,
+    /// Log lines about those who never published.
+    strangers: Quiet,
     shutdown: CancellationToken,
 }
 
@@ -103,10 +107,13 @@ where
     }
 }
 
-/// Gives the connection a place and a task, or closes it at once.
+/// Gives the connection a place and a task, or closes it at once when all places are taken by publishers.
 fn admit_connection<A: Admission>(shared: &Arc<Shared<A>>, socket: TcpStream, peer: SocketAddr) {
     match shared.places.take(peer.ip()) {
-        Ok(place) => {
+        Ok((place, displaced)) => {
+            if displaced {
+                shared.counts.displaced();
+            }
             let span = info_span!("rtmp", %peer, stream = field::Empty, session = field::Empty);
             shared.tasks.spawn(guarded(shared.clone(), socket, peer, place).instrument(span));
         }
@@ -124,7 +131,7 @@ async fn guarded<A: Admission>(shared: Arc<Shared<A>>, socket: TcpStream, peer: 
     if let Err(error) = socket.set_nodelay(true) {
         debug!(%error, "TCP_NODELAY was not set");
     }
-    let run = Connection::new(socket, peer, &shared).run();
+    let run = Connection::new(socket, peer, &shared, &place).run();
     if AssertUnwindSafe(run).catch_unwind().await.is_err() {
         shared.counts.panics.increment(1);
         error!("the connection's task panicked; only this connection is lost");

@@ -34,6 +34,7 @@ fn shared(max_connections: usize) -> Arc<Shared<Nobody>> {
         places: Places::new(max_connections, max_connections),
         counts: Counts::new(Protocol::Rtmp),
         tasks: TaskTracker::new(),
+        strangers: Quiet::new(settings.clock.clone()),
         settings,
         admission: Nobody,
         shutdown: CancellationToken::new(),
