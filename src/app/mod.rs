@@ -10,9 +10,11 @@
 //! | [`admission`] | keys (control) and sessions (live) to `listen::Admission` |
 //! | [`playback`] | sessions and store to `web::PlaybackSource` |
 //! | [`host`] | the daemon to the command line |
+//! | [`capacity`] | what the machine can encode: configured, remembered or measured |
 //! | [`figures`] | sessions and store to `/metrics`, `/readyz` and the API's live details |
 
 pub mod admission;
+pub mod capacity;
 pub mod figures;
 pub mod host;
 pub mod playback;
@@ -158,7 +160,8 @@ impl Daemon {
         let rtmp = bind("rtmp.listen", config.rtmp.listen).await?;
 
         let (tell, told) = mpsc::channel(EVENT_QUEUE);
-        let sessions = Sessions::new(store.clone(), clock.clone(), move |event| {
+        let capacity = capacity::learn(&config);
+        let sessions = Sessions::within(capacity, store.clone(), clock.clone(), move |event| {
             // Called on session threads, which may wait for the database; it ends only after them.
             let _ = tell.blocking_send(event);
         });
@@ -306,7 +309,7 @@ impl Specs {
     fn new(config: &Config) -> Result<Self, PresetError> {
         Ok(Specs {
             preset: Arc::new(Preset::load(&config.ladder.preset)?),
-            hls: HlsSpec { segment: config.hls.segment, part: config.hls.part, window: config.hls.window },
+            hls: hls_spec(config),
             session: config.session.clone(),
         })
     }
@@ -329,8 +332,13 @@ impl Specs {
             grace: stream.grace.unwrap_or(self.session.grace),
             on_unpublish: stream.on_unpublish.unwrap_or(self.session.on_unpublish),
             conflict: stream.conflict.unwrap_or(self.session.conflict),
+            max_bitrate: self.session.max_bitrate,
         })
     }
+}
+
+fn hls_spec(config: &Config) -> HlsSpec {
+    HlsSpec { segment: config.hls.segment, part: config.hls.part, window: config.hls.window }
 }
 
 async fn bind(key: &'static str, address: SocketAddr) -> Result<TcpListener, ServeError> {

@@ -168,6 +168,9 @@ pub enum CloseReason {
     /// Ingest cannot take what came: an unknown codec, a broken configuration.
     #[error("The stream cannot be taken: {0}")]
     Rejected(String),
+    /// The machine encodes as much as it can already.
+    #[error("The server has no encoding capacity left: {0}. Try again later, or ask for another server.")]
+    NoCapacity(String),
 }
 
 impl CloseReason {
@@ -180,6 +183,7 @@ impl CloseReason {
             CloseReason::ShuttingDown => "shutting_down",
             CloseReason::SessionEnded => "session_ended",
             CloseReason::Rejected(_) => "rejected",
+            CloseReason::NoCapacity(_) => "no_capacity",
         }
     }
 }

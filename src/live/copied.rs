@@ -5,8 +5,10 @@
 
 use std::fmt;
 
-use crate::media::{CutKind, Kind, Span, Timestamp, Unit};
+use crate::config::preset::EncodePreset;
+use crate::media::{CutKind, Kind, Span, Timestamp, Unit, VideoTrack};
 use crate::transcode::Plan;
+use crate::transcode::cost::{self, Load};
 
 /// Why a copied rung is encoded from some cut on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -49,6 +51,10 @@ pub(super) struct CopiedRung {
     since: Option<Timestamp>,
     bytes: u64,
     over: Option<CopyEnd>,
+    /// How it is encoded then.
+    encode: Option<EncodePreset>,
+    /// Nothing was decoded for other rungs.
+    decodes_alone: bool,
 }
 
 impl CopiedRung {
@@ -62,6 +68,8 @@ impl CopiedRung {
             since: None,
             bytes: 0,
             over: None,
+            encode: rung.encode.clone(),
+            decodes_alone: plan.rungs.iter().all(|rung| rung.copied),
         })
     }
 
@@ -90,6 +98,12 @@ impl CopiedRung {
         self.over.unwrap_or(CopyEnd::Keyframes)
     }
 
+    /// What encoding it costs from then on.
+    pub(super) fn cost(&self, track: &VideoTrack) -> Load {
+        let decoder = if self.decodes_alone { cost::of_decoder(track) } else { Load::default() };
+        self.encode.as_ref().map_or(decoder, |encode| decoder.plus(cost::of_rung(encode, track)))
+    }
+
     /// Bits per second of the segment that closes after `duration`.
     fn rate(&self, duration: Span) -> Option<u64> {
         if duration < self.shortest {
@@ -109,7 +123,8 @@ mod tests {
 
     fn rung(limit: Option<u64>) -> CopiedRung {
         let shortest = Span::from_secs(1);
-        CopiedRung { name: "720p".into(), limit, shortest, since: None, bytes: 0, over: None }
+        let name = "720p".into();
+        CopiedRung { name, limit, shortest, since: None, bytes: 0, over: None, encode: None, decodes_alone: true }
     }
 
     fn cut(millis: i64, kind: CutKind) -> Unit {

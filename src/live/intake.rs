@@ -10,7 +10,9 @@ use std::time::Duration;
 use tracing::{Span as LogSpan, error, info, warn};
 
 use super::SessionEvent;
+use super::capacity::{Denied, EncodeCapacity, Share, Wanted};
 use super::copied::CopiedRung;
+use super::limits::SourceLimit;
 use super::session::{Session, SessionInput, SessionState};
 use super::stats::{Rates, SessionStats};
 use super::wiring::{Feeds, OnFailure, Stop, WireError, Wires};
@@ -23,7 +25,8 @@ use crate::listen::CloseReason;
 use crate::media::segment::{RenditionId, Renditions};
 use crate::media::{CutKind, Kind, Output, Track, Unit};
 use crate::store::Store;
-use crate::transcode::{self, PlanError};
+use crate::telemetry::names;
+use crate::transcode::fit::Fitted;
 
 /// How often the figures of a session are taken while something happens in it.
 pub(super) const STATS_EVERY: Duration = Duration::from_secs(1);
@@ -37,9 +40,9 @@ pub enum IntakeError {
     /// Threads or encoders could not be started.
     #[error(transparent)]
     Wire(#[from] WireError),
-    /// No ladder can be made of what came.
+    /// No ladder can be made of what came, or none that fits into this machine.
     #[error("cannot plan the ladder: {0}")]
-    Plan(#[from] PlanError),
+    Denied(#[from] Denied),
     /// A stage failed.
     #[error("stage {stage} failed: {why}")]
     Stage {
@@ -59,6 +62,17 @@ pub enum IntakeError {
     /// A fault of ours on the intake thread itself.
     #[error("the session's intake panicked: {0}")]
     Panicked(String),
+}
+
+impl IntakeError {
+    /// What the publisher is told.
+    fn close_reason(&self) -> CloseReason {
+        match self {
+            IntakeError::Denied(Denied::Plan(why)) => CloseReason::Rejected(why.to_string()),
+            IntakeError::Denied(full @ Denied::Full { .. }) => CloseReason::NoCapacity(full.to_string()),
+            _ => CloseReason::SessionEnded,
+        }
+    }
 }
 
 /// The intake thread's own state.
@@ -89,6 +103,12 @@ pub(super) struct Intake {
     pub reasons: Vec<(String, String)>,
     /// The rung that is copied for as long as the source allows it.
     pub copied: Option<CopiedRung>,
+    pub capacity: EncodeCapacity,
+    /// What the ladder takes of it; given back with this.
+    pub share: Option<Share>,
+    pub limit: SourceLimit,
+    /// What the publisher sent that the session cannot bear, in words.
+    pub offence: Option<String>,
 }
 
 impl Intake {
@@ -103,9 +123,10 @@ impl Intake {
         if let Err(why) = &result {
             error!(%why, "session ends");
         }
-        self.session.close_door(match stop {
-            Stop::Suspend => &CloseReason::ShuttingDown,
-            Stop::End => &CloseReason::SessionEnded,
+        self.session.close_door(&match (&result, stop) {
+            (Err(why), _) => why.close_reason(),
+            (Ok(()), Stop::Suspend) => CloseReason::ShuttingDown,
+            (Ok(()), Stop::End) => CloseReason::SessionEnded,
         });
         if let Err(why) = contained(|| self.hand_on_the_last(stop)) {
             warn!(%why, "what was held of the session's media is lost");
@@ -173,6 +194,9 @@ impl Intake {
             }
             self.ingest.poll(now, &mut units);
             self.hand_on(&mut units)?;
+            if let Some(stop) = self.turn_out_an_offender(now, &mut units) {
+                return Ok(stop);
+            }
             if self.grace_ends.is_some_and(|end| now.monotonic >= end) {
                 info!("nobody came back within the grace time");
                 return Ok(Stop::End);
@@ -212,6 +236,15 @@ impl Intake {
             SessionInput::Stop(stop) => return Ok(Some(stop)),
         }
         Ok(None)
+    }
+
+    /// Disconnects the publisher if it sent what the session cannot bear. What was taken before stays.
+    fn turn_out_an_offender(&mut self, now: Now, units: &mut Vec<Unit>) -> Option<Stop> {
+        let words = self.offence.take()?;
+        let connection = self.connection?;
+        warn!(rejected = words, "publisher rejected");
+        self.session.dismiss(connection, &CloseReason::Rejected(words));
+        self.disconnected(connection, false, now, units)
     }
 
     fn connected(&mut self, connection: u64, now: Now, units: &mut Vec<Unit>) {
@@ -265,6 +298,8 @@ impl Intake {
                 Unit::Cut(cut) if !self.is_fed() && !matches!(cut.kind, CutKind::Gap { .. }) => self.start_feeds()?,
                 _ => {}
             }
+            let offence = self.limit.offence_of(&unit);
+            self.offence = self.offence.take().or(offence);
             self.watch_copy(&unit);
             if let Some(wires) = &mut self.wires {
                 wires.publish(&unit);
@@ -288,6 +323,10 @@ impl Intake {
             if let Some((_, why)) = self.reasons.iter_mut().find(|(rung, _)| *rung == copied.name) {
                 *why = reason;
             }
+            let track = self.tracks.get(&Kind::Video).and_then(|track| track.as_video());
+            if let (Some(share), Some(track)) = (&mut self.share, track) {
+                share.grow(copied.cost(track));
+            }
             self.copied = None;
         }
     }
@@ -296,17 +335,29 @@ impl Intake {
     fn start_feeds(&mut self) -> Result<(), IntakeError> {
         let spec = self.session.spec();
         let (video, audio) = (self.tracks.get(&Kind::Video), self.tracks.get(&Kind::Audio));
-        let plan = transcode::plan(&spec.preset, video.and_then(|t| t.as_video()), audio.and_then(|t| t.as_audio()))?;
+        let (video, audio) = (video.and_then(|track| track.as_video()), audio.and_then(|track| track.as_audio()));
+        let wanted = Wanted { preset: &spec.preset, video, audio, had: self.renditions.as_ref() };
+        let admitted = self.capacity.admit(wanted).inspect_err(|denied| {
+            if matches!(denied, Denied::Full { .. }) {
+                names::OVER_CAPACITY.counter(&[("outcome", "refused")]).increment(1);
+            }
+        });
+        let (Fitted { plan, load, degraded }, share) = admitted?;
+        self.share = Some(share);
+        if degraded && self.renditions.is_none() {
+            names::OVER_CAPACITY.counter(&[("outcome", "degraded")]).increment(1);
+            warn!(%load, "the machine has no room for the whole ladder: the session begins with fewer rungs");
+        }
         if let Some(had) = &self.renditions
-            && names(had) != names(&plan.renditions)
+            && rung_names(had) != rung_names(&plan.renditions)
         {
-            return Err(IntakeError::OtherRenditions { had: names(had), now: names(&plan.renditions) });
+            return Err(IntakeError::OtherRenditions { had: rung_names(had), now: rung_names(&plan.renditions) });
         }
         self.reasons = plan.reasons.iter().map(|reason| (reason.rung.clone(), reason.to_string())).collect();
         for (_, reason) in &self.reasons {
             info!(reason, "ladder");
         }
-        info!(renditions = names(&plan.renditions), "ladder planned");
+        info!(renditions = rung_names(&plan.renditions), %load, "ladder planned");
         if let Some(make_wires) = self.make_wires.take() {
             self.wires = Some(make_wires(plan.renditions.clone(), &self.on_failure)?);
         }
@@ -318,6 +369,7 @@ impl Intake {
         }
         wires.feeds = Some(feeds);
         self.copied = CopiedRung::of(&plan, spec.hls.segment);
+        self.limit.set_decoded(plan.rungs.iter().any(|rung| rung.encode.is_some()));
         // The `passthrough` preset has no encoder for its rung: it is cut by time for ever.
         self.ingest.set_long_gop(if self.copied.is_some() { LongGop::EndCopy } else { LongGop::CutByTime });
         Ok(())
@@ -367,6 +419,6 @@ fn contained(body: impl FnOnce() -> Result<(), IntakeError>) -> Result<(), Intak
     }
 }
 
-fn names(renditions: &Renditions) -> String {
+fn rung_names(renditions: &Renditions) -> String {
     renditions.iter().map(|rendition| rendition.name.as_str()).collect::<Vec<_>>().join(" ")
 }

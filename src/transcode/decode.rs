@@ -13,7 +13,7 @@ use super::TranscodeError;
 use super::libav::LibavError;
 use super::libav::decoder::VideoDecoder;
 use super::libav::frame::Picture;
-use super::pace::Shedder;
+use super::pace::{Overload, OverloadChange, PacketTime, Shedder};
 use super::rung::RungItem;
 use super::stats::{DecodeCounters, RungCounters};
 use crate::clock::SharedClock;
@@ -54,6 +54,8 @@ pub(super) struct Decode {
     decoder: Option<VideoDecoder>,
     cuts: VecDeque<Cut>,
     shedder: Shedder,
+    overload: Overload,
+    packet_time: PacketTime,
     /// The next frame is the first behind a break.
     fresh: bool,
     last_pts: Option<Timestamp>,
@@ -118,6 +120,8 @@ impl Decode {
             decoder: None,
             cuts: VecDeque::new(),
             shedder: Shedder::default(),
+            overload: Overload::default(),
+            packet_time: PacketTime::new(None),
             fresh: true,
             last_pts: None,
             gop: Gop::default(),
@@ -160,12 +164,17 @@ impl Decode {
         self.track = Some(track.clone());
         self.fresh = true;
         let frame_rate = track.frame_rate;
+        self.packet_time = PacketTime::new(frame_rate);
         // Rungs that are not encoded yet must know it when they take over.
         self.edges.iter().try_for_each(|edge| send(edge, RungItem::Source { frame_rate }))
     }
 
     fn cut(&mut self, cut: Cut) -> Result<(), Stop> {
         let gap = matches!(cut.kind, CutKind::Gap { .. });
+        if gap {
+            self.counters.backlog.set_time(Duration::ZERO);
+            self.note_overload(cut.at, false);
+        }
         if cut.discontinuity || gap {
             self.drain()?;
             while let Some(waiting) = self.cuts.pop_front() {
@@ -199,6 +208,7 @@ impl Decode {
             return Ok(());
         }
         self.note_gop(packet);
+        self.packet_time.packet(packet.dts);
         let start = self.clock.monotonic();
         let sent = self.decoder_for(packet)?.map(|decoder| decoder.send(packet));
         self.counters.busy.add_time(self.clock.monotonic().saturating_sub(start));
@@ -265,15 +275,10 @@ impl Decode {
             begins_segment = true;
             self.send_to_active(|| RungItem::Cut(cut.clone()))?;
         }
-        let admitted = self.shedder.admits(self.backlog(), begins_segment);
-        let overloaded = self.shedder.is_overloaded();
-        if self.counters.overloaded.swap(overloaded, Ordering::Relaxed) != overloaded {
-            if overloaded {
-                tracing::warn!(%pts, "encoders are slower than the source: frames are dropped evenly in all rungs");
-            } else {
-                tracing::info!(%pts, shed_frames = self.counters.shed.get(), "encoders have caught up with the source");
-            }
-        }
+        let backlog = self.packet_time.of(self.input.items());
+        let admitted = self.shedder.admits(backlog, begins_segment);
+        self.counters.backlog.set_time(backlog.to_std());
+        self.note_overload(pts, !admitted);
         if !admitted {
             self.counters.shed.add(1);
             return Ok(());
@@ -296,11 +301,20 @@ impl Decode {
         pts
     }
 
-    /// Source that waits undecoded. The queue holds little but this track's packets.
-    fn backlog(&self) -> Span {
-        let (num, den) = self.track.as_ref().and_then(|track| track.frame_rate).unwrap_or(ASSUMED_FRAME_RATE);
-        let items = i64::try_from(self.input.items()).unwrap_or(i64::MAX);
-        Span::from_units(items.saturating_mul(i64::from(den)), num.max(1))
+    fn note_overload(&mut self, at: Timestamp, shed: bool) {
+        match self.overload.note(at, shed) {
+            Some(OverloadChange::Began) => {
+                self.counters.overloaded.store(true, Ordering::Relaxed);
+                let backlog_ms = self.packet_time.of(self.input.items()).to_units(1_000);
+                tracing::warn!(%at, backlog_ms, "overloaded: frames are dropped evenly in all encoded rungs");
+            }
+            Some(OverloadChange::Ended { shed, lasted }) => {
+                self.counters.overloaded.store(false, Ordering::Relaxed);
+                let lasted_ms = lasted.to_units(1_000);
+                tracing::info!(%at, dropped_frames = shed, lasted_ms, "no longer overloaded");
+            }
+            None => {}
+        }
     }
 
     fn note_gop(&mut self, packet: &Packet) {

@@ -10,6 +10,9 @@
 //! | module | holds |
 //! |---|---|
 //! | [`mod@plan`] | which rungs there are, which is copied, and why; pure |
+//! | [`mod@cost`] | what a ladder costs, and the unit of it; pure |
+//! | [`mod@fit`] | a ladder that fits into what the machine has left; pure |
+//! | [`capacity`] | measures what the machine can do |
 //! | [`threads`] | every thread and queue of a ladder, start and join |
 //! | [`stats`] | its figures |
 //! | `decode` | the thread that decodes once for all rungs and hands cuts on with the frames |
@@ -28,7 +31,10 @@
 
 mod audio;
 mod bitstream;
+pub mod capacity;
+pub mod cost;
 mod decode;
+pub mod fit;
 mod libav;
 mod pace;
 pub mod plan;

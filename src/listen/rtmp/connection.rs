@@ -363,7 +363,7 @@ fn status_of(reason: &CloseReason) -> PublishStatus {
     match reason {
         CloseReason::KeyRevoked | CloseReason::StreamDeleted => PublishStatus::Denied,
         CloseReason::TakenOver => PublishStatus::BadName,
-        CloseReason::Rejected(_) => PublishStatus::Rejected,
+        CloseReason::Rejected(_) | CloseReason::NoCapacity(_) => PublishStatus::Rejected,
         CloseReason::ShuttingDown | CloseReason::SessionEnded => PublishStatus::Unpublished,
     }
 }

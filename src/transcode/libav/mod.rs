@@ -73,3 +73,11 @@ pub(super) fn has_encoder(name: &CStr) -> bool {
     // SAFETY: `name` ends with a zero byte; the result is a pointer to static data or null.
     !unsafe { ffi::avcodec_find_encoder_by_name(name.as_ptr()) }.is_null()
 }
+
+/// Version and build of libavcodec; the build names the libraries that it was made with.
+pub(super) fn versions() -> String {
+    // SAFETY: both give static data; the configuration ends with a zero byte.
+    let (version, configuration) =
+        unsafe { (ffi::avcodec_version(), CStr::from_ptr(ffi::avcodec_configuration()).to_string_lossy()) };
+    format!("libavcodec {}.{}.{} ({configuration})", version >> 16, (version >> 8) & 0xff, version & 0xff)
+}
