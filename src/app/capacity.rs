@@ -69,7 +69,9 @@ fn find_out(config: &Config, remember: bool) -> Result<Option<Load>, TranscodeEr
                 return Ok(Some(load));
             }
             let load = measure(processors())?;
-            if remember && let Err(failure) = write(&path, &Remembered { machine, kilopixels_per_second: load.kilopixels() }) {
+            if remember
+                && let Err(failure) = write(&path, &Remembered { machine, kilopixels_per_second: load.kilopixels() })
+            {
                 warn!(%failure, path = %path.display(), "the measured capacity is not remembered");
             }
             Ok(Some(load))
@@ -147,7 +149,9 @@ fn memory(config: &Config) -> Result<String, HostError> {
     let height = u32::try_from(MAX_DECODED_PIXELS / 4_096).unwrap_or(u32::MAX);
     let worst = mebibytes(&source(4_096, height, 60, false))?;
     let rate = bitrate_text(max_bitrate);
-    Ok(format!("a session holds at most {usual} MiB with a 1080p source of {rate}, {worst} MiB with the largest source"))
+    Ok(format!(
+        "a session holds at most {usual} MiB with a 1080p source of {rate}, {worst} MiB with the largest source"
+    ))
 }
 
 fn source(width: u32, height: u32, rate: u32, plain: bool) -> VideoTrack {

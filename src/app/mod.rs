@@ -94,6 +94,7 @@ pub enum ServeError {
 /// # Errors
 /// What keeps the daemon from starting. Once it runs, nothing but a signal stops it.
 pub async fn serve(config: Config, end_sessions: bool) -> Result<(), ServeError> {
+    crate::transcode::settle_heap();
     let mut signals = Signals::watch()?;
     let daemon = Daemon::start(config).await?;
     info!("ready");

@@ -102,7 +102,9 @@ fn parse_capacity(text: &str) -> Result<Capacity, String> {
         "unlimited" => Ok(Capacity::Unlimited),
         _ => match units::parse_count(text) {
             Ok(megapixels) if megapixels > 0 => Ok(Capacity::Megapixels(megapixels)),
-            _ => Err(format!("\"{text}\" is no capacity: write \"measure\", \"unlimited\" or megapixels per second as \"240\"")),
+            _ => Err(format!(
+                "\"{text}\" is no capacity: write \"measure\", \"unlimited\" or megapixels per second as \"240\""
+            )),
         },
     }
 }

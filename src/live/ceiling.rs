@@ -52,12 +52,7 @@ const X264_FRAMES: [(&str, u64, u64); 10] = [
 ///
 /// # Errors
 /// There is no ladder for such a source.
-pub fn ceiling_bytes(
-    preset: &Preset,
-    source: &VideoTrack,
-    hls: &HlsSpec,
-    max_bitrate: u64,
-) -> Result<u64, PlanError> {
+pub fn ceiling_bytes(preset: &Preset, source: &VideoTrack, hls: &HlsSpec, max_bitrate: u64) -> Result<u64, PlanError> {
     let plan = plan(preset, Some(source), None)?;
     // Sound is part of the source's bitrate where it is copied; encoded it is far below what is rounded up here.
     Ok(FIXED_BYTES + queues() + media(&plan, hls, max_bitrate) + pictures(&plan, source))

@@ -91,7 +91,8 @@ pub fn of_plan(plan: &Plan, video: Option<&VideoTrack>) -> Load {
     let audio = plan.audio.as_ref().filter(|audio| audio.preset.mode == AudioMode::Encode);
     let sound = audio.map_or(Load::default(), |_| AUDIO);
     let Some(track) = video else { return sound };
-    let encoded: Vec<_> = plan.rungs.iter().filter(|rung| !rung.copied).filter_map(|rung| rung.encode.as_ref()).collect();
+    let encoded: Vec<_> =
+        plan.rungs.iter().filter(|rung| !rung.copied).filter_map(|rung| rung.encode.as_ref()).collect();
     let decoder = if encoded.is_empty() { Load::default() } else { of_decoder(track) };
     encoded.into_iter().fold(sound.plus(decoder), |sum, rung| sum.plus(of_rung(rung, track)))
 }

@@ -13,7 +13,7 @@ use super::TranscodeError;
 use super::libav::LibavError;
 use super::libav::decoder::VideoDecoder;
 use super::libav::frame::Picture;
-use super::pace::{Overload, OverloadChange, PacketTime, Shedder};
+use super::pace::{Lateness, Overload, OverloadChange, PacketTime, Shedder};
 use super::rung::RungItem;
 use super::stats::{DecodeCounters, RungCounters};
 use crate::clock::SharedClock;
@@ -56,6 +56,9 @@ pub(super) struct Decode {
     shedder: Shedder,
     overload: Overload,
     packet_time: PacketTime,
+    lateness: Lateness,
+    /// How late the last packet was taken.
+    late: Span,
     /// The next frame is the first behind a break.
     fresh: bool,
     last_pts: Option<Timestamp>,
@@ -122,6 +125,8 @@ impl Decode {
             shedder: Shedder::default(),
             overload: Overload::default(),
             packet_time: PacketTime::new(None),
+            lateness: Lateness::default(),
+            late: Span::ZERO,
             fresh: true,
             last_pts: None,
             gop: Gop::default(),
@@ -173,7 +178,7 @@ impl Decode {
         let gap = matches!(cut.kind, CutKind::Gap { .. });
         if gap {
             self.counters.backlog.set_time(Duration::ZERO);
-            self.note_overload(cut.at, false);
+            self.note_overload(cut.at, false, Span::ZERO);
         }
         if cut.discontinuity || gap {
             self.drain()?;
@@ -184,6 +189,7 @@ impl Decode {
                 self.edges.iter_mut().for_each(|edge| edge.active = true);
             }
             self.fresh = true;
+            self.lateness.reset();
             return self.send_to_active(|| RungItem::Break(cut.clone()));
         }
         if self.is_idle() {
@@ -210,6 +216,7 @@ impl Decode {
         self.note_gop(packet);
         self.packet_time.packet(packet.dts);
         let start = self.clock.monotonic();
+        self.late = self.lateness.take(start, packet.dts, self.input.items() == 0);
         let sent = self.decoder_for(packet)?.map(|decoder| decoder.send(packet));
         self.counters.busy.add_time(self.clock.monotonic().saturating_sub(start));
         match sent {
@@ -275,10 +282,10 @@ impl Decode {
             begins_segment = true;
             self.send_to_active(|| RungItem::Cut(cut.clone()))?;
         }
-        let backlog = self.packet_time.of(self.input.items());
+        let backlog = self.packet_time.of(self.input.items()).max(self.late);
         let admitted = self.shedder.admits(backlog, begins_segment);
         self.counters.backlog.set_time(backlog.to_std());
-        self.note_overload(pts, !admitted);
+        self.note_overload(pts, !admitted, backlog);
         if !admitted {
             self.counters.shed.add(1);
             return Ok(());
@@ -301,16 +308,16 @@ impl Decode {
         pts
     }
 
-    fn note_overload(&mut self, at: Timestamp, shed: bool) {
+    fn note_overload(&mut self, at: Timestamp, shed: bool, backlog: Span) {
         match self.overload.note(at, shed) {
             Some(OverloadChange::Began) => {
                 self.counters.overloaded.store(true, Ordering::Relaxed);
-                let backlog_ms = self.packet_time.of(self.input.items()).to_units(1_000);
+                let backlog_ms = backlog.to_millis();
                 tracing::warn!(%at, backlog_ms, "overloaded: frames are dropped evenly in all encoded rungs");
             }
             Some(OverloadChange::Ended { shed, lasted }) => {
                 self.counters.overloaded.store(false, Ordering::Relaxed);
-                let lasted_ms = lasted.to_units(1_000);
+                let lasted_ms = lasted.to_millis();
                 tracing::info!(%at, dropped_frames = shed, lasted_ms, "no longer overloaded");
             }
             None => {}

@@ -50,6 +50,12 @@ pub use plan::{Plan, PlanError, plan};
 pub use stats::LadderStats;
 pub use threads::{TranscodeInputs, Transcoder};
 
+/// Makes the process give the memory of freed parts and frames back. Call it first: what was allocated before stays
+/// where it is.
+pub fn settle_heap() {
+    libav::heap::give_large_blocks_back();
+}
+
 /// Why a ladder could not start, or gave up.
 #[derive(Debug, thiserror::Error)]
 pub enum TranscodeError {

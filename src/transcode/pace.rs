@@ -2,6 +2,8 @@
 //!
 //! Both leave out evenly, and neither ever leaves out a frame that begins a segment.
 
+use std::time::Duration;
+
 use crate::media::{Span, Timestamp};
 use crate::transcode::plan::keep_one_of;
 
@@ -204,6 +206,29 @@ impl PacketTime {
     }
 }
 
+/// How late packets are taken, against those that found the queue empty. A backlog alone is not enough: when the source
+/// stops, what waits grows no longer, but it ages, and would be encoded frame by frame with nobody behind it.
+#[derive(Debug, Default)]
+pub(super) struct Lateness {
+    /// The monotonic clock minus DTS, in flicks, of a packet that came on time.
+    on_time: Option<i64>,
+}
+
+impl Lateness {
+    /// How late the packet with this DTS is, taken `now`; `alone` says that nothing waits behind it.
+    pub(super) fn take(&mut self, now: Duration, dts: Timestamp, alone: bool) -> Span {
+        let offset = Span::from_std(now).flicks().saturating_sub(dts.flicks());
+        let on_time = self.on_time.filter(|on_time| !alone && *on_time <= offset).unwrap_or(offset);
+        self.on_time = Some(on_time);
+        Span::from_flicks(offset - on_time)
+    }
+
+    /// The source's times begin anew.
+    pub(super) fn reset(&mut self) {
+        self.on_time = None;
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -345,6 +370,18 @@ mod tests {
         assert_eq!(overload.note(at(10), false), Some(ended));
         assert_eq!(overload.note(at(20), false), None);
         assert_eq!(overload.note(at(21), true), Some(OverloadChange::Began));
+    }
+
+    #[test]
+    fn packets_age_also_when_none_follows() {
+        let mut lateness = Lateness::default();
+        let mut take = |now, dts, alone| lateness.take(Duration::from_millis(now), Timestamp::from_millis(dts), alone);
+        assert_eq!(take(5_000, 100, true), Span::ZERO);
+        assert_eq!(take(5_040, 133, false), Span::from_millis(7));
+        assert_eq!(take(9_000, 167, false), Span::from_millis(3_933));
+        assert_eq!(take(9_010, 10_000, false), Span::ZERO, "a burst is early, and what follows is measured against it");
+        assert_eq!(take(10_010, 10_000, false), Span::from_secs(1));
+        assert_eq!(take(60_000, 10_033, true), Span::ZERO, "the source had paused");
     }
 
     #[test]

@@ -457,7 +457,8 @@ mod tests {
         assert!(plan(&preset(Preset::DEFAULT), Some(&largest), None).is_ok());
         assert!(plan(&preset("passthrough"), Some(&video(7_680, 4_320)), None).is_ok());
         let error = plan(&preset(Preset::DEFAULT), Some(&larger), None).expect_err("too large");
-        let words = "the source's picture is 4096x2320; this preset encodes, and takes 9437184 pixels at most (4096x2304)";
+        let words =
+            "the source's picture is 4096x2320; this preset encodes, and takes 9437184 pixels at most (4096x2304)";
         assert_eq!(error.to_string(), words);
     }
 

@@ -14,12 +14,14 @@
 //! | [`audio_encoder`] | libavcodec's AAC-LC encoder |
 //! | [`scaler`] | `SwsContext` |
 //! | [`resampler`] | `SwrContext` |
+//! | [`heap`] | how the C heap, which all of them use, gives memory back |
 #![allow(unsafe_code)] // a C library is called here, and nowhere else
 
 pub(super) mod audio_encoder;
 mod codec;
 pub(super) mod decoder;
 pub(super) mod frame;
+pub(super) mod heap;
 pub(super) mod resampler;
 pub(super) mod scaler;
 pub(super) mod video_encoder;
