@@ -136,7 +136,10 @@ impl Decode {
 
     /// The thread's body: until the input ends, or a rung does.
     pub(super) fn run(mut self) -> Result<(), TranscodeError> {
-        match self.work() {
+        let worked = self.work();
+        let change = self.overload.finish();
+        self.tell(change, self.last_pts.unwrap_or_default());
+        match worked {
             Ok(()) | Err(Stop::RungEnded) => Ok(()),
             Err(Stop::Failed(error)) => Err(error),
         }
@@ -178,7 +181,8 @@ impl Decode {
         let gap = matches!(cut.kind, CutKind::Gap { .. });
         if gap {
             self.counters.backlog.set_time(Duration::ZERO);
-            self.note_overload(cut.at, false, Span::ZERO);
+            let change = self.overload.note(cut.at, false);
+            self.tell(change, cut.at);
         }
         if cut.discontinuity || gap {
             self.drain()?;
@@ -285,7 +289,8 @@ impl Decode {
         let backlog = self.packet_time.of(self.input.items()).max(self.late);
         let admitted = self.shedder.admits(backlog, begins_segment);
         self.counters.backlog.set_time(backlog.to_std());
-        self.note_overload(pts, !admitted, backlog);
+        let change = self.overload.note(pts, !admitted);
+        self.tell(change, pts);
         if !admitted {
             self.counters.shed.add(1);
             return Ok(());
@@ -308,19 +313,19 @@ impl Decode {
         pts
     }
 
-    fn note_overload(&mut self, at: Timestamp, shed: bool, backlog: Span) {
-        match self.overload.note(at, shed) {
-            Some(OverloadChange::Began) => {
-                self.counters.overloaded.store(true, Ordering::Relaxed);
-                let backlog_ms = backlog.to_millis();
+    /// Says it once when overload begins, and once when it is over.
+    fn tell(&self, change: Option<OverloadChange>, at: Timestamp) {
+        let Some(change) = change else { return };
+        self.counters.overloaded.store(change == OverloadChange::Began, Ordering::Relaxed);
+        match change {
+            OverloadChange::Began => {
+                let backlog_ms = self.late.max(self.packet_time.of(self.input.items())).to_millis();
                 tracing::warn!(%at, backlog_ms, "overloaded: frames are dropped evenly in all encoded rungs");
             }
-            Some(OverloadChange::Ended { shed, lasted }) => {
-                self.counters.overloaded.store(false, Ordering::Relaxed);
+            OverloadChange::Ended { shed, lasted } => {
                 let lasted_ms = lasted.to_millis();
                 tracing::info!(%at, dropped_frames = shed, lasted_ms, "no longer overloaded");
             }
-            None => {}
         }
     }
 

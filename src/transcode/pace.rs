@@ -161,13 +161,15 @@ impl Overload {
                 ongoing.shed += 1;
                 None
             }
-            Some(ongoing) if at - ongoing.last_shed >= CALM => {
-                let ended = OverloadChange::Ended { shed: ongoing.shed, lasted: ongoing.last_shed - ongoing.since };
-                self.now = None;
-                Some(ended)
-            }
+            Some(ongoing) if at - ongoing.last_shed >= CALM => self.finish(),
             _ => None,
         }
+    }
+
+    /// Nothing follows.
+    pub(super) fn finish(&mut self) -> Option<OverloadChange> {
+        let Ongoing { since, last_shed, shed } = self.now.take()?;
+        Some(OverloadChange::Ended { shed, lasted: last_shed - since })
     }
 }
 
@@ -370,6 +372,8 @@ mod tests {
         assert_eq!(overload.note(at(10), false), Some(ended));
         assert_eq!(overload.note(at(20), false), None);
         assert_eq!(overload.note(at(21), true), Some(OverloadChange::Began));
+        assert_eq!(overload.finish(), Some(OverloadChange::Ended { shed: 1, lasted: Span::ZERO }));
+        assert_eq!(overload.finish(), None);
     }
 
     #[test]
