@@ -421,6 +421,10 @@ fn a_backlog_is_shed_evenly_for_all_rungs_and_cuts_survive() {
     for units in &ran.units {
         assert_eq!(cuts_of(units), cuts.iter().collect::<Vec<_>>());
         assert!((0..4).all(|second| sorted_pts(packets_of(units)).contains(&at(1_000 * second))));
+        // Segments are as long as their cuts are apart, whatever was dropped in between.
+        let idrs = packets_of(units).into_iter().filter(|packet| packet.keyframe);
+        let leads: Vec<_> = idrs.map(|idr| idr.pts - idr.dts).collect();
+        assert_eq!(leads, [Span::from_units(2, 30); 4]);
     }
 }
 

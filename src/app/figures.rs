@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use crate::api::operations::{Check, Readiness};
-use crate::api::{LiveDetails, LiveRendition, LiveSessions};
+use crate::api::{LeftOutRung, LiveDetails, LiveRendition, LiveSessions};
 use crate::control::{Control, SessionId};
 use crate::live::stats::{Rates, SessionStats};
 use crate::live::{Session, SessionState, Sessions};
@@ -62,6 +62,9 @@ impl Collect for Figures {
         for session in sessions.iter().filter(|session| session.state() != SessionState::Ended) {
             collect_session(session, samples);
         }
+        let (capacity, in_use) = self.sessions.capacity().figures();
+        samples.add(&names::ENCODE_CAPACITY, &[], capacity.unwrap_or_default().kilopixels().saturating_mul(1_000));
+        samples.add(&names::ENCODE_IN_USE, &[], in_use.kilopixels().saturating_mul(1_000));
         let stats = self.store.stats();
         samples.add(&names::STORE_SPOOL_BYTES, &[], stats.spool_bytes);
         samples.add(&names::STORE_BACKLOG, &[], stats.backlog_objects);
@@ -103,6 +106,8 @@ fn collect_session(session: &Session, samples: &mut Samples) {
     }
     if let Some(ladder) = &stats.ladder {
         out.add(&names::TRANSCODE_DROPPED, &[], ladder.shed_frames);
+        out.add(&names::TRANSCODE_OVERLOADED, &[], u64::from(ladder.overloaded));
+        out.add(&names::TRANSCODE_BACKLOG, &[], ladder.backlog.as_secs_f64());
         for rung in &ladder.rungs {
             let label = [("rung", rung.name.as_str())];
             out.add(&names::TRANSCODE_FRAMES, &label, rung.encoded_frames);
@@ -111,6 +116,7 @@ fn collect_session(session: &Session, samples: &mut Samples) {
         }
     }
     if let Some(window) = session.window().borrow().as_ref() {
+        out.add(&names::PACKAGE_MEMORY, &[], window.memory_bytes() as u64);
         for (rendition, view, totals) in lanes(window) {
             let label = [("rung", rendition.as_str())];
             out.add(&names::PACKAGE_BYTES, &label, totals.bytes);
@@ -187,7 +193,13 @@ impl LiveSessions for LiveTable {
             });
             listed.collect()
         });
+        let is_there = |name: &str| {
+            window.as_deref().is_some_and(|window| window.renditions().iter().any(|rendition| rendition.name == name))
+        };
+        let left_out = stats.reasons.iter().filter(|(rung, _)| !is_there(rung));
         Some(LiveDetails {
+            dropped_frames: stats.ladder.as_ref().map_or(0, |ladder| ladder.shed_frames),
+            left_out: left_out.map(|(rung, why)| LeftOutRung { name: rung.clone(), reason: why.clone() }).collect(),
             peer: session.peer(),
             ingest_bits_per_second: stats.rates.bits_per_second as u64,
             overloaded: stats.ladder.as_ref().is_some_and(|ladder| ladder.overloaded),

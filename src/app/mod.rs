@@ -10,10 +10,12 @@
 //! | [`admission`] | keys (control) and sessions (live) to `listen::Admission` |
 //! | [`playback`] | sessions and store to `web::PlaybackSource` |
 //! | [`host`] | the daemon to the command line |
+//! | [`capacity`] | what the machine can encode: configured, remembered or measured |
 //! | [`descriptors`] | the system's limit of open files to the doors' limits of connections |
 //! | [`figures`] | sessions and store to `/metrics`, `/readyz` and the API's live details |
 
 pub mod admission;
+pub mod capacity;
 pub mod descriptors;
 pub mod figures;
 pub mod host;
@@ -97,6 +99,7 @@ pub enum ServeError {
 /// # Errors
 /// What keeps the daemon from starting. Once it runs, nothing but a signal stops it.
 pub async fn serve(config: Config, end_sessions: bool) -> Result<(), ServeError> {
+    crate::transcode::settle_heap();
     let mut signals = Signals::watch()?;
     let daemon = Daemon::start(config).await?;
     info!("ready");
@@ -164,7 +167,8 @@ impl Daemon {
         let rtmp = bind("rtmp.listen", config.rtmp.listen)?;
 
         let (tell, told) = mpsc::channel(EVENT_QUEUE);
-        let sessions = Sessions::new(store.clone(), clock.clone(), move |event| {
+        let capacity = capacity::learn(&config);
+        let sessions = Sessions::within(capacity, store.clone(), clock.clone(), move |event| {
             // Called on session threads, which may wait for the database; it ends only after them.
             let _ = tell.blocking_send(event);
         });
@@ -313,7 +317,7 @@ impl Specs {
     fn new(config: &Config) -> Result<Self, PresetError> {
         Ok(Specs {
             preset: Arc::new(Preset::load(&config.ladder.preset)?),
-            hls: HlsSpec { segment: config.hls.segment, part: config.hls.part, window: config.hls.window },
+            hls: hls_spec(config),
             session: config.session.clone(),
         })
     }
@@ -336,8 +340,13 @@ impl Specs {
             grace: stream.grace.unwrap_or(self.session.grace),
             on_unpublish: stream.on_unpublish.unwrap_or(self.session.on_unpublish),
             conflict: stream.conflict.unwrap_or(self.session.conflict),
+            max_bitrate: self.session.max_bitrate,
         })
     }
+}
+
+fn hls_spec(config: &Config) -> HlsSpec {
+    HlsSpec { segment: config.hls.segment, part: config.hls.part, window: config.hls.window }
 }
 
 fn bind(key: &'static str, address: SocketAddr) -> Result<TcpListener, ServeError> {

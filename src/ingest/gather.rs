@@ -19,7 +19,7 @@ const LOOK_AHEAD_PICTURES: usize = 5;
 /// Sound older than this before the first keyframe is not kept: it would be trimmed anyway.
 const MAX_SOUND: Span = Span::from_secs(10);
 /// The wait is over when so much is held: twice the largest message.
-const MAX_BYTES: usize = 32 << 20;
+pub(super) const MAX_BYTES: usize = 32 << 20;
 
 /// A packet of a run, in the time of the run's clock.
 #[derive(Clone, Debug)]

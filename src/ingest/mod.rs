@@ -63,6 +63,9 @@ use session::Session;
 
 pub use stats::{Dropped, IngestStats};
 
+/// What a run that has not begun may hold.
+pub const GATHER_BYTES: usize = gather::MAX_BYTES;
+
 /// What happens at the door, in order.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Input {

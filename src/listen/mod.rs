@@ -180,6 +180,9 @@ pub enum CloseReason {
     /// Ingest cannot take what came: an unknown codec, a broken configuration.
     #[error("The stream cannot be taken: {0}")]
     Rejected(String),
+    /// The machine encodes as much as it can already.
+    #[error("The server has no encoding capacity left: {0}. Try again later, or ask for another server.")]
+    NoCapacity(String),
 }
 
 impl CloseReason {
@@ -194,6 +197,7 @@ impl CloseReason {
             CloseReason::NoMedia(_) => "no_media",
             CloseReason::Failed => "failed",
             CloseReason::Rejected(_) => "rejected",
+            CloseReason::NoCapacity(_) => "no_capacity",
         }
     }
 }

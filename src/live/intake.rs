@@ -9,7 +9,9 @@ use std::time::Duration;
 
 use tracing::{Span as LogSpan, error, info, warn};
 
+use super::capacity::{Denied, EncodeCapacity, Share, Wanted};
 use super::copied::CopiedRung;
+use super::limits::SourceLimit;
 use super::session::{Session, SessionInput, SessionState};
 use super::stats::{Rates, SessionStats};
 use super::wiring::{Feeds, OnFailure, Stop, WireError, Wires};
@@ -23,7 +25,9 @@ use crate::listen::CloseReason;
 use crate::media::segment::{RenditionId, Renditions};
 use crate::media::{CutKind, Kind, Output, Track, Unit};
 use crate::store::Store;
-use crate::transcode::{self, Plan, PlanError};
+use crate::telemetry::names as metric_names;
+use crate::transcode::Plan;
+use crate::transcode::fit::Fitted;
 
 /// How often the figures of a session are taken while something happens in it.
 pub(super) const STATS_EVERY: Duration = Duration::from_secs(1);
@@ -37,9 +41,9 @@ pub enum IntakeError {
     /// Threads or encoders could not be started.
     #[error(transparent)]
     Wire(#[from] WireError),
-    /// No ladder can be made of what came.
+    /// No ladder can be made of what came, or none that fits into this machine.
     #[error("cannot plan the ladder: {0}")]
-    Plan(#[from] PlanError),
+    Denied(#[from] Denied),
     /// A stage failed.
     #[error("stage {stage} failed: {why}")]
     Stage {
@@ -65,7 +69,8 @@ impl IntakeError {
     /// What the publisher is told: whose fault it is, never what is broken inside.
     fn told(&self) -> CloseReason {
         match self {
-            IntakeError::Plan(why) => CloseReason::Rejected(why.to_string()),
+            IntakeError::Denied(Denied::Plan(why)) => CloseReason::Rejected(why.to_string()),
+            IntakeError::Denied(full @ Denied::Full { .. }) => CloseReason::NoCapacity(full.to_string()),
             IntakeError::OtherRenditions { .. } => CloseReason::SessionEnded,
             IntakeError::Wire(_) | IntakeError::Stage { .. } | IntakeError::Panicked(_) => CloseReason::Failed,
         }
@@ -102,6 +107,12 @@ pub(super) struct Intake {
     pub reasons: Vec<(String, String)>,
     /// The rung that is copied for as long as the source allows it.
     pub copied: Option<CopiedRung>,
+    pub capacity: EncodeCapacity,
+    /// What the ladder takes of it; given back with this.
+    pub shares: Vec<Share>,
+    pub limit: SourceLimit,
+    /// What the publisher sent that the session cannot bear, in words.
+    pub offence: Option<String>,
 }
 
 impl Intake {
@@ -187,6 +198,9 @@ impl Intake {
             }
             self.ingest.poll(now, &mut units);
             self.hand_on(&mut units)?;
+            if let Some(stop) = self.turn_out_an_offender(now, &mut units) {
+                return Ok(stop);
+            }
             if self.grace_ends.is_some_and(|end| now.monotonic >= end) {
                 info!("nobody came back within the grace time");
                 return Ok(Stop::End);
@@ -226,6 +240,15 @@ impl Intake {
             SessionInput::Stop(stop) => return Ok(Some(stop)),
         }
         Ok(None)
+    }
+
+    /// Disconnects the publisher if it sent what the session cannot bear. What was taken before stays.
+    fn turn_out_an_offender(&mut self, now: Now, units: &mut Vec<Unit>) -> Option<Stop> {
+        let words = self.offence.take()?;
+        let connection = self.connection?;
+        warn!(rejected = words, "publisher rejected");
+        self.session.dismiss(connection, &CloseReason::Rejected(words));
+        self.disconnected(connection, false, now, units)
     }
 
     fn connected(&mut self, connection: u64, now: Now, units: &mut Vec<Unit>) {
@@ -283,6 +306,8 @@ impl Intake {
             if let Unit::Cut(cut) = &unit {
                 self.discontinuities += u64::from(cut.discontinuity);
             }
+            let offence = self.limit.offence_of(&unit);
+            self.offence = self.offence.take().or(offence);
             self.watch_copy(&unit);
             if let Some(wires) = &mut self.wires {
                 wires.publish(&unit);
@@ -307,6 +332,10 @@ impl Intake {
             if let Some((_, why)) = self.reasons.iter_mut().find(|(rung, _)| *rung == copied.name) {
                 *why = reason;
             }
+            let track = self.tracks.get(&Kind::Video).and_then(|track| track.as_video());
+            if let (Some(share), Some(track)) = (self.shares.last_mut(), track) {
+                share.grow(copied.cost(track));
+            }
             self.copied = None;
         }
     }
@@ -316,7 +345,14 @@ impl Intake {
         let spec = self.session.spec();
         let (video, audio) = (self.tracks.get(&Kind::Video), self.tracks.get(&Kind::Audio));
         let (video, audio) = (video.and_then(|t| t.as_video()), audio.and_then(|t| t.as_audio()));
-        let mut plan = transcode::plan(&spec.preset, spec.hls.segment, video, audio)?;
+        let wanted =
+            Wanted { preset: &spec.preset, segment: spec.hls.segment, video, audio, had: self.renditions.as_ref() };
+        let (Fitted { mut plan, load, degraded }, share) = admitted(&self.capacity, wanted)?;
+        self.shares.push(share);
+        if degraded && self.renditions.is_none() {
+            metric_names::OVER_CAPACITY.counter(&[("outcome", "degraded")]).increment(1);
+            warn!(%load, "the machine has no room for the whole ladder: the session begins with fewer rungs");
+        }
         if let Some(had) = &self.renditions {
             let now = names(&plan.renditions);
             plan = plan.in_order_of(had).ok_or_else(|| IntakeError::OtherRenditions { had: names(had), now })?;
@@ -337,6 +373,7 @@ impl Intake {
     }
 
     fn watch_copy_of(&mut self, plan: &Plan) {
+        self.limit.set_decoded(plan.rungs.iter().any(|rung| rung.encode.is_some()));
         self.copied = CopiedRung::of(plan, self.session.spec().hls.segment);
         self.ingest.set_copy_rule(self.copied.as_ref().and_then(|copied| copied.rule));
         // The `passthrough` preset has no encoder for its rung: it is cut by time for ever.
@@ -352,8 +389,11 @@ impl Intake {
     fn join(&mut self, kind: Kind) -> Result<(), IntakeError> {
         let spec = self.session.spec();
         let Some((wires, track)) = self.wires.as_mut().zip(self.tracks.get(&kind)) else { return Ok(()) };
-        let plan = transcode::plan(&spec.preset, spec.hls.segment, track.as_video(), track.as_audio())?;
-        let plan = plan.behind(wires.outlet.count());
+        let (video, audio) = (track.as_video(), track.as_audio());
+        let wanted = Wanted { preset: &spec.preset, segment: spec.hls.segment, video, audio, had: None };
+        let (fitted, share) = admitted(&self.capacity, wanted)?;
+        self.shares.push(share);
+        let plan = fitted.plan.behind(wires.outlet.count());
         self.reasons.extend(told(&plan));
         let joining = (&plan, self.discontinuities);
         wires.join_with(spec, &self.span, &self.clock, joining, &self.on_failure)?;
@@ -415,6 +455,15 @@ fn contained(body: impl FnOnce() -> Result<(), IntakeError>) -> Result<(), Intak
         Outcome::Failed(why) => Err(why),
         Outcome::Panicked(message) => Err(IntakeError::Panicked(message)),
     }
+}
+
+/// Asks for a ladder, and counts a refusal.
+fn admitted(capacity: &EncodeCapacity, wanted: Wanted<'_>) -> Result<(Fitted, Share), Denied> {
+    capacity.admit(wanted).inspect_err(|denied| {
+        if matches!(denied, Denied::Full { .. }) {
+            metric_names::OVER_CAPACITY.counter(&[("outcome", "refused")]).increment(1);
+        }
+    })
 }
 
 /// Logs a ladder; returns each rung's name and what was decided about it.

@@ -6,7 +6,9 @@ use std::sync::Arc;
 use tracing::{Span as LogSpan, error};
 
 use super::SessionSpec;
+use super::capacity::EncodeCapacity;
 use super::intake::{Intake, IntakeError, MakeWires, STATS_EVERY};
+use super::limits::SourceLimit;
 use super::session::{Session, SessionInput, SessionState};
 use super::sessions::Tell;
 use super::wiring::{OnFailure, Outlet, WireError, Wires};
@@ -28,6 +30,7 @@ const SECOND_TRACK_WAIT: Span = Span::from_secs(1);
 pub(super) struct Surroundings {
     pub store: Arc<Store>,
     pub clock: SharedClock,
+    pub capacity: EncodeCapacity,
     pub tell: Arc<Tell>,
 }
 
@@ -73,6 +76,10 @@ pub(super) fn launch(
         discontinuities,
         reasons: Vec::new(),
         copied: None,
+        capacity: around.capacity,
+        shares: Vec::new(),
+        limit: SourceLimit::new(spec.max_bitrate),
+        offence: None,
     };
     spawn_intake(session, span, intake, inputs)
 }

@@ -1,7 +1,7 @@
 //! Every thread and queue of a session on one screen.
 //!
 //! ```text
-//!  connection ─INTAKE─▶ intake ─┬─VIDEO_EDGE─▶ transcode (decode, one thread per rung) ─┐
+//!  connection ─INTAKE─▶ intake ─┬─video_edge─▶ transcode (decode, one thread per rung) ─┐
 //!  (task)       Block   thread  ├─AUDIO_EDGE─▶ transcode (audio) ──────────────────────▶├─PACKAGE─▶ package ─STORE─▶ store ─▶ window, journal
 //!                               └─copied rung and copied audio, no queue of their own ──┘  Block    thread   Block   thread
 //! ```
@@ -29,21 +29,18 @@ use crate::media::segment::{Joined, RenditionId, RenditionUnit, Renditions};
 use crate::media::{CutKind, Kind, Output, Unit};
 use crate::package::{PackageSettings, Packager, Window};
 use crate::store::{Finish, ResumePoint, SessionWriter};
-use crate::transcode::threads::{AUDIO_INPUT, VIDEO_INPUT};
+use crate::transcode::threads::{AUDIO_INPUT, video_input};
 use crate::transcode::{LadderStats, Plan, TranscodeError, TranscodeInputs, Transcoder};
 
 /// Connection -> intake, `Block`: about 4 s of a 1080p60 push, or less of a heavy one. TCP carries the pressure on.
 pub const INTAKE: Bound = Bound { items: 512, bytes: 8 << 20 };
-/// Hub -> decode, `DropToKeyframe`: slow encoders make the decoder drop frames long before this is full. It fills when
-/// decoding itself stalls; then the hole is GAP on the encoded rungs, and the copied rung does not notice.
-const VIDEO_EDGE: Bound = VIDEO_INPUT;
 /// Hub -> audio encoder, `Block`: audio is never dropped.
-const AUDIO_EDGE: Bound = AUDIO_INPUT;
+pub(super) const AUDIO_EDGE: Bound = AUDIO_INPUT;
 /// Encoders and copied edge -> package, `Block`: package only copies bytes, so this is slack for scheduling. Without
 /// encoders there is no such queue.
 pub(super) const PACKAGE: Bound = Bound { items: 512, bytes: 16 << 20 };
 /// Package -> store, `Block`: parts of about 8 s of a full ladder, which a busy disk may lag behind.
-const STORE: Bound = Bound { items: 512, bytes: 64 << 20 };
+pub(super) const STORE: Bound = Bound { items: 512, bytes: 64 << 20 };
 
 /// Called from a session's thread when one of its stages failed or panicked: the stage's name and why.
 pub type OnFailure = Arc<dyn Fn(&str, String) + Send + Sync>;
@@ -208,8 +205,8 @@ impl Feeds {
             None => (None, false),
         };
         let inputs = TranscodeInputs {
-            video: encodes_video.then(|| subscribe(&hub, Kind::Video)),
-            audio: encodes_audio.then(|| subscribe(&hub, Kind::Audio)),
+            video: encodes_video.then(|| video_edge(&hub, plan)),
+            audio: encodes_audio.then(|| audio_edge(&hub)),
         };
         let needed = inputs.video.is_some() || inputs.audio.is_some();
         let transcoder = if needed {
@@ -239,13 +236,16 @@ impl Feeds {
     }
 }
 
-fn subscribe(hub: &Hub<Unit>, kind: Kind) -> Receiver<Unit> {
-    match kind {
-        Kind::Video => {
-            hub.subscribe_to("video", VIDEO_EDGE, WhenFull::DropToKeyframe, |unit| concerns(unit, Kind::Video))
-        }
-        Kind::Audio => hub.subscribe_to("audio", AUDIO_EDGE, WhenFull::Block, |unit| concerns(unit, Kind::Audio)),
-    }
+/// Hub -> decode, `DropToKeyframe`, 6 s of the source: slow encoders make the decoder drop frames long before this is
+/// full. It fills when decoding itself stalls; then the hole is GAP on the encoded rungs, and the copied rung does not
+/// notice.
+fn video_edge(hub: &Hub<Unit>, plan: &Plan) -> Receiver<Unit> {
+    let bound = video_input(plan.source_rate);
+    hub.subscribe_to("video", bound, WhenFull::DropToKeyframe, |unit| concerns(unit, Kind::Video))
+}
+
+fn audio_edge(hub: &Hub<Unit>) -> Receiver<Unit> {
+    hub.subscribe_to("audio", AUDIO_EDGE, WhenFull::Block, |unit| concerns(unit, Kind::Audio))
 }
 
 /// Cuts and the end concern every track.

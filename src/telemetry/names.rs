@@ -127,9 +127,16 @@ table! {
     TRANSCODE_QUEUE = Gauge "transcode_queue_frames" ["stream" "session" "rung"] Count "Decoded frames that wait for a rung's encoder.";
     TRANSCODE_SPEED = Gauge "transcode_speed_ratio" ["stream" "session" "rung"] Count "Media seconds that the encoder makes per second of its own time; below 1 it cannot follow.";
 
+    TRANSCODE_OVERLOADED = Gauge "transcode_overloaded" ["stream" "session"] Count "1 while frames are left out because the encoders are slow, and for 5 s of media after that; else 0.";
+    TRANSCODE_BACKLOG = Gauge "transcode_backlog_seconds" ["stream" "session"] Seconds "Source that waits undecoded: how far the encoded rungs are behind. Above 1 s frames are left out; it cannot pass 6 s.";
+    ENCODE_CAPACITY = Gauge "encode_capacity_pixels_per_second" [] CountPerSecond "What this machine can encode, in pixels per second of x264 superfast; 0 while it is measured or when it is unlimited.";
+    ENCODE_IN_USE = Gauge "encode_in_use_pixels_per_second" [] CountPerSecond "What the ladders of running sessions cost, in the same unit.";
+    OVER_CAPACITY = Counter "encode_over_capacity_total" ["outcome"] Count "Sessions that did not fit into the encode capacity: degraded (fewer rungs) or refused.";
+
     PACKAGE_BYTES = Counter "package_bytes_total" ["stream" "session" "rung"] Bytes "Bytes of finished parts.";
     PACKAGE_BITRATE = Gauge "package_bitrate_bits_per_second" ["stream" "session" "rung"] BitsPerSecond "Bitrate of the last segments, container included.";
     PACKAGE_PARTS = Counter "package_parts_total" ["stream" "session" "rung"] Count "Parts finished.";
+    PACKAGE_MEMORY = Gauge "package_memory_bytes" ["stream" "session"] Bytes "Media of the live window that is held in memory.";
     PACKAGE_SEGMENTS = Counter "package_segments_total" ["stream" "session" "rung"] Count "Segments finished.";
 
     STORE_SPOOL_BYTES = Gauge "store_spool_bytes" [] Bytes "Bytes in the spool's journal.";

@@ -14,7 +14,7 @@ use super::libav::LibavError;
 use super::libav::decoder::VideoDecoder;
 use super::libav::deinterlacer::Deinterlacer;
 use super::libav::frame::Picture;
-use super::pace::Shedder;
+use super::pace::{Lateness, Overload, OverloadChange, PacketTime, Shedder};
 use super::rung::RungItem;
 use super::stats::{DecodeCounters, RungCounters};
 use crate::clock::SharedClock;
@@ -57,6 +57,11 @@ pub(super) struct Decode {
     deinterlacer: Option<Deinterlacer>,
     cuts: VecDeque<Cut>,
     shedder: Shedder,
+    overload: Overload,
+    packet_time: PacketTime,
+    lateness: Lateness,
+    /// How late the last packet was taken.
+    late: Span,
     /// The next frame is the first behind a break.
     fresh: bool,
     last_pts: Option<Timestamp>,
@@ -122,6 +127,10 @@ impl Decode {
             deinterlacer: None,
             cuts: VecDeque::new(),
             shedder: Shedder::default(),
+            overload: Overload::default(),
+            packet_time: PacketTime::new(None),
+            lateness: Lateness::default(),
+            late: Span::ZERO,
             fresh: true,
             last_pts: None,
             gop: Gop::default(),
@@ -131,7 +140,10 @@ impl Decode {
 
     /// The thread's body: until the input ends, or a rung does.
     pub(super) fn run(mut self) -> Result<(), TranscodeError> {
-        match self.work() {
+        let worked = self.work();
+        let change = self.overload.finish();
+        self.tell(change, self.last_pts.unwrap_or_default());
+        match worked {
             Ok(()) | Err(Stop::RungEnded) => Ok(()),
             Err(Stop::Failed(error)) => Err(error),
         }
@@ -164,12 +176,18 @@ impl Decode {
         self.track = Some(track.clone());
         self.fresh = true;
         let frame_rate = track.frame_rate;
+        self.packet_time = PacketTime::new(frame_rate);
         // Rungs that are not encoded yet must know it when they take over.
         self.edges.iter().try_for_each(|edge| send(edge, RungItem::Source { frame_rate }))
     }
 
     fn cut(&mut self, cut: Cut) -> Result<(), Stop> {
         let gap = matches!(cut.kind, CutKind::Gap { .. });
+        if gap {
+            self.counters.backlog.set_time(Duration::ZERO);
+            let change = self.overload.note(cut.at, false);
+            self.tell(change, cut.at);
+        }
         if cut.discontinuity || gap {
             self.drain()?;
             while let Some(waiting) = self.cuts.pop_front() {
@@ -179,6 +197,7 @@ impl Decode {
                 self.edges.iter_mut().for_each(|edge| edge.active = true);
             }
             self.fresh = true;
+            self.lateness.reset();
             return self.send_to_active(|| RungItem::Break(cut.clone()));
         }
         if self.is_idle() {
@@ -203,7 +222,9 @@ impl Decode {
             return Ok(());
         }
         self.note_gop(packet);
+        self.packet_time.packet(packet.dts);
         let start = self.clock.monotonic();
+        self.late = self.lateness.take(start, packet.dts, self.input.items() == 0);
         let sent = self.decoder_for(packet)?.map(|decoder| decoder.send(packet));
         self.counters.busy.add_time(self.clock.monotonic().saturating_sub(start));
         match sent {
@@ -312,15 +333,11 @@ impl Decode {
             begins_segment = true;
             self.send_to_active(|| RungItem::Cut(cut.clone()))?;
         }
-        let admitted = self.shedder.admits(self.backlog(), begins_segment);
-        let overloaded = self.shedder.is_overloaded();
-        if self.counters.overloaded.swap(overloaded, Ordering::Relaxed) != overloaded {
-            if overloaded {
-                tracing::warn!(%pts, "encoders are slower than the source: frames are dropped evenly in all rungs");
-            } else {
-                tracing::info!(%pts, shed_frames = self.counters.shed.get(), "encoders have caught up with the source");
-            }
-        }
+        let backlog = self.packet_time.of(self.input.items()).max(self.late);
+        let admitted = self.shedder.admits(backlog, begins_segment);
+        self.counters.backlog.set_time(backlog.to_std());
+        let change = self.overload.note(pts, !admitted);
+        self.tell(change, pts);
         if !admitted {
             self.counters.shed.add(1);
             return Ok(());
@@ -343,11 +360,20 @@ impl Decode {
         pts
     }
 
-    /// Source that waits undecoded. The queue holds little but this track's packets.
-    fn backlog(&self) -> Span {
-        let (num, den) = self.track.as_ref().and_then(|track| track.frame_rate).unwrap_or(ASSUMED_FRAME_RATE);
-        let items = i64::try_from(self.input.items()).unwrap_or(i64::MAX);
-        Span::from_units(items.saturating_mul(i64::from(den)), num.max(1))
+    /// Says it once when overload begins, and once when it is over.
+    fn tell(&self, change: Option<OverloadChange>, at: Timestamp) {
+        let Some(change) = change else { return };
+        self.counters.overloaded.store(change == OverloadChange::Began, Ordering::Relaxed);
+        match change {
+            OverloadChange::Began => {
+                let backlog_ms = self.late.max(self.packet_time.of(self.input.items())).to_millis();
+                tracing::warn!(%at, backlog_ms, "overloaded: frames are dropped evenly in all encoded rungs");
+            }
+            OverloadChange::Ended { shed, lasted } => {
+                let lasted_ms = lasted.to_millis();
+                tracing::info!(%at, dropped_frames = shed, lasted_ms, "no longer overloaded");
+            }
+        }
     }
 
     fn note_gop(&mut self, packet: &Packet) {

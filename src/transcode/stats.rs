@@ -16,8 +16,10 @@ pub struct LadderStats {
     pub undecodable_gops: u64,
     /// Frames that were dropped for all rungs at once, because the encoders are slower than the source.
     pub shed_frames: u64,
-    /// Frames are being dropped now.
+    /// Frames are being dropped now, or were a few seconds ago.
     pub overloaded: bool,
+    /// Source that waited undecoded when the last frame was decoded: how far the encoded rungs are behind.
+    pub backlog: Duration,
     /// Time spent decoding video.
     pub decode_busy: Duration,
     /// The encoded rungs, from the largest down.
@@ -87,6 +89,10 @@ impl Counter {
         self.add(u64::try_from(time.as_nanos()).unwrap_or(u64::MAX));
     }
 
+    pub(super) fn set_time(&self, time: Duration) {
+        self.0.store(u64::try_from(time.as_nanos()).unwrap_or(u64::MAX), Ordering::Relaxed);
+    }
+
     pub(super) fn get(&self) -> u64 {
         self.0.load(Ordering::Relaxed)
     }
@@ -104,6 +110,8 @@ pub(super) struct DecodeCounters {
     pub(super) undecodable_gops: Counter,
     pub(super) shed: Counter,
     pub(super) overloaded: AtomicBool,
+    /// The newest value, not a sum.
+    pub(super) backlog: Counter,
     pub(super) busy: Counter,
 }
 
@@ -138,6 +146,7 @@ impl DecodeCounters {
             undecodable_gops: self.undecodable_gops.get(),
             shed_frames: self.shed.get(),
             overloaded: self.overloaded.load(Ordering::Relaxed),
+            backlog: self.backlog.time(),
             decode_busy: self.busy.time(),
             ..LadderStats::default()
         }

@@ -12,6 +12,8 @@
 //! | [`full_ladder`] | the default 1080p/720p/480p ladder |
 //! | [`admission`] | wrong and revoked keys |
 //! | [`lifecycle`] | stop, start and continue; the end of a session |
+//! | [`overload`] | too little CPU: dropping evenly and recovering, fewer rungs, refusal |
+//! | [`memory`] | what a session holds at most, with the worst sources |
 //! | [`stored`] | what lies in the store |
 //! | [`playback`] | content types, caching, ranges, compression, errors |
 //! | [`operations`] | health, readiness, metrics, `check` |
@@ -33,7 +35,9 @@ mod full_ladder;
 mod instruments;
 mod ladder;
 mod lifecycle;
+mod memory;
 mod operations;
+mod overload;
 mod playback;
 mod source_time;
 mod source_tracks;

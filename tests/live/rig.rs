@@ -173,6 +173,7 @@ pub fn spec(stream: &str) -> SessionSpec {
         grace: GRACE,
         on_unpublish: OnUnpublish::Hold,
         conflict: Conflict::Takeover,
+        max_bitrate: 50_000_000,
     }
 }
 

@@ -166,6 +166,11 @@ impl Daemon {
         found.unwrap_or_else(|| panic!("no line with {text:?} within {limit:?}"));
     }
 
+    /// Its process.
+    pub fn pid(&self) -> u32 {
+        self.process.id()
+    }
+
     /// Sends `signal` and goes on.
     pub fn signal(&self, signal: Signal) {
         self.process.signal(signal);

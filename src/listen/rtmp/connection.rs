@@ -419,7 +419,7 @@ fn status_of(reason: &CloseReason) -> PublishStatus {
     match reason {
         CloseReason::KeyRevoked | CloseReason::StreamDeleted => PublishStatus::Denied,
         CloseReason::TakenOver => PublishStatus::BadName,
-        CloseReason::Rejected(_) => PublishStatus::Rejected,
+        CloseReason::Rejected(_) | CloseReason::NoCapacity(_) => PublishStatus::Rejected,
         CloseReason::Failed => PublishStatus::Failed,
         CloseReason::ShuttingDown | CloseReason::SessionEnded | CloseReason::NoMedia(_) => PublishStatus::Unpublished,
     }
