@@ -7,6 +7,7 @@ use tracing::{Span as LogSpan, error};
 
 use super::SessionSpec;
 use super::intake::{Intake, IntakeError, MakeWires, STATS_EVERY};
+use super::latency::Latency;
 use super::session::{Session, SessionInput, SessionState};
 use super::sessions::Tell;
 use super::wiring::{OnFailure, Outlet, WireError, Wires};
@@ -46,15 +47,20 @@ pub(super) fn launch(
     let settings = ingest_settings(spec, recovered.as_ref());
     let renditions = recovered.as_ref().map(|recovered| recovered.head.renditions.clone());
     let (resume, listed) = recovered.map(split).unwrap_or_default();
-    let make_wires = make_wires(session, span.clone(), around.store.clone(), resume, listed);
+    let began = Now { monotonic: around.clock.monotonic(), wall: around.clock.wall() };
+    let mut ingest = Ingest::new(settings);
+    ingest.wait(began);
+    let measure = {
+        let (clock, arrivals) = (around.clock.clone(), ingest.arrivals());
+        let first_publish = renditions.is_none().then_some(began.monotonic);
+        move |renditions: &Renditions| Latency::new(clock, arrivals, first_publish, renditions)
+    };
+    let make_wires = make_wires(session, span.clone(), around.store.clone(), measure, resume, listed);
     let (wires, make_wires) = match &renditions {
         Some(renditions) => (Some(make_wires(renditions.clone(), &on_failure)?), None),
         None => (None, Some(make_wires)),
     };
-    let began = Now { monotonic: around.clock.monotonic(), wall: around.clock.wall() };
     let grace_ends = wires.is_some().then(|| began.monotonic.saturating_add(spec.grace));
-    let mut ingest = Ingest::new(settings);
-    ingest.wait(began);
     let intake = Intake {
         session: session.clone(),
         clock: around.clock,
@@ -120,6 +126,7 @@ fn make_wires(
     session: &Arc<Session>,
     span: LogSpan,
     store: Arc<Store>,
+    measure: impl FnOnce(&Renditions) -> Latency + Send + 'static,
     resume: Vec<RenditionResume>,
     listed: Vec<RenditionStart>,
 ) -> MakeWires {
@@ -138,7 +145,8 @@ fn make_wires(
         ));
         let head = head(spec, renditions.clone());
         let begin = move || begin(&store, head);
-        let outlet = Outlet::start(spec, &span, packager, begin, window.clone(), renditions, on_failure)?;
+        let latency = measure(&renditions);
+        let outlet = Outlet::start(spec, &span, packager, begin, window.clone(), latency, on_failure)?;
         session.set_window(window);
         Ok(Wires { outlet, feeds: None })
     })

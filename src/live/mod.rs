@@ -9,6 +9,7 @@
 //! | [`session`] | one session as everyone but its own threads sees it |
 //! | `intake` | the thread that owns its timeline: connections, grace time, the ladder's start |
 //! | `copied` | when a copied rung is encoded instead, and why |
+//! | `latency` | delays from the socket to viewers and store, measured where they end |
 //! | `launch` | starting threads, anew or from what the journal tells |
 //! | [`wiring`] | threads and queues, with the bound and policy of each |
 //! | [`publisher`] | what an admitted connection holds of its session |
@@ -18,6 +19,7 @@
 
 mod copied;
 mod intake;
+mod latency;
 mod launch;
 pub mod publisher;
 pub mod session;

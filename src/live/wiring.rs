@@ -16,6 +16,7 @@ use std::sync::Arc;
 use tracing::{Span as LogSpan, error, warn};
 
 use super::SessionSpec;
+use super::latency::{Latency, SegmentArrival};
 use crate::clock::SharedClock;
 use crate::config::preset::AudioMode;
 use crate::flow::channel::{Bound, Receiver, Sender, bounded};
@@ -85,15 +86,15 @@ impl Outlet {
         packager: Packager,
         begin: impl FnOnce() -> Option<SessionWriter> + Send + 'static,
         window: Arc<Window>,
-        renditions: Renditions,
+        latency: Latency,
         on_failure: &OnFailure,
     ) -> Result<Self, WireError> {
         let (units, packets) = bounded::<RenditionUnit>(PACKAGE);
         let (outputs, written) = bounded::<Output>(STORE);
         let package = spawn(spec, "package", span, on_failure, move || package_thread(packager, &packets, &outputs))?;
-        let count = renditions.len();
+        let renditions = window.renditions().clone();
         let store = spawn(spec, "store", span, on_failure, move || {
-            store_thread(begin(), &written, &window, count);
+            store_thread(begin(), &written, &window, latency);
             Ok(())
         })?;
         Ok(Outlet { renditions, units, package, store })
@@ -285,14 +286,18 @@ fn package_thread(
 }
 
 /// Journal first, then viewers: what a player has seen survives kill -9.
-fn store_thread(mut writer: Option<SessionWriter>, written: &Receiver<Output>, window: &Window, renditions: usize) {
+fn store_thread(mut writer: Option<SessionWriter>, written: &Receiver<Output>, window: &Window, mut latency: Latency) {
     let mut ended = 0;
     let (mut newest, mut warned) = (None, false);
     for output in written.iter() {
+        let arrival = latency.before(&output);
         if let Some(writer) = &mut writer {
             // A full or broken disk stops recording with an alarm, which the store raises and logs, never the live path.
             if let Some(point) = resume_point(&output, &mut newest) {
                 let _ = writer.checkpoint(&point);
+            }
+            if let Some(SegmentArrival { rendition, msn, at }) = arrival {
+                writer.arrived(rendition, msn, at);
             }
             if let Err(failure) = writer.append(&output)
                 && !failure.is_disk()
@@ -302,10 +307,11 @@ fn store_thread(mut writer: Option<SessionWriter>, written: &Receiver<Output>, w
             }
         }
         window.apply(&output);
+        latency.published(&output, window);
         ended += usize::from(matches!(output, Output::End(_)));
     }
     if let Some(writer) = writer {
-        let how = if ended == renditions { Finish::Ended } else { Finish::Suspended };
+        let how = if ended == window.renditions().len() { Finish::Ended } else { Finish::Suspended };
         if let Err(failure) = writer.finish(how) {
             error!(%failure, "the session's journal could not be closed in order");
         }

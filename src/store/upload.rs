@@ -23,9 +23,8 @@ use super::session::Session;
 use super::spool::Extent;
 use super::stats::Counters;
 use super::{Shared, StoreError, publish, retention};
-use crate::media::WallTime;
 use crate::media::naming::{self, MediaName};
-use crate::media::segment::{RenditionId, Segment};
+use crate::media::segment::RenditionId;
 use crate::telemetry::names;
 
 /// Content-Type of segments and init segments.
@@ -241,13 +240,16 @@ impl Shared {
         }
     }
 
-    /// Tells how long a segment, which has just been put, took from its end.
+    /// Tells how long a segment, which has just been put, took from the arrival of its last frame.
     fn count_delay(&self, session: &Session, rendition: RenditionId, name: MediaName) {
         let MediaName::Segment { msn, .. } = name else { return };
         let catalog = session.catalog.lock();
         let entry = catalog.rendition(rendition).and_then(|log| log.entry(msn));
-        if let Some(delay) = entry.and_then(|entry| since_end(&entry.segment, self.clock.wall())) {
-            names::STORE_UPLOAD_SECONDS.histogram(&[]).record(delay);
+        let (arrived, rung) =
+            (entry.and_then(|entry| entry.arrived), catalog.head.renditions.get(usize::from(rendition.0)));
+        if let (Some(arrived), Some(rung)) = (arrived, rung) {
+            let delay = self.clock.monotonic().saturating_sub(arrived);
+            names::INGEST_TO_STORED.histogram(&[("rung", &rung.name)]).record(delay);
         }
     }
 
@@ -302,11 +304,6 @@ impl Shared {
     }
 }
 
-/// How long before `now` the segment ended, zero when the wall clock was set back; `None` while it is open.
-fn since_end(segment: &Segment, now: WallTime) -> Option<Duration> {
-    segment.duration.map(|duration| now.since(segment.wall.saturating_add(duration)).to_std())
-}
-
 fn source(session: &Session, rendition: RenditionId, name: MediaName) -> Source {
     let catalog = session.catalog.lock();
     let Some(log) = catalog.rendition(rendition) else { return Source::Gone };
@@ -333,20 +330,6 @@ pub(crate) fn media_key(session: &Session, rendition: RenditionId, name: MediaNa
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::media::Span;
-
-    #[test]
-    fn the_delay_of_an_upload_is_counted_from_the_end_of_the_segment() {
-        let wall = WallTime::from_unix_millis(10_000);
-        let segment = |duration| {
-            let (parts, discontinuity, gap) = (Vec::new(), false, false);
-            Segment { msn: 7, epoch: 1, duration, wall, discontinuity, gap, init: 0, parts }
-        };
-        let at = |millis| since_end(&segment(Some(Span::from_secs(2))), WallTime::from_unix_millis(millis));
-        assert_eq!(at(12_350), Some(Duration::from_millis(350)));
-        assert_eq!(at(11_000), Some(Duration::ZERO));
-        assert_eq!(since_end(&segment(None), wall), None);
-    }
 
     #[test]
     fn pauses_double_to_a_cap_and_their_upper_half_is_chance() {

@@ -115,6 +115,9 @@ table! {
     INGEST_BITRATE = Gauge "ingest_bitrate_bits_per_second" ["stream" "session"] BitsPerSecond "Bitrate of the last seconds as it came from the encoder.";
     INGEST_FPS = Gauge "ingest_frames_per_second" ["stream" "session"] CountPerSecond "Frame rate of the last seconds as it came from the encoder.";
     INGEST_DRIFT = Gauge "ingest_drift_seconds" ["stream" "session"] Seconds "How far the audio's clock has left the video's since the last correction.";
+    INGEST_TO_PART = Histogram "ingest_to_part_seconds" ["rung"] Seconds "Time from the arrival of a part's last frame until viewers can fetch the part.";
+    INGEST_TO_STORED = Histogram "ingest_to_stored_seconds" ["rung"] Seconds "Time from the arrival of a segment's last frame until its upload is confirmed.";
+    PUBLISH_TO_PLAYABLE = Histogram "publish_to_playable_seconds" ["what"] Seconds "Time from a session's first accepted publish until its first part of video, and its playlist with a segment, can be fetched.";
     INGEST_REPAIRS = Counter "ingest_repaired_timestamps_total" ["stream" "session"] Count "Timestamps moved because they went back or jumped a little.";
     INGEST_DISCONTINUITIES = Counter "ingest_discontinuities_total" ["stream" "session"] Count "Breaks in the source's timeline.";
 
@@ -140,7 +143,6 @@ table! {
     STORE_DELETED = Counter "store_objects_deleted_total" [] Count "Objects deleted from the store when their time was over.";
     STORE_FAILURES = Counter "store_failures_total" ["operation"] Count "Operations of spool and store that failed, each try counted.";
     STORE_LOST_SEGMENTS = Counter "store_lost_segments_total" [] Count "Segments that were dropped or never written because the spool was full or its disk failed.";
-    STORE_UPLOAD_SECONDS = Histogram "store_upload_seconds" [] Seconds "Time from a segment's end to its presence in the store.";
 
     HTTP_OPEN = Gauge "http_connections" [] Count "Open connections of HTTP clients.";
     HTTP_REFUSED = Counter "http_connections_refused_total" [] Count "HTTP connections closed at once because too many were open.";
