@@ -8,6 +8,7 @@ use tracing::{Span as LogSpan, error};
 use super::SessionSpec;
 use super::intake::{Intake, IntakeError, MakeWires, STATS_EVERY};
 use super::latency::Latency;
+use super::losses::Losses;
 use super::session::{Session, SessionInput, SessionState};
 use super::sessions::Tell;
 use super::wiring::{OnFailure, Outlet, WireError, Wires};
@@ -76,6 +77,7 @@ pub(super) fn launch(
         connection: None,
         newest_connection: 0,
         grace_ends,
+        losses: Losses::default(),
         stats_due: began.monotonic.saturating_add(STATS_EVERY),
         reasons: Vec::new(),
         copied: None,

@@ -10,6 +10,7 @@
 //! | `intake` | the thread that owns its timeline: connections, grace time, the ladder's start |
 //! | `copied` | when a copied rung is encoded instead, and why |
 //! | `latency` | delays from the socket to viewers and store, measured where they end |
+//! | `losses` | one log line per cause of what media loses or has repaired |
 //! | `launch` | starting threads, anew or from what the journal tells |
 //! | [`wiring`] | threads and queues, with the bound and policy of each |
 //! | [`publisher`] | what an admitted connection holds of its session |
@@ -21,6 +22,7 @@ mod copied;
 mod intake;
 mod latency;
 mod launch;
+mod losses;
 pub mod publisher;
 pub mod session;
 pub mod sessions;

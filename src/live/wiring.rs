@@ -13,7 +13,7 @@
 use std::io;
 use std::sync::Arc;
 
-use tracing::{Span as LogSpan, error, warn};
+use tracing::{Span as LogSpan, error};
 
 use super::SessionSpec;
 use super::latency::{Latency, SegmentArrival};
@@ -241,7 +241,7 @@ impl Wires {
             (None, Unit::End) => self.outlet.broadcast(unit),
             (None, Unit::Cut(cut)) if matches!(cut.kind, CutKind::Gap { .. }) => self.outlet.broadcast(unit),
             // Ingest announces tracks first, and the session starts the feeds before it hands on what follows.
-            (None, _) => warn!(?unit, "a unit came before the feeds were started and was dropped"),
+            (None, _) => debug_assert!(false, "{unit:?} came before the feeds were started"),
         }
     }
 
@@ -303,7 +303,7 @@ fn store_thread(mut writer: Option<SessionWriter>, written: &Receiver<Output>, w
                 && !failure.is_disk()
                 && !std::mem::replace(&mut warned, true)
             {
-                error!(%failure, "the store does not take what package made; this is said once");
+                error!(%failure, "a fault of ours: the store does not take what package made, and what it refused is not stored");
             }
         }
         window.apply(&output);
@@ -313,7 +313,7 @@ fn store_thread(mut writer: Option<SessionWriter>, written: &Receiver<Output>, w
     if let Some(writer) = writer {
         let how = if ended == window.renditions().len() { Finish::Ended } else { Finish::Suspended };
         if let Err(failure) = writer.finish(how) {
-            error!(%failure, "the session's journal could not be closed in order");
+            error!(%failure, "the session's journal could not be closed in order: the next start repairs it; check the spool's disk");
         }
     }
 }

@@ -89,6 +89,7 @@ pub(crate) struct Shared {
     spool: Arc<Spool>,
     counters: Arc<Counters>,
     uploads: Uploads,
+    log: upload::RequestLog,
     /// By [`naming::session_prefix`].
     sessions: Mutex<BTreeMap<String, Arc<Session>>>,
     stop: CancellationToken,
@@ -151,6 +152,7 @@ impl Store {
             spool,
             counters,
             uploads: Uploads::default(),
+            log: upload::RequestLog::default(),
             sessions: Mutex::default(),
             stop: CancellationToken::new(),
             tasks: TaskTracker::new(),

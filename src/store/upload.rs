@@ -25,6 +25,7 @@ use super::stats::Counters;
 use super::{Shared, StoreError, publish, retention};
 use crate::media::naming::{self, MediaName};
 use crate::media::segment::RenditionId;
+use crate::telemetry::gate::SharedGate;
 use crate::telemetry::names;
 
 /// Content-Type of segments and init segments.
@@ -144,6 +145,20 @@ impl Drop for Done<'_> {
     }
 }
 
+/// The log of requests to the object store, of which an outage brings many: once a minute is enough for a night.
+#[derive(Debug)]
+pub(crate) struct RequestLog {
+    failures: SharedGate,
+    recoveries: SharedGate,
+}
+
+impl Default for RequestLog {
+    fn default() -> Self {
+        const EVERY: Duration = Duration::from_secs(60);
+        RequestLog { failures: SharedGate::every(EVERY), recoveries: SharedGate::every(EVERY) }
+    }
+}
+
 /// The pauses of one job.
 #[derive(Debug, Default)]
 pub(crate) struct Patience {
@@ -190,17 +205,22 @@ impl Shared {
     ) -> Option<T> {
         let error = match result {
             Ok(value) => {
-                if self.counters.objects_work() {
+                if self.counters.objects_work() && self.log.recoveries.pass(self.clock.monotonic()).is_some() {
                     tracing::info!("the object store works again");
                 }
                 return Some(value);
             }
             Err(error) => error,
         };
-        if self.counters.objects_failed() {
-            tracing::warn!(key, %error, "the object store fails: media stays in the spool, uploads go on trying");
-        } else {
-            tracing::debug!(key, %error, "a request to the object store failed");
+        let persists = !self.counters.objects_failed();
+        match self.log.failures.pass(self.clock.monotonic()) {
+            Some(requests) if persists => {
+                tracing::error!(key, requests, %error, "the object store keeps failing: media waits in the spool; check the store, its credentials and the network");
+            }
+            Some(requests) => {
+                tracing::warn!(key, requests, %error, "the object store fails: media waits in the spool, and uploads go on trying");
+            }
+            None => tracing::debug!(key, %error, "a request to the object store failed"),
         }
         self.uploads.changed();
         tokio::time::sleep(patience.pause()).await;

@@ -2,13 +2,20 @@
 //!
 //! A log line reads alone: its message says what and where, and carries `stream`, `session` and `peer` from its span where
 //! they are known. Standard output is for answers of the command line only.
+//!
+//! What a stranger sends (an encoder's name, an error's text) may stand in a line and can neither begin one nor colour a
+//! terminal: control characters are escaped, by JSON in the one format and by [`Plain`] in the other.
 
+use std::fmt::{self, Write};
 use std::io;
 use std::str::FromStr;
 
 use tracing::Subscriber;
+use tracing::field::Field;
 use tracing_subscriber::EnvFilter;
+use tracing_subscriber::field::MakeExt;
 use tracing_subscriber::fmt::MakeWriter;
+use tracing_subscriber::fmt::format::{Writer, debug_fn};
 
 /// How a log line looks.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -75,21 +82,56 @@ where
         parsed.map_err(|error| LoggingError::Filter { filter: filter.to_owned(), reason: error.to_string() })?;
     let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(writer);
     Ok(match format {
-        LogFormat::Human => Box::new(builder.with_ansi(false).finish()),
+        LogFormat::Human => Box::new(builder.with_ansi(false).fmt_fields(debug_fn(field).delimited(" ")).finish()),
         LogFormat::Json => Box::new(builder.json().flatten_event(true).with_current_span(false).finish()),
     })
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use std::sync::{Arc, Mutex};
+/// One field of a line for people; the message stands without its name.
+fn field(writer: &mut Writer<'_>, field: &Field, value: &dyn fmt::Debug) -> fmt::Result {
+    let mut plain = Plain(writer);
+    match field.name() {
+        "message" => write!(plain, "{value:?}"),
+        name => write!(plain, "{name}={value:?}"),
+    }
+}
 
-    #[derive(Clone, Default)]
-    struct Captured(Arc<Mutex<Vec<u8>>>);
+/// Writes text on without control characters and without those that reorder what a reader sees: each becomes its escape
+/// in Rust's notation.
+struct Plain<'a, W>(&'a mut W);
+
+impl<W: Write> Write for Plain<'_, W> {
+    fn write_str(&mut self, text: &str) -> fmt::Result {
+        let mut rest = text;
+        while let Some((at, found)) = rest.char_indices().find(|(_, character)| is_unfit(*character)) {
+            self.0.write_str(&rest[..at])?;
+            write!(self.0, "{}", found.escape_default())?;
+            rest = &rest[at + found.len_utf8()..];
+        }
+        self.0.write_str(rest)
+    }
+}
+
+/// Line breaks and terminal controls (C0, C1, U+2028, U+2029), and the marks of bidirectional text (Unicode TR 9).
+fn is_unfit(character: char) -> bool {
+    character.is_control()
+        || matches!(character, '\u{2028}' | '\u{2029}' | '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+}
+
+/// What the tests of any module log.
+#[cfg(test)]
+pub mod testing {
+    use std::sync::{Arc, Mutex, PoisonError};
+
+    use super::*;
+
+    /// Gathers what is logged.
+    #[derive(Clone, Debug, Default)]
+    pub struct Captured(Arc<Mutex<Vec<u8>>>);
+
     impl io::Write for Captured {
         fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-            self.0.lock().expect("no test panics while it writes").extend_from_slice(bytes);
+            self.0.lock().unwrap_or_else(PoisonError::into_inner).extend_from_slice(bytes);
             Ok(bytes.len())
         }
         fn flush(&mut self) -> io::Result<()> {
@@ -97,17 +139,77 @@ mod tests {
         }
     }
 
+    impl Captured {
+        /// Runs `body` with a log of `info` and above for people, kept here.
+        pub fn during(&self, body: impl FnOnce()) {
+            self.during_with(LogFormat::Human, "info", body);
+        }
+
+        /// The same in any format and with any filter.
+        pub fn during_with(&self, format: LogFormat, filter: &str, body: impl FnOnce()) {
+            let writer = self.clone();
+            let subscriber = subscriber(format, filter, move || writer.clone()).expect("the filter is right");
+            tracing::subscriber::with_default(subscriber, body);
+        }
+
+        /// All of it.
+        pub fn text(&self) -> String {
+            let bytes = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+            String::from_utf8(bytes.clone()).expect("a log is text")
+        }
+
+        /// Level, message and fields of each line that a module below `module` wrote.
+        pub fn messages(&self, module: &str) -> Vec<String> {
+            let module = module.trim_end_matches("::tests");
+            let message = |line: &str| {
+                let (level, rest) = line.split_once(' ')?.1.trim_start().split_once(' ')?;
+                Some(format!("{level} {}", rest.trim_start().strip_prefix(module)?.strip_prefix(": ")?))
+            };
+            self.text().lines().filter_map(message).collect()
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::testing::Captured;
+    use super::*;
+
     fn logged(format: LogFormat, filter: &str) -> String {
         let captured = Captured::default();
-        let writer = captured.clone();
-        let subscriber = subscriber(format, filter, move || writer.clone()).unwrap();
-        tracing::subscriber::with_default(subscriber, || {
+        captured.during_with(format, filter, || {
             let _span = tracing::info_span!("session", stream = "s1").entered();
             tracing::info!(segment = 3, "segment stored");
             tracing::debug!("not at this level");
         });
-        let bytes = captured.0.lock().expect("the writers are gone").clone();
-        String::from_utf8(bytes).unwrap()
+        captured.text()
+    }
+
+    /// What strangers have tried: a second line, colours, a title for the terminal's window, text written backwards.
+    const HOSTILE: &str =
+        "x\n2026-11-21T00:00:00Z ERROR forged\r\u{1b}[31mred\u{1b}]0;title\u{7}\u{9b}1m\u{2028}\u{202e}end \"q\"";
+
+    #[test]
+    fn what_a_stranger_sends_stays_within_its_line_and_field() {
+        let captured = Captured::default();
+        captured.during(|| {
+            let _span = tracing::info_span!("rtmp", peer = %HOSTILE).entered();
+            tracing::warn!(encoder = HOSTILE, reason = %HOSTILE, debug = ?HOSTILE, "said {HOSTILE}");
+        });
+        let text = captured.text();
+        assert_eq!(text.matches('\n').count(), 1, "{text:?}");
+        assert!(!text.trim_end_matches('\n').contains(is_unfit), "{text:?}");
+        assert!(text.contains("reason=x\\n2026-11-21T00:00:00Z ERROR forged\\r\\u{1b}[31mred"), "{text}");
+    }
+
+    #[test]
+    fn a_collector_gets_the_same_text_in_one_line() {
+        let captured = Captured::default();
+        captured.during_with(LogFormat::Json, "info", || tracing::warn!(reason = %HOSTILE, "refused"));
+        let text = captured.text();
+        assert_eq!(text.matches('\n').count(), 1, "{text:?}");
+        let line: serde_json::Value = serde_json::from_str(&text).expect("one object");
+        assert_eq!(line["reason"], HOSTILE);
     }
 
     #[test]

@@ -2,6 +2,7 @@
 //!
 //! | module | holds |
 //! |---|---|
+//! | [`gate`] | one log line per cause, however often it comes |
 //! | [`logging`] | `tracing` to standard error, for people or as JSON lines |
 //! | [`names`] | the one table of all metrics: name, kind, unit, help, labels |
 //! | [`samples`] | figures of running sessions, collected when somebody scrapes |
@@ -14,6 +15,7 @@
 //!
 //! No secret and nothing that a stranger chooses (a key, a path, a user agent) may become a label value.
 
+pub mod gate;
 pub mod logging;
 pub mod names;
 pub mod samples;

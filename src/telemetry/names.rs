@@ -120,6 +120,8 @@ table! {
     PUBLISH_TO_PLAYABLE = Histogram "publish_to_playable_seconds" ["what"] Seconds "Time from a session's first accepted publish until its first part of video, and its playlist with a segment, can be fetched.";
     INGEST_REPAIRS = Counter "ingest_repaired_timestamps_total" ["stream" "session"] Count "Timestamps moved because they went back or jumped a little.";
     INGEST_DISCONTINUITIES = Counter "ingest_discontinuities_total" ["stream" "session"] Count "Breaks in the source's timeline.";
+    INGEST_SILENCE = Counter "ingest_silent_frames_total" ["stream" "session"] Count "Frames of silence that stand for sound which the encoder did not send.";
+    INGEST_DROPPED = Counter "ingest_dropped_total" ["stream" "session" "reason"] Count "Messages and packets of the encoder that were left out, by reason.";
 
     EDGE_ITEMS = Gauge "edge_queue_items" ["stream" "session" "edge"] Count "Items waiting between two stages.";
     EDGE_BYTES = Gauge "edge_queue_bytes" ["stream" "session" "edge"] Bytes "Payload bytes waiting between two stages.";
@@ -129,6 +131,7 @@ table! {
     TRANSCODE_DROPPED = Counter "transcode_dropped_frames_total" ["stream" "session"] Count "Frames left out of all encoded rungs because the encoders were slow.";
     TRANSCODE_QUEUE = Gauge "transcode_queue_frames" ["stream" "session" "rung"] Count "Decoded frames that wait for a rung's encoder.";
     TRANSCODE_SPEED = Gauge "transcode_speed_ratio" ["stream" "session" "rung"] Count "Media seconds that the encoder makes per second of its own time; below 1 it cannot follow.";
+    TRANSCODE_OVERLOADED = Gauge "transcode_overloaded" ["stream" "session"] Count "1 while frames are dropped because the encoders are slow, else 0.";
 
     PACKAGE_BYTES = Counter "package_bytes_total" ["stream" "session" "rung"] Bytes "Bytes of finished parts.";
     PACKAGE_BITRATE = Gauge "package_bitrate_bits_per_second" ["stream" "session" "rung"] BitsPerSecond "Bitrate of the last segments, container included.";
@@ -136,8 +139,11 @@ table! {
     PACKAGE_SEGMENTS = Counter "package_segments_total" ["stream" "session" "rung"] Count "Segments finished.";
 
     STORE_SPOOL_BYTES = Gauge "store_spool_bytes" [] Bytes "Bytes in the spool's journal.";
+    STORE_SPOOL_MAX = Gauge "store_spool_max_bytes" [] Bytes "Most bytes that the spool's journal may have.";
+    STORE_ALARM = Gauge "store_alarm" ["alarm"] Count "1 while an alarm of the store is raised, else 0: disk, spool (full), store (fails).";
     STORE_BACKLOG = Gauge "store_backlog_segments" [] Count "Closed segments that are not in the store yet.";
     STORE_BACKLOG_BYTES = Gauge "store_backlog_bytes" [] Bytes "Bytes of closed segments that are not in the store yet.";
+    STORE_BACKLOG_OLDEST = Gauge "store_backlog_oldest_seconds" [] Seconds "Age of the oldest closed segment that is not in the store yet; 0 when there is none.";
     STORE_WRITTEN = Counter "store_objects_written_total" [] Count "Objects written to the store: init segments, segments, playlists.";
     STORE_WRITTEN_BYTES = Counter "store_written_bytes_total" [] Bytes "Bytes written to the store.";
     STORE_DELETED = Counter "store_objects_deleted_total" [] Count "Objects deleted from the store when their time was over.";

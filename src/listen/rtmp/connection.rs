@@ -19,6 +19,7 @@ use tracing::{debug, info};
 use super::Shared;
 use crate::listen::counts::Action;
 use crate::listen::{Admission, CloseReason, Finish, Protocol, PublishRequest, Publisher, Refusal, RefusalReason};
+use crate::telemetry::gate::SharedGate;
 use crate::wire::Inbound;
 use crate::wire::rtmp::{Event, Phase, PublishStatus, RtmpError, Server};
 
@@ -65,6 +66,26 @@ impl fmt::Display for End {
     }
 }
 
+/// The log of connections that end before they publish, which anybody can make as many of as he likes: one line per cause.
+#[derive(Debug, Default)]
+pub(super) struct Strangers {
+    refused: SharedGate,
+    broke_the_protocol: SharedGate,
+    left: SharedGate,
+}
+
+impl Strangers {
+    /// For how many connections a line about this one stands, if it may be written now.
+    fn pass(&self, end: &End, now: Duration) -> Option<u64> {
+        let gate = match end {
+            End::Refused(_) => &self.refused,
+            End::Protocol(_) => &self.broke_the_protocol,
+            _ => &self.left,
+        };
+        gate.pass(now)
+    }
+}
+
 /// How a publish ended, and the connection's end if it is over too.
 struct Published {
     finish: Finish,
@@ -93,16 +114,18 @@ pub(super) struct Connection<'a, S, A: Admission> {
     buffer: BytesMut,
     events: Vec<Event>,
     received_bytes: u64,
+    has_published: bool,
 }
 
 impl<'a, S: AsyncRead + AsyncWrite + Unpin, A: Admission> Connection<'a, S, A> {
     /// A connection of which nothing has been read.
     pub(super) fn new(socket: S, peer: SocketAddr, shared: &'a Arc<Shared<A>>) -> Self {
         let server = Server::new(shared.settings.limits);
-        Connection { socket, peer, shared, server, buffer: BytesMut::new(), events: Vec::new(), received_bytes: 0 }
+        let (buffer, events) = (BytesMut::new(), Vec::new());
+        Connection { socket, peer, shared, server, buffer, events, received_bytes: 0, has_published: false }
     }
 
-    /// Runs the connection to its end, and writes one line about it.
+    /// Runs the connection to its end, and writes one line about it; about those that never published, one for several.
     pub(super) async fn run(mut self) {
         let clock = &self.shared.settings.clock;
         let began = clock.monotonic();
@@ -111,7 +134,14 @@ impl<'a, S: AsyncRead + AsyncWrite + Unpin, A: Admission> Connection<'a, S, A> {
         self.say_goodbye(&end).await;
         let lasted = clock.monotonic().saturating_sub(began);
         let bytes = self.received_bytes;
-        info!(reason = %end, bytes, seconds = lasted.as_secs(), "RTMP connection ended");
+        let seconds = lasted.as_secs();
+        if self.has_published {
+            info!(reason = %end, bytes, seconds, "RTMP connection ended");
+        } else if let Some(connections) = self.shared.strangers.pass(&end, clock.monotonic()) {
+            info!(reason = %end, bytes, seconds, connections, "RTMP connection ended before it published");
+        } else {
+            debug!(reason = %end, bytes, seconds, "RTMP connection ended before it published");
+        }
     }
 
     /// Publish after publish, until the connection ends.
@@ -125,6 +155,7 @@ impl<'a, S: AsyncRead + AsyncWrite + Unpin, A: Admission> Connection<'a, S, A> {
                 Ok(publisher) => publisher,
                 Err(end) => return end,
             };
+            self.has_published = true;
             self.shared.counts.publishes.increment(1);
             let accepted = self.server.accept_publish(&mut self.events).map_err(|error| self.protocol_error(error));
             let published = match accepted {
