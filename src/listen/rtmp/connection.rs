@@ -410,3 +410,18 @@ fn make_room(buffer: &mut BytesMut) -> &mut BytesMut {
 fn millis(duration: Duration) -> u32 {
     u32::try_from(duration.as_millis()).unwrap_or(u32::MAX)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_thousand_strangers_have_one_line_per_cause_and_interval() {
+        let (strangers, at) = (Strangers::default(), Duration::from_secs);
+        let refused = End::Refused(RefusalReason::BadKey);
+        assert_eq!(strangers.pass(&refused, at(1)), Some(1));
+        assert!((0..999).all(|_| strangers.pass(&refused, at(2)).is_none()));
+        assert_eq!(strangers.pass(&End::Disconnected, at(2)), Some(1), "another cause");
+        assert_eq!(strangers.pass(&refused, at(11)), Some(1_000));
+    }
+}
