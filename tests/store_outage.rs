@@ -7,7 +7,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
+use millstream::clock::Clock;
 use millstream::store::{Filesystem, Finish, StoreError};
+use millstream::telemetry::Metrics;
 use store_support::disk::Mood;
 use store_support::*;
 
@@ -378,4 +380,35 @@ async fn a_panic_in_an_upload_is_counted_and_tried_again_and_others_go_on() {
     assert_eq!(objects.violations(), [""; 0]);
     let text = metrics.render();
     assert!(text.contains("\nmillstream_stage_panics_total{stage=\"upload\"} 6\n"), "{text}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_delay_of_a_segment_runs_from_its_last_frame_until_it_is_stored() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let (metrics, recorder) = Metrics::detached().expect("the settings are ours");
+    // This test's tasks run on its own thread.
+    let _recorded = metrics::set_default_local_recorder(&recorder);
+    let (bench, objects) = Bench::scripted(folder.path());
+    let (store, _) = bench.open().await;
+    let mut writer = store.begin(head("s1", 1)).expect("begun");
+    append_inits(&mut writer);
+    until_uploaded(&store).await;
+    objects.fail(|_| true);
+    let arrived = bench.clock.monotonic();
+    for output in [open(VIDEO, 1, 0), part(VIDEO, 1, 0, 0)] {
+        writer.append(&output).expect("journalled");
+    }
+    writer.arrived(VIDEO, 0, arrived);
+    writer.append(&close(VIDEO, 0)).expect("journalled");
+    // Nobody says when the last frame of the sound came in.
+    segment(AUDIO, 1, 0).iter().for_each(|output| writer.append(output).expect("journalled"));
+    until(&store, |stats| stats.object_failures > 3).await;
+    bench.clock.advance(Duration::from_millis(61_250));
+    objects.succeed();
+    until_uploaded(&store).await;
+    let text = metrics.render();
+    let lines: Vec<_> = text.lines().filter(|line| line.contains("stored_seconds_sum{")).collect();
+    assert_eq!(lines, ["millstream_ingest_to_stored_seconds_sum{rung=\"720p\"} 61.25"]);
+    assert!(text.contains("stored_seconds_bucket{rung=\"720p\",le=\"60\"} 0\n"), "{text}");
+    assert!(text.contains("stored_seconds_bucket{rung=\"720p\",le=\"300\"} 1\n"), "{text}");
 }

@@ -45,9 +45,11 @@ mod session;
 mod stats;
 mod unwrap;
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use crate::flow::channel::Weigh;
+use crate::media::arrivals::Arrivals;
 use crate::media::codec::aac::AacError;
 use crate::media::codec::h264::H264Error;
 use crate::media::copy::{CopyObstacle, CopyRule};
@@ -287,6 +289,11 @@ impl Ingest {
         self.session.release_overdue(now, out);
         self.session.announce_gaps(now, out);
         self.begin_run_if_complete(now, out);
+    }
+
+    /// When the packets of the timeline came in: for whoever measures how long they take from here.
+    pub fn arrivals(&self) -> Arc<Arrivals> {
+        self.session.arrivals()
     }
 
     /// Monotonic time at which [`Ingest::poll`] has something to do, if nothing is pushed before.

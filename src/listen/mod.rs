@@ -10,7 +10,6 @@
 //! | [`attempts`] | slows down addresses that try wrong keys |
 //! | [`low_water`] | how much must have arrived before a connection is woken |
 //! | [`places`] | how many connections are open, in all and per address, and who makes room |
-//! | [`quiet`] | how many log lines strangers may cause |
 //! | [`counts`] | what a listener counts for `/metrics` |
 //!
 //! Invariants: a key is a [`SecretString`] from the moment it was parsed; a description that goes to a publisher holds no
@@ -20,7 +19,6 @@ pub mod attempts;
 pub mod counts;
 pub mod low_water;
 pub mod places;
-pub mod quiet;
 pub mod rtmp;
 
 use std::fmt;

@@ -12,8 +12,9 @@ use tracing::{Span as LogSpan, error, info, warn};
 use super::capacity::{Denied, EncodeCapacity, Share, Wanted};
 use super::copied::CopiedRung;
 use super::limits::SourceLimit;
+use super::losses::Losses;
 use super::session::{Session, SessionInput, SessionState};
-use super::stats::{Rates, SessionStats};
+use super::stats::{self, Rates, SessionStats};
 use super::wiring::{Feeds, OnFailure, Stop, WireError, Wires};
 use super::{SessionChange, SessionEvent};
 use crate::clock::SharedClock;
@@ -103,6 +104,7 @@ pub(super) struct Intake {
     pub stats_due: Duration,
     /// Discontinuities of the session so far.
     pub discontinuities: u64,
+    pub losses: Losses,
     /// Why each rung is what it is.
     pub reasons: Vec<(String, String)>,
     /// The rung that is copied for as long as the source allows it.
@@ -125,7 +127,7 @@ impl Intake {
             Ok(())
         });
         if let Err(why) = &result {
-            error!(%why, "session ends");
+            error!(%why, "the session ends because a part of it failed; the publisher may start a new one");
         }
         self.session.close_door(&match (&result, stop) {
             (Err(why), _) => why.told(),
@@ -133,7 +135,7 @@ impl Intake {
             (Ok(()), Stop::End) => CloseReason::SessionEnded,
         });
         if let Err(why) = contained(|| self.hand_on_the_last(stop)) {
-            warn!(%why, "what was held of the session's media is lost");
+            warn!(%why, "up to a second of sound and pictures at the session's end is lost");
         }
         if let Some(wires) = self.wires.take() {
             wires.join();
@@ -170,7 +172,7 @@ impl Intake {
         }
         let spec = self.session.spec();
         if let Err(failure) = self.store.end_session(&spec.stream, &spec.session) {
-            error!(%failure, "the session's end could not be stored");
+            error!(%failure, "the stored playlists do not say that the session ended; the next start writes it");
         }
     }
 
@@ -202,7 +204,7 @@ impl Intake {
                 return Ok(stop);
             }
             if self.grace_ends.is_some_and(|end| now.monotonic >= end) {
-                info!("nobody came back within the grace time");
+                info!(grace_secs = self.session.spec().grace.as_secs(), "nobody came back within the grace time");
                 return Ok(Stop::End);
             }
             self.take_stats(now.monotonic);
@@ -225,7 +227,7 @@ impl Intake {
             SessionInput::Connected { connection } => self.connected(connection, now, units),
             SessionInput::Media { connection, unit } if self.connection == Some(connection) => {
                 if let Err(rejected) = self.ingest.push(ingest::Input::Media(unit), now, units) {
-                    warn!(%rejected, "publisher rejected");
+                    warn!(%rejected, "the publisher's media cannot be used: it is disconnected, with this reason");
                     // By its number: a newer connection may have come in already, and has done nothing wrong.
                     self.session.dismiss(connection, &CloseReason::Rejected(rejected.to_string()));
                     return Ok(self.disconnected(connection, false, now, units));
@@ -434,18 +436,23 @@ impl Intake {
         }
         let ingest = self.ingest.stats();
         let elapsed = now.saturating_sub(self.stats_due.saturating_sub(STATS_EVERY));
-        let rates = Rates::between(&self.session.stats().ingest, &ingest, elapsed);
+        let before = self.session.stats();
+        let rates = Rates::between(&before.ingest, &ingest, elapsed);
+        let ladder = self.wires.as_ref().and_then(Wires::ladder);
         self.stats_due = now.saturating_add(STATS_EVERY);
         let depth = self.session.input().depth();
-        self.session.set_stats(SessionStats {
+        let stats = SessionStats {
             ingest,
             rates,
             reasons: self.reasons.clone(),
             edges: self.wires.as_ref().map(Wires::edges).unwrap_or_default(),
-            ladder: self.wires.as_ref().and_then(Wires::ladder),
+            encode_speeds: stats::encode_speeds(&before, ladder.as_ref()),
+            ladder,
             intake_items: depth.items(),
             intake_bytes: depth.bytes(),
-        });
+        };
+        self.losses.look(&stats, now);
+        self.session.set_stats(stats);
     }
 }
 

@@ -8,7 +8,9 @@ use tracing::{Span as LogSpan, error};
 use super::SessionSpec;
 use super::capacity::EncodeCapacity;
 use super::intake::{Intake, IntakeError, MakeWires, STATS_EVERY};
+use super::latency::Latency;
 use super::limits::SourceLimit;
+use super::losses::Losses;
 use super::session::{Session, SessionInput, SessionState};
 use super::sessions::Tell;
 use super::wiring::{OnFailure, Outlet, WireError, Wires};
@@ -48,15 +50,20 @@ pub(super) fn launch(
     let renditions = recovered.as_ref().map(|recovered| recovered.head.renditions.clone());
     let discontinuities = recovered.as_ref().map_or(0, discontinuities_of);
     let (resume, listed) = recovered.map(split).unwrap_or_default();
-    let make_wires = make_wires(session, span.clone(), around.store.clone(), resume, listed);
+    let began = Now { monotonic: around.clock.monotonic(), wall: around.clock.wall() };
+    let mut ingest = Ingest::new(settings);
+    ingest.wait(began);
+    let measure = {
+        let (clock, arrivals) = (around.clock.clone(), ingest.arrivals());
+        let first_publish = renditions.is_none().then_some(began.monotonic);
+        move |renditions: &Renditions| Latency::new(clock, arrivals, first_publish, renditions)
+    };
+    let make_wires = make_wires(session, span.clone(), around.store.clone(), measure, resume, listed);
     let (wires, make_wires) = match &renditions {
         Some(renditions) => (Some(make_wires(renditions.clone(), &on_failure)?), None),
         None => (None, Some(make_wires)),
     };
-    let began = Now { monotonic: around.clock.monotonic(), wall: around.clock.wall() };
     let grace_ends = wires.is_some().then(|| began.monotonic.saturating_add(spec.grace));
-    let mut ingest = Ingest::new(settings);
-    ingest.wait(began);
     let intake = Intake {
         session: session.clone(),
         clock: around.clock,
@@ -72,6 +79,7 @@ pub(super) fn launch(
         connection: None,
         newest_connection: 0,
         grace_ends,
+        losses: Losses::default(),
         stats_due: began.monotonic.saturating_add(STATS_EVERY),
         discontinuities,
         reasons: Vec::new(),
@@ -127,6 +135,7 @@ fn make_wires(
     session: &Arc<Session>,
     span: LogSpan,
     store: Arc<Store>,
+    measure: impl FnOnce(&Renditions) -> Latency + Send + 'static,
     resume: Vec<RenditionResume>,
     listed: Vec<RenditionStart>,
 ) -> MakeWires {
@@ -145,7 +154,8 @@ fn make_wires(
         ));
         let head = head(spec, renditions.clone());
         let begin = move || begin(&store, head);
-        let outlet = Outlet::start(spec, &span, packager, begin, window.clone(), renditions, on_failure)?;
+        let latency = measure(&renditions);
+        let outlet = Outlet::start(spec, &span, packager, begin, window.clone(), latency, on_failure)?;
         session.set_window(window);
         Ok(Wires { outlet, feeds: None, late: None })
     })

@@ -12,6 +12,8 @@
 //! | `limits` | how much a source may send |
 //! | [`ceiling`] | the most memory that a session can hold |
 //! | `copied` | when a copied rung is encoded instead, and why |
+//! | `latency` | delays from the socket to viewers and store, measured where they end |
+//! | `losses` | one log line per cause of what media loses or has repaired |
 //! | `launch` | starting threads, anew or from what the journal tells |
 //! | [`wiring`] | threads and queues, with the bound and policy of each |
 //! | [`publisher`] | what an admitted connection holds of its session |
@@ -23,8 +25,10 @@ pub mod capacity;
 pub mod ceiling;
 mod copied;
 mod intake;
+mod latency;
 mod launch;
 mod limits;
+mod losses;
 mod packaging;
 pub mod publisher;
 pub mod session;

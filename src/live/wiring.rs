@@ -16,9 +16,10 @@
 use std::io;
 use std::sync::Arc;
 
-use tracing::{Span as LogSpan, error, warn};
+use tracing::{Span as LogSpan, error};
 
 use super::SessionSpec;
+use super::latency::{Latency, SegmentArrival};
 use super::packaging::{Packaging, Packer};
 use crate::clock::SharedClock;
 use crate::config::preset::AudioMode;
@@ -100,12 +101,13 @@ impl Outlet {
         packager: Packager,
         begin: impl FnOnce() -> Option<SessionWriter> + Send + 'static,
         window: Arc<Window>,
-        renditions: Renditions,
+        latency: Latency,
         on_failure: &OnFailure,
     ) -> Result<Self, WireError> {
         let (outputs, written) = bounded::<Output>(STORE);
+        let renditions = window.renditions().clone();
         let store = spawn(spec, "store", span, on_failure, move || {
-            store_thread(begin(), &written, &window);
+            store_thread(begin(), &written, &window, latency);
             Ok(())
         })?;
         let packaging = Packaging::Here(Packer::new(packager, outputs.clone()));
@@ -319,7 +321,7 @@ impl Wires {
             (None, Unit::End) => self.outlet.broadcast(unit),
             (None, Unit::Cut(cut)) if matches!(cut.kind, CutKind::Gap { .. }) => self.outlet.broadcast(unit),
             // Ingest announces tracks first, and the session starts the feeds before it hands on what follows.
-            (None, _) => warn!(?unit, "a unit came before the feeds were started and was dropped"),
+            (None, _) => debug_assert!(false, "{unit:?} came before the feeds were started"),
         }
     }
 
@@ -349,27 +351,32 @@ impl Wires {
 }
 
 /// Journal first, then viewers: what a player has seen survives kill -9.
-fn store_thread(mut writer: Option<SessionWriter>, written: &Receiver<Output>, window: &Window) {
+fn store_thread(mut writer: Option<SessionWriter>, written: &Receiver<Output>, window: &Window, mut latency: Latency) {
     let (mut newest, mut warned) = (None, false);
     for output in written.iter() {
+        let arrival = latency.before(&output);
         if let Some(writer) = &mut writer {
             // A full or broken disk stops recording with an alarm, which the store raises and logs, never the live path.
             if let Some(point) = resume_point(&output, &mut newest) {
                 let _ = writer.checkpoint(&point);
             }
+            if let Some(SegmentArrival { rendition, msn, at }) = arrival {
+                writer.arrived(rendition, msn, at);
+            }
             if let Err(failure) = writer.append(&output)
                 && !failure.is_disk()
                 && !std::mem::replace(&mut warned, true)
             {
-                error!(%failure, "the store does not take what package made; this is said once");
+                error!(%failure, "a fault of ours: the store does not take what package made, and what it refused is not stored");
             }
         }
         window.apply(&output);
+        latency.published(&output, window);
     }
     if let Some(writer) = writer {
         let how = if window.ended() { Finish::Ended } else { Finish::Suspended };
         if let Err(failure) = writer.finish(how) {
-            error!(%failure, "the session's journal could not be closed in order");
+            error!(%failure, "the session's journal could not be closed in order: the next start repairs it; check the spool's disk");
         }
     }
 }

@@ -26,9 +26,9 @@ use super::settle::Put;
 use super::spool::Extent;
 use super::stats::Counters;
 use super::{Shared, StoreError, publish, retention};
-use crate::media::WallTime;
 use crate::media::naming::{self, MediaName};
-use crate::media::segment::{RenditionId, Segment};
+use crate::media::segment::RenditionId;
+use crate::telemetry::gate::SharedGate;
 use crate::telemetry::names;
 
 /// Content-Type of segments and init segments.
@@ -171,6 +171,20 @@ impl Drop for Done<'_> {
     }
 }
 
+/// The log of requests to the object store, of which an outage brings many: once a minute is enough for a night.
+#[derive(Debug)]
+pub(crate) struct RequestLog {
+    failures: SharedGate,
+    recoveries: SharedGate,
+}
+
+impl Default for RequestLog {
+    fn default() -> Self {
+        const EVERY: Duration = Duration::from_secs(60);
+        RequestLog { failures: SharedGate::every(EVERY), recoveries: SharedGate::every(EVERY) }
+    }
+}
+
 /// The pauses of one job.
 #[derive(Debug, Default)]
 pub(crate) struct Patience {
@@ -245,10 +259,15 @@ impl Shared {
             }
             Err(error) => error,
         };
-        if self.counters.objects_failed() {
-            tracing::warn!(key, %error, "the object store fails: media stays in the spool, uploads go on trying");
-        } else {
-            tracing::debug!(key, %error, "a request to the object store failed");
+        let persists = !self.counters.objects_failed();
+        match self.log.failures.pass(self.clock.monotonic()) {
+            Some(requests) if persists => {
+                tracing::error!(key, requests, %error, "the object store keeps failing: media waits in the spool; check the store, its credentials and the network");
+            }
+            Some(requests) => {
+                tracing::warn!(key, requests, %error, "the object store fails: media waits in the spool, and uploads go on trying");
+            }
+            None => tracing::debug!(key, %error, "a request to the object store failed"),
         }
         self.uploads.changed();
         tokio::time::sleep(patience.pause()).await;
@@ -257,7 +276,7 @@ impl Shared {
 
     /// Ends the alarm of a failing object store.
     pub(crate) fn objects_work(&self) {
-        if self.counters.objects_work() {
+        if self.counters.objects_work() && self.log.recoveries.pass(self.clock.monotonic()).is_some() {
             tracing::info!("the object store works again");
         }
     }
@@ -299,13 +318,16 @@ impl Shared {
         }
     }
 
-    /// Tells how long a segment, which has just been put, took from its end.
+    /// Tells how long a segment, which has just been put, took from the arrival of its last frame.
     fn count_delay(&self, session: &Session, rendition: RenditionId, name: MediaName) {
         let MediaName::Segment { msn, .. } = name else { return };
         let catalog = session.catalog.lock();
         let entry = catalog.rendition(rendition).and_then(|log| log.entry(msn));
-        if let Some(delay) = entry.and_then(|entry| since_end(&entry.segment, self.clock.wall())) {
-            names::STORE_UPLOAD_SECONDS.histogram(&[]).record(delay);
+        let (arrived, rung) =
+            (entry.and_then(|entry| entry.arrived), catalog.head.renditions.get(usize::from(rendition.0)));
+        if let (Some(arrived), Some(rung)) = (arrived, rung) {
+            let delay = self.clock.monotonic().saturating_sub(arrived);
+            names::INGEST_TO_STORED.histogram(&[("rung", &rung.name)]).record(delay);
         }
     }
 
@@ -362,11 +384,6 @@ impl Shared {
     }
 }
 
-/// How long before `now` the segment ended, zero when the wall clock was set back; `None` while it is open.
-fn since_end(segment: &Segment, now: WallTime) -> Option<Duration> {
-    segment.duration.map(|duration| now.since(segment.wall.saturating_add(duration)).to_std())
-}
-
 fn source(session: &Session, rendition: RenditionId, name: MediaName) -> Source {
     let catalog = session.catalog.lock();
     let Some(log) = catalog.rendition(rendition) else { return Source::Gone };
@@ -393,20 +410,6 @@ pub(crate) fn media_key(session: &Session, rendition: RenditionId, name: MediaNa
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::media::Span;
-
-    #[test]
-    fn the_delay_of_an_upload_is_counted_from_the_end_of_the_segment() {
-        let wall = WallTime::from_unix_millis(10_000);
-        let segment = |duration| {
-            let (parts, discontinuity, gap) = (Vec::new(), false, false);
-            Segment { msn: 7, epoch: 1, duration, wall, discontinuity, gap, init: 0, parts }
-        };
-        let at = |millis| since_end(&segment(Some(Span::from_secs(2))), WallTime::from_unix_millis(millis));
-        assert_eq!(at(12_350), Some(Duration::from_millis(350)));
-        assert_eq!(at(11_000), Some(Duration::ZERO));
-        assert_eq!(since_end(&segment(None), wall), None);
-    }
 
     #[test]
     fn pauses_double_to_a_cap_and_their_upper_half_is_chance() {

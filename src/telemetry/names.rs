@@ -115,8 +115,13 @@ table! {
     INGEST_BITRATE = Gauge "ingest_bitrate_bits_per_second" ["stream" "session"] BitsPerSecond "Bitrate of the last seconds as it came from the encoder.";
     INGEST_FPS = Gauge "ingest_frames_per_second" ["stream" "session"] CountPerSecond "Frame rate of the last seconds as it came from the encoder.";
     INGEST_DRIFT = Gauge "ingest_drift_seconds" ["stream" "session"] Seconds "How far the audio's clock has left the video's since the last correction.";
+    INGEST_TO_PART = Histogram "ingest_to_part_seconds" ["rung"] Seconds "Time from the arrival of a part's last frame until viewers can fetch the part.";
+    INGEST_TO_STORED = Histogram "ingest_to_stored_seconds" ["rung"] Seconds "Time from the arrival of a segment's last frame until its upload is confirmed.";
+    PUBLISH_TO_PLAYABLE = Histogram "publish_to_playable_seconds" ["what"] Seconds "Time from a session's first accepted publish until its first part of video, and its playlist with a segment, can be fetched.";
     INGEST_REPAIRS = Counter "ingest_repaired_timestamps_total" ["stream" "session"] Count "Timestamps moved because they went back or jumped a little.";
     INGEST_DISCONTINUITIES = Counter "ingest_discontinuities_total" ["stream" "session"] Count "Breaks in the source's timeline.";
+    INGEST_SILENCE = Counter "ingest_silent_frames_total" ["stream" "session"] Count "Frames of silence that stand for sound which the encoder did not send.";
+    INGEST_DROPPED = Counter "ingest_dropped_total" ["stream" "session" "reason"] Count "Messages and packets of the encoder that were left out, by reason.";
 
     EDGE_ITEMS = Gauge "edge_queue_items" ["stream" "session" "edge"] Count "Items waiting between two stages.";
     EDGE_BYTES = Gauge "edge_queue_bytes" ["stream" "session" "edge"] Bytes "Payload bytes waiting between two stages.";
@@ -140,14 +145,16 @@ table! {
     PACKAGE_SEGMENTS = Counter "package_segments_total" ["stream" "session" "rung"] Count "Segments finished.";
 
     STORE_SPOOL_BYTES = Gauge "store_spool_bytes" [] Bytes "Bytes in the spool's journal.";
+    STORE_SPOOL_MAX = Gauge "store_spool_max_bytes" [] Bytes "Most bytes that the spool's journal may have.";
+    STORE_ALARM = Gauge "store_alarm" ["alarm"] Count "1 while an alarm of the store is raised, else 0: disk, spool (full), store (fails).";
     STORE_BACKLOG = Gauge "store_backlog_segments" [] Count "Closed segments that are not in the store yet.";
     STORE_BACKLOG_BYTES = Gauge "store_backlog_bytes" [] Bytes "Bytes of closed segments that are not in the store yet.";
+    STORE_BACKLOG_OLDEST = Gauge "store_backlog_oldest_seconds" [] Seconds "Age of the oldest closed segment that is not in the store yet; 0 when there is none.";
     STORE_WRITTEN = Counter "store_objects_written_total" [] Count "Objects written to the store: init segments, segments, playlists.";
     STORE_WRITTEN_BYTES = Counter "store_written_bytes_total" [] Bytes "Bytes written to the store.";
     STORE_DELETED = Counter "store_objects_deleted_total" [] Count "Objects deleted from the store when their time was over.";
     STORE_FAILURES = Counter "store_failures_total" ["operation"] Count "Operations of spool and store that failed, each try counted.";
     STORE_LOST_SEGMENTS = Counter "store_lost_segments_total" [] Count "Segments that were dropped or never written because the spool was full or its disk failed.";
-    STORE_UPLOAD_SECONDS = Histogram "store_upload_seconds" [] Seconds "Time from a segment's end to its presence in the store.";
 
     HTTP_OPEN = Gauge "http_connections" [] Count "Open connections of HTTP clients.";
     HTTP_REFUSED = Counter "http_connections_refused_total" [] Count "HTTP connections closed at once because too many were open.";

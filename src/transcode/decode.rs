@@ -21,6 +21,7 @@ use crate::clock::SharedClock;
 use crate::flow::channel::{Receiver, Sender};
 use crate::media::track::VIDEO_TIMESCALE;
 use crate::media::{Cut, CutKind, Kind, Packet, Span, Timestamp, Track, Unit, VideoTrack};
+use crate::telemetry::gate::LogGate;
 
 /// Cuts that may wait for their frame. A decoder holds back at most 16 frames, so more than this means that it gives
 /// out nothing; then the cuts go on alone and the segments are empty.
@@ -29,8 +30,6 @@ const MAX_WAITING_CUTS: usize = 8;
 const ASSUMED_FRAME_RATE: (u32, u32) = (30, 1);
 /// H.264 holds at most 16 frames for reordering (A.3.1, MaxDpbFrames).
 const MAX_REORDER_FRAMES: i64 = 16;
-/// Between two log lines about packets that cannot be decoded.
-const LOG_EVERY: Duration = Duration::from_secs(1);
 
 /// The way to one rung.
 #[derive(Debug)]
@@ -66,7 +65,8 @@ pub(super) struct Decode {
     fresh: bool,
     last_pts: Option<Timestamp>,
     gop: Gop,
-    log: LogGate,
+    refusals: LogGate,
+    lost_gops: LogGate,
 }
 
 /// What happened to the packets since the last keyframe.
@@ -74,25 +74,6 @@ pub(super) struct Decode {
 struct Gop {
     packets: u64,
     refused: u64,
-}
-
-/// Lets one line per second through, and counts the rest.
-#[derive(Debug, Default)]
-pub(super) struct LogGate {
-    last: Option<Duration>,
-    suppressed: u64,
-}
-
-impl LogGate {
-    /// How many events the line stands for, if it may be written now.
-    pub(super) fn pass(&mut self, now: Duration) -> Option<u64> {
-        self.suppressed += 1;
-        if self.last.is_some_and(|last| now.saturating_sub(last) < LOG_EVERY) {
-            return None;
-        }
-        self.last = Some(now);
-        Some(std::mem::take(&mut self.suppressed))
-    }
 }
 
 /// Why decoding stops early.
@@ -134,7 +115,8 @@ impl Decode {
             fresh: true,
             last_pts: None,
             gop: Gop::default(),
-            log: LogGate::default(),
+            refusals: LogGate::default(),
+            lost_gops: LogGate::default(),
         }
     }
 
@@ -381,7 +363,10 @@ impl Decode {
             let Gop { packets, refused } = std::mem::take(&mut self.gop);
             if packets > 0 && packets == refused {
                 self.counters.undecodable_gops.add(1);
-                tracing::error!(before = %packet.pts, packets, "a whole group of pictures could not be decoded");
+                if let Some(groups) = self.lost_gops.pass(self.clock.monotonic()) {
+                    let before = packet.pts;
+                    tracing::error!(%before, groups, packets, "no picture of a whole group could be decoded; try another encoder");
+                }
             }
         }
         self.gop.packets += 1;
@@ -390,8 +375,8 @@ impl Decode {
     fn refused(&mut self, pts: Timestamp, error: &LibavError) {
         self.counters.errors.add(1);
         self.gop.refused += 1;
-        if let Some(packets) = self.log.pass(self.clock.monotonic()) {
-            tracing::warn!(%pts, packets, %error, "video packets cannot be decoded");
+        if let Some(packets) = self.refusals.pass(self.clock.monotonic()) {
+            tracing::warn!(%pts, packets, %error, "video packets cannot be decoded: encoded rungs lack their pictures");
         }
     }
 
@@ -439,14 +424,5 @@ mod tests {
         assert_eq!(reorder_frames(&packet(0, 67), None), 2);
         assert_eq!(reorder_frames(&packet(0, 5_000), Some((60, 1))), 16);
         assert_eq!(reorder_frames(&packet(10, 0), Some((60, 1))), 0);
-    }
-
-    #[test]
-    fn the_log_says_how_many_it_stands_for() {
-        let mut gate = LogGate::default();
-        let at = |millis| Duration::from_millis(millis);
-        assert_eq!(gate.pass(at(5_000)), Some(1));
-        assert_eq!((gate.pass(at(5_100)), gate.pass(at(5_999))), (None, None));
-        assert_eq!(gate.pass(at(6_000)), Some(3));
     }
 }

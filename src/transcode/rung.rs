@@ -6,6 +6,7 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::time::Duration;
 
 use super::libav::LibavError;
 use super::libav::frame::Picture;
@@ -24,6 +25,8 @@ use crate::media::{Cut, Kind, Packet, Span, Timestamp, Track, Unit};
 
 /// Frames per second of a source that states none, where a frame's time must be known.
 const ASSUMED_FRAME_RATE: (u32, u32) = (30, 1);
+/// Frames this far apart are not a frame rate: the source paused.
+const PAUSE: Span = Span::from_secs(1);
 
 /// What the decode thread tells a rung.
 #[derive(Debug)]
@@ -196,6 +199,7 @@ impl Rung {
         }
         let running = self.running.as_mut().expect("opened in the line above");
         let cuts = std::mem::take(&mut self.cuts);
+        self.counters.media.add_time(running.times.step_to(pts));
         let tick = running.times.enter(pts);
         let start = self.clock.monotonic();
         let sent = running.encoder.send(picture, tick, !cuts.is_empty());
@@ -294,6 +298,12 @@ impl Times {
         tick
     }
 
+    /// Media time between the frame that entered last and the next one, at `pts`; none across a pause of the source.
+    fn step_to(&self, pts: Timestamp) -> Duration {
+        let step = self.last.map_or(Span::ZERO, |(_, last)| pts - last);
+        if step < PAUSE { step.to_std() } else { Duration::ZERO }
+    }
+
     /// Time of the frame that entered last.
     fn newest(&self) -> Timestamp {
         self.last.map_or(Timestamp::ZERO, |(_, pts)| pts)
@@ -342,6 +352,17 @@ mod tests {
         assert_eq!(times.leave(ticks[1], ticks[1], None, None), (frame(1), frame(1)));
         assert_eq!(times.leave(ticks[3], ticks[2], None, None), (frame(3), frame(2)));
         assert_eq!(times.inside.len(), 2, "what lies before the last DTS is forgotten");
+    }
+
+    #[test]
+    fn media_time_is_counted_between_frames_and_not_across_a_pause() {
+        let mut times = Times::default();
+        let steps = [10_000, 10_040, 10_080, 45_000, 45_040].map(|millis| {
+            let (step, _) =
+                (times.step_to(Timestamp::from_millis(millis)), times.enter(Timestamp::from_millis(millis)));
+            step.as_millis()
+        });
+        assert_eq!(steps, [0, 40, 40, 0, 40]);
     }
 
     #[test]

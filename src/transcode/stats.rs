@@ -45,6 +45,8 @@ pub struct RungStats {
     pub name: String,
     /// Frames encoded.
     pub encoded_frames: u64,
+    /// Media time from each encoded frame to the next, without the pauses of the source.
+    pub media: Duration,
     /// Frames left out by the rung's frame-rate cap.
     pub capped_frames: u64,
     /// Bytes of coded video given out.
@@ -53,7 +55,7 @@ pub struct RungStats {
     pub queued_frames: usize,
     /// Time spent scaling.
     pub scale_busy: Duration,
-    /// Time spent in the encoder. With `encoded_frames` and the frame rate: the encode speed.
+    /// Time spent in the encoder. `media` over both is the encode speed.
     pub encode_busy: Duration,
 }
 
@@ -119,6 +121,7 @@ pub(super) struct DecodeCounters {
 #[derive(Debug, Default)]
 pub(super) struct RungCounters {
     pub(super) frames: Counter,
+    pub(super) media: Counter,
     pub(super) capped: Counter,
     pub(super) bytes: Counter,
     pub(super) queued: AtomicUsize,
@@ -159,6 +162,7 @@ impl RungCounters {
             rendition,
             name: name.to_owned(),
             encoded_frames: self.frames.get(),
+            media: self.media.time(),
             capped_frames: self.capped.get(),
             bytes: self.bytes.get(),
             queued_frames: self.queued.load(Ordering::Relaxed),

@@ -24,12 +24,13 @@ use metrics::Gauge;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
-use tokio::time::{sleep, timeout};
+use tokio::time::{Instant, sleep, timeout};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::answer;
 use super::stall::Stall;
+use crate::telemetry::gate::LogGate;
 use crate::telemetry::names;
 
 /// The most that one connection buffers of a request's head, and of small answers.
@@ -69,6 +70,7 @@ pub async fn serve(listener: TcpListener, router: Router, options: ServeOptions,
     let places = Arc::new(Semaphore::new(options.max_connections.min(Semaphore::MAX_PERMITS)));
     let (open, refused) = (names::HTTP_OPEN.gauge(&[]), names::HTTP_REFUSED.counter(&[]));
     let tasks = TaskTracker::new();
+    let (began, mut log) = (Instant::now(), LogGate::default());
     loop {
         let accepted = tokio::select! {
             () = shutdown.cancelled() => break,
@@ -83,7 +85,9 @@ pub async fn serve(listener: TcpListener, router: Router, options: ServeOptions,
                 Err(_) => refused.increment(1),
             },
             Err(error) => {
-                tracing::warn!(%error, "http: cannot accept a connection; the limit of open files may be reached");
+                if let Some(times) = log.pass(began.elapsed()) {
+                    tracing::error!(%error, times, "cannot accept HTTP connections; is the limit of open files (ulimit -n) reached?");
+                }
                 sleep(ACCEPT_PAUSE).await;
             }
         }

@@ -21,6 +21,7 @@ use crate::listen::counts::Action;
 use crate::listen::low_water::{Gathering, HOLD, LowWater};
 use crate::listen::places::Place;
 use crate::listen::{Admission, CloseReason, Finish, Protocol, PublishRequest, Publisher, Refusal, RefusalReason};
+use crate::telemetry::gate::SharedGate;
 use crate::wire::Inbound;
 use crate::wire::rtmp::{Event, Phase, PublishStatus, RtmpError, Server};
 
@@ -74,6 +75,26 @@ impl fmt::Display for End {
     }
 }
 
+/// The log of connections that end before they publish, which anybody can make as many of as he likes: one line per cause.
+#[derive(Debug, Default)]
+pub(super) struct Strangers {
+    refused: SharedGate,
+    broke_the_protocol: SharedGate,
+    left: SharedGate,
+}
+
+impl Strangers {
+    /// For how many connections a line about this one stands, if it may be written now.
+    fn pass(&self, end: &End, now: Duration) -> Option<u64> {
+        let gate = match end {
+            End::Refused(_) => &self.refused,
+            End::Protocol(_) => &self.broke_the_protocol,
+            _ => &self.left,
+        };
+        gate.pass(now)
+    }
+}
+
 /// How a publish ended, and the connection's end if it is over too.
 struct Published {
     finish: Finish,
@@ -104,7 +125,7 @@ pub(super) struct Connection<'a, S, A: Admission> {
     events: Vec<Event>,
     received_bytes: u64,
     /// A publish was accepted: this is no stranger.
-    admitted: bool,
+    has_published: bool,
 }
 
 impl<'a, S: AsyncRead + AsyncWrite + LowWater + Unpin, A: Admission> Connection<'a, S, A> {
@@ -112,10 +133,10 @@ impl<'a, S: AsyncRead + AsyncWrite + LowWater + Unpin, A: Admission> Connection<
     pub(super) fn new(socket: S, peer: SocketAddr, shared: &'a Arc<Shared<A>>, place: &'a Place) -> Self {
         let server = Server::new(shared.settings.limits);
         let (buffer, events) = (BytesMut::new(), Vec::new());
-        Connection { socket, peer, shared, place, server, buffer, events, received_bytes: 0, admitted: false }
+        Connection { socket, peer, shared, place, server, buffer, events, received_bytes: 0, has_published: false }
     }
 
-    /// Runs the connection to its end, and writes one line about it; about strangers only so many.
+    /// Runs the connection to its end, and writes one line about it; about those that never published, one for several.
     pub(super) async fn run(mut self) {
         let clock = &self.shared.settings.clock;
         let began = clock.monotonic();
@@ -123,12 +144,14 @@ impl<'a, S: AsyncRead + AsyncWrite + LowWater + Unpin, A: Admission> Connection<
         let end = self.serve().await;
         self.say_goodbye(&end).await;
         let lasted = clock.monotonic().saturating_sub(began);
-        let (bytes, seconds) = (self.received_bytes, lasted.as_secs());
-        if self.admitted {
+        let bytes = self.received_bytes;
+        let seconds = lasted.as_secs();
+        if self.has_published {
             info!(reason = %end, bytes, seconds, "RTMP connection ended");
-        } else if let Some(left_out) = self.shared.strangers.line() {
-            let left_out = (left_out > 0).then_some(left_out);
-            info!(reason = %end, bytes, seconds, left_out, "RTMP connection ended before it published");
+        } else if let Some(connections) = self.shared.strangers.pass(&end, clock.monotonic()) {
+            info!(reason = %end, bytes, seconds, connections, "RTMP connection ended before it published");
+        } else {
+            debug!(reason = %end, bytes, seconds, "RTMP connection ended before it published");
         }
     }
 
@@ -176,8 +199,8 @@ impl<'a, S: AsyncRead + AsyncWrite + LowWater + Unpin, A: Admission> Connection<
             tokio::select! {
                 biased;
                 () = self.shared.shutdown.cancelled() => return Err(End::Shutdown),
-                () = self.place.displaced(), if !self.admitted => return Err(End::Displaced),
-                read = timeout_at(began + allowed, self.socket.read_buf(make_room(&mut self.buffer, self.admitted))) => {
+                () = self.place.displaced(), if !self.has_published => return Err(End::Displaced),
+                read = timeout_at(began + allowed, self.socket.read_buf(make_room(&mut self.buffer, self.has_published))) => {
                     let read = read.map_err(|_| End::TimedOut(what))?;
                     self.take_in(read)?;
                 }
@@ -203,12 +226,12 @@ impl<'a, S: AsyncRead + AsyncWrite + LowWater + Unpin, A: Admission> Connection<
         let decided = tokio::select! {
             biased;
             decided = self.decide(request) => decided,
-            () = self.place.displaced(), if !self.admitted => return Err(End::Displaced),
+            () = self.place.displaced(), if !self.has_published => return Err(End::Displaced),
         };
         match decided {
             Ok(publisher) => {
                 self.place.keep();
-                self.admitted = true;
+                self.has_published = true;
                 self.shared.attempts.right_key(self.peer.ip());
                 Ok(publisher)
             }
@@ -239,7 +262,7 @@ impl<'a, S: AsyncRead + AsyncWrite + LowWater + Unpin, A: Admission> Connection<
         tokio::select! {
             () = tokio::time::sleep(delay) => {}
             () = self.shared.shutdown.cancelled() => {}
-            () = self.place.displaced(), if !self.admitted => return Err(End::Displaced),
+            () = self.place.displaced(), if !self.has_published => return Err(End::Displaced),
         }
         Ok(refusal)
     }
@@ -406,7 +429,7 @@ impl<'a, S: AsyncRead + AsyncWrite + LowWater + Unpin, A: Admission> Connection<
         let mut left = settings.linger_bytes;
         while left > 0 {
             self.buffer.clear();
-            match timeout_at(deadline, self.socket.read_buf(make_room(&mut self.buffer, self.admitted))).await {
+            match timeout_at(deadline, self.socket.read_buf(make_room(&mut self.buffer, self.has_published))).await {
                 Ok(Ok(count)) if count > 0 => left = left.saturating_sub(count),
                 _ => return,
             }
@@ -447,4 +470,19 @@ fn make_room(buffer: &mut BytesMut, admitted: bool) -> &mut BytesMut {
 
 fn millis(duration: Duration) -> u32 {
     u32::try_from(duration.as_millis()).unwrap_or(u32::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_thousand_strangers_have_one_line_per_cause_and_interval() {
+        let (strangers, at) = (Strangers::default(), Duration::from_secs);
+        let refused = End::Refused(RefusalReason::BadKey);
+        assert_eq!(strangers.pass(&refused, at(1)), Some(1));
+        assert!((0..999).all(|_| strangers.pass(&refused, at(2)).is_none()));
+        assert_eq!(strangers.pass(&End::Disconnected, at(2)), Some(1), "another cause");
+        assert_eq!(strangers.pass(&refused, at(11)), Some(1_000));
+    }
 }

@@ -18,14 +18,14 @@ use futures_util::FutureExt;
 use tokio::net::{TcpListener, TcpStream};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
-use tracing::{Instrument, debug, error, field, info_span, warn};
+use tracing::{Instrument, debug, error, field, info_span};
 
 use super::attempts::Attempts;
 use super::counts::Counts;
 use super::places::{Place, Places};
-use super::quiet::Quiet;
 use super::{Admission, Protocol};
-use connection::Connection;
+use crate::telemetry::gate::LogGate;
+use connection::{Connection, Strangers};
 pub use settings::RtmpSettings;
 
 /// Wait after the first failed `accept`; doubles up to [`MAX_ACCEPT_BACKOFF`]. What frees descriptors is a connection's
@@ -48,8 +48,8 @@ pub async fn serve<A: Admission>(
         attempts: Attempts::new(settings.attempts, settings.clock.clone()),
         places: Places::new(settings.max_connections, settings.max_connections_per_address),
         counts: Counts::new(Protocol::Rtmp),
+        strangers: Strangers::default(),
         tasks: TaskTracker::new(),
-        strangers: Quiet::new(settings.clock.clone()),
         settings,
         admission,
         shutdown,
@@ -67,9 +67,8 @@ struct Shared<A> {
     attempts: Attempts,
     places: Places,
     counts: Counts,
+    strangers: Strangers,
     tasks: TaskTracker,
-    /// Log lines about those who never published.
-    strangers: Quiet,
     shutdown: CancellationToken,
 }
 
@@ -79,7 +78,7 @@ where
     A: Admission,
     F: Future<Output = io::Result<(TcpStream, SocketAddr)>>,
 {
-    let mut backoff = FIRST_ACCEPT_BACKOFF;
+    let (mut backoff, mut log) = (FIRST_ACCEPT_BACKOFF, LogGate::default());
     loop {
         let accepted = tokio::select! {
             biased;
@@ -96,7 +95,9 @@ where
             }
             Err(error) => {
                 shared.counts.accept_errors.increment(1);
-                warn!(%error, ?backoff, "cannot accept RTMP connections; is the limit of open files reached?");
+                if let Some(times) = log.pass(shared.settings.clock.monotonic()) {
+                    error!(%error, times, "cannot accept RTMP connections; is the limit of open files (ulimit -n) reached?");
+                }
                 tokio::select! {
                     () = shared.shutdown.cancelled() => return,
                     () = tokio::time::sleep(backoff) => {}

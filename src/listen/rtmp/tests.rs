@@ -30,11 +30,11 @@ impl Publisher for Nobody {
 fn shared(max_connections: usize) -> Arc<Shared<Nobody>> {
     let settings = RtmpSettings::new(SystemClock::shared());
     Arc::new(Shared {
+        strangers: Strangers::default(),
         attempts: Attempts::new(settings.attempts, settings.clock.clone()),
         places: Places::new(max_connections, max_connections),
         counts: Counts::new(Protocol::Rtmp),
         tasks: TaskTracker::new(),
-        strangers: Quiet::new(settings.clock.clone()),
         settings,
         admission: Nobody,
         shutdown: CancellationToken::new(),
