@@ -407,3 +407,27 @@ fn a_resumed_session_has_gaps_until_its_publisher_is_back() {
     new.ingest.wait(new.now());
     assert_eq!(new.ingest.deadline(), None, "a new session's timeline begins with its publisher");
 }
+
+/// Found by the fuzz target `ingest`: of the sound that had run ahead of late pictures, some was still held, and came behind
+/// the discontinuity although it lay before it.
+#[test]
+fn sound_held_while_pictures_stood_still_comes_before_their_discontinuity() {
+    let publisher = Publisher { b_frames: 0, lead: 0, ..Publisher::default() };
+    let mut rig = Rig::new(Settings::default());
+    rig.connect(&publisher);
+    rig.play(&publisher, 0, 2_000);
+    let sounds: Vec<_> =
+        publisher.media(2_000, 6_000).into_iter().filter(|(_, tag)| tag.kind == TagKind::Audio).collect();
+    for (_, tag) in sounds {
+        rig.wait(1);
+        rig.tag(tag);
+    }
+    let smaller = Publisher { sps: SMALL_SPS, ..publisher };
+    rig.tag(smaller.video_config());
+    rig.tag(smaller.picture(60));
+    let timeline = rig.end();
+    assert_eq!(timeline.discontinuities(), 1);
+    let sound = timeline.audio.last().expect("sound");
+    let cut = timeline.cuts.last().expect("cuts");
+    assert_eq!((cut.discontinuity, cut.at), (true, sound.pts + sound.duration));
+}

@@ -264,6 +264,10 @@ impl Session {
         if pts <= taken {
             // Sound was let go ahead of late video: the timeline makes room, for both tracks alike.
             at = self.audio.end().unwrap_or(taken).max(taken + LEAST_SEGMENT);
+            // Of that sound some is still held, and lies before the new place as well.
+            while let Some(sound) = self.held.take_before(at) {
+                self.emit.packet(sound, out);
+            }
             self.audio.begin_run();
         }
         let moved = at - pts;

@@ -84,7 +84,8 @@ impl Seeds {
     }
 
     fn commands(&self, name: &str, messages: &[Message]) {
-        let texts = messages.iter().filter(|message| matches!(message.type_id, message::COMMAND_AMF0 | message::DATA_AMF0));
+        let texts =
+            messages.iter().filter(|message| matches!(message.type_id, message::COMMAND_AMF0 | message::DATA_AMF0));
         for (index, message) in texts.take(8).enumerate() {
             self.put("amf0", &format!("{name}-{index}"), &[&message.payload]);
         }
@@ -175,7 +176,11 @@ impl Seeds {
         ]);
         self.put("h264", "one-byte-lengths", &[&[1, 2, 0x65, 1, 3, 0x41, 2, 3, 0]]);
         self.put("h264", "two-byte-lengths", &[&[2, 0, 2, 0x65, 1, 0, 3, 0x41, 2, 3]]);
-        self.put("fmp4", "any-samples", &[&[3, 1], &[0; 12], &[0, 0, 0x0b, 0xb8], &[4, 9, 3, 5, 0, 0, 1, 0, 0, 0, 2, 0]]);
+        self.put(
+            "fmp4",
+            "any-samples",
+            &[&[3, 1], &[0; 12], &[0, 0, 0x0b, 0xb8], &[4, 9, 3, 5, 0, 0, 1, 0, 0, 0, 2, 0]],
+        );
         self.put("flv", "hevc", &[&[2], b"\x90hvc1\0\0"]);
         self.ingest();
     }
@@ -184,7 +189,9 @@ impl Seeds {
     fn ingest(&self) {
         let begin: &[u8] = &[0x00, 0, 0x02, 0, 0, 0x03, 0];
         let media = |steps: u8| -> Vec<u8> {
-            let step = |n| [0x04, if n % 15 == 0 { 3 } else { 2 }, 0, 66, 0x07, 2, 0, 0x0b, 21, 0x07, 2, 0, 0x0b, 12, 0x0a, 33];
+            let step = |n| {
+                [0x04, if n % 15 == 0 { 3 } else { 2 }, 0, 66, 0x07, 2, 0, 0x0b, 21, 0x07, 2, 0, 0x0b, 12, 0x0a, 33]
+            };
             (0..steps).flat_map(step).collect()
         };
         let (forward, back) = ([0x0c, 0, 0, 0x10, 0, 0], [0x0c, 0, 0, 0, 0, 0]);
@@ -221,8 +228,22 @@ impl Seeds {
             segments: segments.iter(),
         };
         self.put("hls", "text", &[&[0], playlist.render().as_bytes()]);
-        self.put("hls", "multivariant", &[&[1, 15], &[0, 0, 0, 0, 0, 0x10, 0, 0, 0, 0, 0, 7, 128, 0, 0, 4, 56, 0, 0, 0x75, 48, 0, 0, 3, 0xe9].repeat(2)]);
-        self.put("hls", "segments", &[&[2, 4, 0, 0, 0, 9, 0, 0, 0, 1, 0x65, 0, 0, 0], &[0, 0x50, 1, 2, 3, 0x12, 0x54, 0, 0, 0, 0x24, 1, 0, 0, 0]]);
+        self.put(
+            "hls",
+            "multivariant",
+            &[
+                &[1, 15],
+                &[0, 0, 0, 0, 0, 0x10, 0, 0, 0, 0, 0, 7, 128, 0, 0, 4, 56, 0, 0, 0x75, 48, 0, 0, 3, 0xe9].repeat(2),
+            ],
+        );
+        self.put(
+            "hls",
+            "segments",
+            &[
+                &[2, 4, 0, 0, 0, 9, 0, 0, 0, 1, 0x65, 0, 0, 0],
+                &[0, 0x50, 1, 2, 3, 0x12, 0x54, 0, 0, 0, 0x24, 1, 0, 0, 0],
+            ],
+        );
     }
 
     fn settings(&self) {

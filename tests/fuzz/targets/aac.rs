@@ -23,7 +23,10 @@ pub fn run(data: &[u8]) {
 
     // Bytes behind what is read describe nothing.
     let longer = track_from_config([data, &[0xff]].concat().into()).expect("more of the same");
-    assert_eq!((longer.sample_rate, longer.channels, &longer.codecs), (track.sample_rate, track.channels, &track.codecs));
+    assert_eq!(
+        (longer.sample_rate, longer.channels, &longer.codecs),
+        (track.sample_rate, track.channels, &track.codecs)
+    );
 
     let channels = track.channels;
     if let Ok(init) = write_init(&Track::Audio(track.clone())) {

@@ -52,9 +52,6 @@ fn counted(value: &Value, at: usize) -> usize {
 /// Levels of values below `value`, an empty object or array counted as one.
 fn depth(value: &Value) -> usize {
     let below = children(value).into_iter().map(depth).max();
-    let holds = matches!(
-        value,
-        Value::Object(_) | Value::EcmaArray(_) | Value::Typed(..) | Value::StrictArray(_)
-    );
+    let holds = matches!(value, Value::Object(_) | Value::EcmaArray(_) | Value::Typed(..) | Value::StrictArray(_));
     below.map_or(usize::from(holds), |below| 1 + below)
 }

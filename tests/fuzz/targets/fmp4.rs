@@ -56,7 +56,11 @@ fn chunks(bytes: &[u8]) {
     for chunk in &chunks {
         let mut within = end;
         for sample in &chunk.samples {
-            assert!(sample.range.start >= within && sample.range.end <= bytes.len(), "{sample:?} out of {}", bytes.len());
+            assert!(
+                sample.range.start >= within && sample.range.end <= bytes.len(),
+                "{sample:?} out of {}",
+                bytes.len()
+            );
             within = sample.range.end;
         }
         end = within;
@@ -85,11 +89,7 @@ fn rewrite(chunk: &ChunkInfo, bytes: &[u8]) {
 /// Any samples.
 fn written(source: &mut Source<'_>) {
     let flags = source.u8();
-    let head = ChunkHead {
-        sequence: source.u32(),
-        base_decode_time: source.u64(),
-        segment_start: flags & 1 != 0,
-    };
+    let head = ChunkHead { sequence: source.u32(), base_decode_time: source.u64(), segment_start: flags & 1 != 0 };
     let (duration, mut samples) = (source.u32(), Vec::new());
     while !source.is_empty() {
         let how = source.u8();

@@ -34,7 +34,10 @@ fn text(bytes: &[u8]) {
     assert_eq!(playlist(&again, &segments).render(), written);
     assert_eq!(again.segments.len(), read.segments.len());
     for (again, read) in again.segments.iter().zip(&read.segments) {
-        assert_eq!((again.msn, &again.uri, again.discontinuity, again.gap), (read.msn, &read.uri, read.discontinuity, read.gap));
+        assert_eq!(
+            (again.msn, &again.uri, again.discontinuity, again.gap),
+            (read.msn, &read.uri, read.discontinuity, read.gap)
+        );
         assert_eq!(again.duration.to_units(100_000), read.duration.to_units(100_000));
     }
 }
@@ -144,11 +147,8 @@ fn multivariant(source: &mut Source<'_>) {
         });
     }
     let audio = AudioMember { uri: "audio/index.m3u8".to_owned(), channels: source.u16() };
-    let playlist = Multivariant {
-        variants,
-        audio: Some(audio).filter(|_| flags & 4 != 0),
-        independent_segments: flags & 8 != 0,
-    };
+    let playlist =
+        Multivariant { variants, audio: Some(audio).filter(|_| flags & 4 != 0), independent_segments: flags & 8 != 0 };
     let text = playlist.render("p/");
     let (_, read) = m3u8_rs::parse_master_playlist(text.as_bytes()).expect("a reader that is not ours takes it");
     assert_eq!(read.variants.len(), playlist.variants.len());

@@ -69,10 +69,7 @@ impl Rig {
         };
         let segment = Span::from_millis([2_000, 1_000, 4_000, 6_000][usize::from(how >> 2 & 3)]);
         let mut ingest = Ingest::new(Settings { segment, long_gop, start, ..Settings::default() });
-        let now = Now {
-            monotonic: Duration::from_secs(1_000),
-            wall: WallTime::from_unix_millis(1_795_262_400_000),
-        };
+        let now = Now { monotonic: Duration::from_secs(1_000), wall: WallTime::from_unix_millis(1_795_262_400_000) };
         if how & 0x10 != 0 {
             ingest.wait(now);
         }
@@ -95,7 +92,10 @@ impl Rig {
             0 => self.push(Input::Connected),
             1 => self.push(Input::Disconnected),
             2 => self.configure_video(usize::from(how) % SPS.len(), source),
-            3 => self.send(TagKind::Audio, AudioTag::Config(Bytes::from_static(ASC[usize::from(how) % ASC.len()])).to_body()),
+            3 => self.send(
+                TagKind::Audio,
+                AudioTag::Config(Bytes::from_static(ASC[usize::from(how) % ASC.len()])).to_body(),
+            ),
             4..=6 => self.pictures(how, step >> 4, source),
             7..=9 => self.sounds(how, step >> 4, source),
             10 => self.wait(u64::from(how) * [1, 10, 100, 1_000][usize::from(step >> 6)]),
@@ -198,7 +198,10 @@ impl Rig {
             self.go_to(deadline.max(self.now.monotonic));
             self.ingest.poll(self.now, &mut self.units);
             let next = self.ingest.deadline();
-            assert!(next.is_none_or(|next| next > self.now.monotonic), "a deadline that polling does not meet: {next:?}");
+            assert!(
+                next.is_none_or(|next| next > self.now.monotonic),
+                "a deadline that polling does not meet: {next:?}"
+            );
         }
         self.go_to(end);
     }
@@ -226,7 +229,10 @@ impl Rig {
         self.look();
         assert!(self.judge.ended);
         let point = self.ingest.resume_point();
-        assert!(self.judge.cut.as_ref().is_none_or(|cut| point.next_msn == cut.msn + 1 && point.at > cut.at), "{point:?}");
+        assert!(
+            self.judge.cut.as_ref().is_none_or(|cut| point.next_msn == cut.msn + 1 && point.at > cut.at),
+            "{point:?}"
+        );
     }
 }
 

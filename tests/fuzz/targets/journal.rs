@@ -10,9 +10,7 @@ use std::time::Duration;
 use millstream::clock::ManualClock;
 use millstream::media::WallTime;
 use millstream::media::naming::is_component;
-use millstream::store::{
-    AppendFile, Backend, Files, Finish, RecoveredSession, Store, StoreError, StoreSettings,
-};
+use millstream::store::{AppendFile, Backend, Files, Finish, RecoveredSession, Store, StoreError, StoreSettings};
 use tokio::runtime::{Builder, Runtime};
 
 use super::source::Source;
