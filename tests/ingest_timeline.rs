@@ -431,3 +431,21 @@ fn sound_held_while_pictures_stood_still_comes_before_their_discontinuity() {
     let cut = timeline.cuts.last().expect("cuts");
     assert_eq!((cut.discontinuity, cut.at), (true, sound.pts + sound.duration));
 }
+
+/// Found by the fuzz target `ingest`: a keyframe that was presented long after its decoding puts a cut by time beyond every
+/// picture, and the gaps of a lost publisher began before it.
+#[test]
+fn what_follows_a_cut_beyond_all_pictures_lies_behind_it() {
+    let publisher = Publisher { gop: 1_000, b_frames: 0, lead: 0, rate: 0, ..Publisher::default() };
+    let mut rig = Rig::new(Settings::default());
+    rig.connect(&publisher);
+    rig.tag(Publisher { lead: 90, ..publisher.clone() }.picture(0));
+    rig.play(&publisher, 33, 3_000);
+    let cut =
+        |rig: &Rig| rig.units.iter().rev().find_map(|unit| if let Unit::Cut(cut) = unit { Some(cut.at) } else { None });
+    let last = cut(&rig).expect("cuts");
+    assert!(rig.ingest.resume_point().at > last, "{:?} is not behind {last:?}", rig.ingest.resume_point());
+    rig.disconnect();
+    rig.wait(5_000);
+    assert!(rig.end().cuts.iter().any(|cut| matches!(cut.kind, CutKind::Gap { .. }))); // the rest is judged
+}

@@ -397,9 +397,11 @@ impl Session {
         out.push(Unit::End);
     }
 
-    /// Where nothing has been given out yet.
+    /// Where nothing has been given out yet. A cut may lie beyond all pictures: it stands where decoding is, moved by the last
+    /// keyframe's composition time.
     fn timeline_end(&self) -> Timestamp {
-        let ends = [self.video.end(), self.audio.end(), self.gaps.end()];
+        let behind_cut = Some(self.cuts.start() + LEAST_SEGMENT);
+        let ends = [self.video.end(), self.audio.end(), self.gaps.end(), behind_cut];
         ends.into_iter().flatten().fold(self.start.at, Timestamp::max)
     }
 
