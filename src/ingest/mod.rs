@@ -441,6 +441,7 @@ impl Ingest {
         }
         match &mut self.gather {
             Some(gather) if gather.run == placed.run => {
+                self.stats.dropped.before_keyframe += gather.make_room();
                 let held = gather.hold(sample);
                 self.stats.dropped.before_keyframe += u64::from(!held);
                 if is_picture {

@@ -309,6 +309,10 @@ impl Session {
         if pts <= taken {
             // Sound was let go ahead of late video: the timeline makes room, for both tracks alike.
             at = self.audio.end().unwrap_or(taken).max(taken + LEAST_SEGMENT);
+            // Of that sound some is still held, and lies before the new place as well.
+            while let Some(sound) = self.held.take_before(at) {
+                self.emit.packet(sound, out);
+            }
             self.audio.begin_run();
         }
         let moved = at - pts;
@@ -468,9 +472,11 @@ impl Session {
         out.push(Unit::End);
     }
 
-    /// Where nothing has been given out yet.
+    /// Where nothing has been given out yet. A cut may lie beyond all pictures: it stands where decoding is, moved by the last
+    /// keyframe's composition time.
     fn timeline_end(&self) -> Timestamp {
-        let ends = [self.video.end(), self.audio.end(), self.gaps.end()];
+        let behind_cut = Some(self.cuts.start() + LEAST_SEGMENT);
+        let ends = [self.video.end(), self.audio.end(), self.gaps.end(), behind_cut];
         ends.into_iter().flatten().fold(self.start.at, Timestamp::max)
     }
 
