@@ -429,6 +429,18 @@ fn a_backlog_is_shed_evenly_for_all_rungs_and_cuts_survive() {
 }
 
 #[test]
+fn a_segment_behind_a_break_begins_as_far_before_its_picture_as_any_other() {
+    let source = video(&moving("160x90", 30, 150, ""), Span::ZERO);
+    let cuts = [cut(0, at(0)), break_at(1, at(1_000)), cut(2, at(2_000)), cut(3, at(3_000)), cut(4, at(4_000))];
+    let ran = run(&preset(&[("a", 160, 90, "")]), Some(whole(&source, &cuts)), None, Feed::AllAtOnce);
+    check_order(&ran);
+    assert!(ran.stats.shed_frames > 30, "{} shed", ran.stats.shed_frames);
+    let idrs = packets_of(&ran.units[0]).into_iter().filter(|packet| packet.keyframe);
+    let leads: Vec<_> = idrs.map(|idr| idr.pts - idr.dts).collect();
+    assert_eq!(leads, [Span::from_units(2, 30); 5]);
+}
+
+#[test]
 fn a_packager_that_left_ends_the_ladder_with_a_reason() {
     use millstream::flow::channel::{Bound, bounded};
     let source = video(&moving("160x90", 30, 5, ""), Span::ZERO);
