@@ -106,7 +106,7 @@ impl BitWriter {
     /// Appends the lowest `count` bits of `value`.
     fn put(&mut self, value: u32, count: u32) {
         for at in (0..count).rev() {
-            if self.used % 8 == 0 {
+            if self.used.is_multiple_of(8) {
                 self.bytes.push(0);
             }
             let last = self.bytes.last_mut().expect("one was pushed for the first bit of each eight");
