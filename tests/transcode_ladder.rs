@@ -408,29 +408,29 @@ fn a_closed_input_gives_out_every_frame_but_no_end() {
 
 #[test]
 fn a_backlog_is_shed_evenly_for_all_rungs_and_cuts_survive() {
-    let source = video(&moving("160x90", 30, 120, ""), Span::ZERO);
-    let cuts: Vec<Cut> = (0..4).map(|n| cut(n, at(1_000 * i64::try_from(n).expect("few")))).collect();
+    let source = video(&moving("160x90", 30, 180, ""), Span::ZERO);
+    let cuts: Vec<Cut> = (0..6).map(|n| cut(n, at(1_000 * i64::try_from(n).expect("few")))).collect();
     let ran =
         run(&preset(&[("a", 160, 90, ""), ("b", 80, 44, "")]), Some(whole(&source, &cuts)), None, Feed::AllAtOnce);
     check_order(&ran);
     let pts = ran.units.each_pts();
     assert_eq!(pts[0], pts[1], "the same frames are left in every rung");
-    assert!(ran.stats.shed_frames > 30, "four seconds wait: {} shed", ran.stats.shed_frames);
-    assert_eq!(ran.stats.shed_frames + pts[0].len() as u64, 120);
+    assert!(ran.stats.shed_frames > 30, "six seconds wait: {} shed", ran.stats.shed_frames);
+    assert_eq!(ran.stats.shed_frames + pts[0].len() as u64, 180);
     assert!(!ran.stats.overloaded, "in the end there is no backlog");
     for units in &ran.units {
         assert_eq!(cuts_of(units), cuts.iter().collect::<Vec<_>>());
-        assert!((0..4).all(|second| sorted_pts(packets_of(units)).contains(&at(1_000 * second))));
+        assert!((0..6).all(|second| sorted_pts(packets_of(units)).contains(&at(1_000 * second))));
         // Segments are as long as their cuts are apart, whatever was dropped in between.
         let idrs = packets_of(units).into_iter().filter(|packet| packet.keyframe);
         let leads: Vec<_> = idrs.map(|idr| idr.pts - idr.dts).collect();
-        assert_eq!(leads, [Span::from_units(2, 30); 4]);
+        assert_eq!(leads, [Span::from_units(2, 30); 6]);
     }
 }
 
 #[test]
 fn a_segment_behind_a_break_begins_as_far_before_its_picture_as_any_other() {
-    let source = video(&moving("160x90", 30, 150, ""), Span::ZERO);
+    let source = video(&moving("160x90", 30, 180, ""), Span::ZERO);
     let cuts = [cut(0, at(0)), break_at(1, at(1_000)), cut(2, at(2_000)), cut(3, at(3_000)), cut(4, at(4_000))];
     let ran = run(&preset(&[("a", 160, 90, "")]), Some(whole(&source, &cuts)), None, Feed::AllAtOnce);
     check_order(&ran);

@@ -133,7 +133,7 @@ table! {
     TRANSCODE_SPEED = Gauge "transcode_speed_ratio" ["stream" "session" "rung"] Count "Media seconds that the encoder makes per second of its own time; below 1 it cannot follow.";
 
     TRANSCODE_OVERLOADED = Gauge "transcode_overloaded" ["stream" "session"] Count "1 while frames are left out because the encoders are slow, and for 5 s of media after that; else 0.";
-    TRANSCODE_BACKLOG = Gauge "transcode_backlog_seconds" ["stream" "session"] Seconds "Source that waits undecoded: how far the encoded rungs are behind. Above 1 s frames are left out; it cannot pass 6 s.";
+    TRANSCODE_BACKLOG = Gauge "transcode_backlog_seconds" ["stream" "session"] Seconds "How late the source is decoded: how far the encoded rungs are behind. Above 1 s frames are left out.";
     ENCODE_CAPACITY = Gauge "encode_capacity_pixels_per_second" [] CountPerSecond "What this machine can encode, in pixels per second of x264 superfast; 0 while it is measured or when it is unlimited.";
     ENCODE_IN_USE = Gauge "encode_in_use_pixels_per_second" [] CountPerSecond "What the ladders of running sessions cost, in the same unit.";
     OVER_CAPACITY = Counter "encode_over_capacity_total" ["outcome"] Count "Sessions that did not fit into the encode capacity: degraded (fewer rungs) or refused.";

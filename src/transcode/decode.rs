@@ -14,7 +14,7 @@ use super::libav::LibavError;
 use super::libav::decoder::VideoDecoder;
 use super::libav::deinterlacer::Deinterlacer;
 use super::libav::frame::Picture;
-use super::pace::{Lateness, Overload, OverloadChange, PacketTime, Shedder};
+use super::pace::{Lateness, Overload, OverloadChange, PacketTime, Shedder, backlog};
 use super::rung::RungItem;
 use super::stats::{DecodeCounters, RungCounters};
 use crate::clock::SharedClock;
@@ -315,7 +315,7 @@ impl Decode {
             begins_segment = true;
             self.send_to_active(|| RungItem::Cut(cut.clone()))?;
         }
-        let backlog = self.packet_time.of(self.input.items()).max(self.late);
+        let backlog = self.backlog();
         let admitted = self.shedder.admits(backlog, begins_segment);
         self.counters.backlog.set_time(backlog.to_std());
         let change = self.overload.note(pts, !admitted);
@@ -342,13 +342,17 @@ impl Decode {
         pts
     }
 
+    fn backlog(&self) -> Span {
+        backlog(self.late, self.packet_time.of(self.input.items()))
+    }
+
     /// Says it once when overload begins, and once when it is over.
     fn tell(&self, change: Option<OverloadChange>, at: Timestamp) {
         let Some(change) = change else { return };
         self.counters.overloaded.store(change == OverloadChange::Began, Ordering::Relaxed);
         match change {
             OverloadChange::Began => {
-                let backlog_ms = self.late.max(self.packet_time.of(self.input.items())).to_millis();
+                let backlog_ms = self.backlog().to_millis();
                 tracing::warn!(%at, backlog_ms, "overloaded: frames are dropped evenly in all encoded rungs");
             }
             OverloadChange::Ended { shed, lasted } => {

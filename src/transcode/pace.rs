@@ -57,6 +57,8 @@ impl FrameCap {
     }
 }
 
+/// So much may wait that came at once, before it is too much: a burst is caught up with, and nothing of it is late.
+const BURST: Span = Span::from_millis(3_000);
 /// Backlog of undecoded video from which on frames are dropped.
 const OVERLOAD_BACKLOG: Span = Span::from_millis(1_000);
 /// Backlog below which dropping ends.
@@ -71,8 +73,8 @@ const FULL_SHARE: i64 = 1_000;
 
 /// Drops frames for all rungs when the encoders are slower than the source.
 ///
-/// The measure is how much source waits undecoded: the encoders' queues block the decoder, so their slowness piles up
-/// there, and a burst that the machine can catch up with drops nothing. Dropping begins with one second of backlog, and
+/// The measure is the [`backlog`] in front of the decoder: the encoders' queues block it, so their slowness piles up
+/// there. Dropping begins with one second of backlog, and
 /// from then on a share of the frames is kept that falls as the backlog grows, so that both settle where the encoders
 /// can just follow; it ends when less than a quarter of a second waits. What is kept is spread evenly.
 #[derive(Debug, Default)]
@@ -97,6 +99,12 @@ impl Shedder {
         }
         kept
     }
+}
+
+/// How far a ladder is behind: how late its packets are taken, or when more waits than a burst may bring, how much more.
+/// The second is for sources that are faster than real time for long; their packets would find the queue full.
+pub(super) fn backlog(late: Span, waiting: Span) -> Span {
+    late.max(waiting - BURST)
 }
 
 /// How many of a thousand frames are kept: all with a quarter of a second of backlog, half with one second, a third with
@@ -199,8 +207,8 @@ impl PacketTime {
     }
 }
 
-/// How late packets are taken, against those that found the queue empty. A backlog alone is not enough: when the source
-/// stops, what waits grows no longer, but it ages, and would be encoded frame by frame with nobody behind it.
+/// How late packets are taken, against those that found the queue empty. How much waits says less: a burst is not late,
+/// and when the source stops, what waits grows no longer but ages.
 #[derive(Debug, Default)]
 pub(super) struct Lateness {
     /// The monotonic clock minus DTS, in flicks, of a packet that came on time.
@@ -360,6 +368,14 @@ mod tests {
         assert_eq!(overload.note(at(21), true), Some(OverloadChange::Began));
         assert_eq!(overload.finish(), Some(OverloadChange::Ended { shed: 1, lasted: Span::ZERO }));
         assert_eq!(overload.finish(), None);
+    }
+
+    #[test]
+    fn a_burst_is_no_backlog_until_it_is_large() {
+        let millis = Span::from_millis;
+        assert!(backlog(millis(10), millis(3_900)) < OVERLOAD_BACKLOG);
+        assert_eq!(backlog(millis(10), millis(4_000)), OVERLOAD_BACKLOG);
+        assert_eq!(backlog(millis(1_200), millis(1_200)), millis(1_200));
     }
 
     #[test]

@@ -18,7 +18,7 @@ pub struct LadderStats {
     pub shed_frames: u64,
     /// Frames are being dropped now, or were a few seconds ago.
     pub overloaded: bool,
-    /// Source that waited undecoded when the last frame was decoded: how far the encoded rungs are behind.
+    /// How late the last frame was decoded: how far the encoded rungs are behind, but for what encoders hold.
     pub backlog: Duration,
     /// Time spent decoding video.
     pub decode_busy: Duration,

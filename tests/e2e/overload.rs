@@ -79,7 +79,9 @@ fn a_ladder_that_is_too_heavy_sheds_evenly_and_recovers_by_itself() {
     let (backlog, _) = push(&daemon, &credentials, &small, &mut seen);
     assert!(backlog <= LATENCY_BOUND_SECS, "{backlog} s wait undecoded");
     daemon.wait_for_log("no longer overloaded", small.limit());
-    assert_eq!(live(&daemon, &credentials.stream)["overloaded"], false);
+    // Figures are taken once a second while a session is doing something, and a session that waits announces gaps.
+    let calm = || (live(&daemon, &credentials.stream)["overloaded"] == false).then_some(());
+    until(Duration::from_secs(20), "the session is no longer overloaded", calm);
     let dropped = metric(&daemon, &credentials.stream, "transcode_dropped_frames_total").expect("a session");
     let mut seen = seen.expect("it was opened");
     seen.until_ended(small.limit());
