@@ -206,9 +206,9 @@ fn odd_sizes_and_rich_formats_become_plain_and_say_what_they_are() {
         ("320x180", "-pix_fmt yuv422p10le", (320, 180, "smpte170m"), "4:2:2 with 10 bit to 4:2:0 with 8 bit"),
         ("320x180", "-pix_fmt yuvj420p -colorspace smpte170m", (320, 180, "smpte170m"), "full to limited range"),
         (
-            "180x320",
+            "320x180",
             "-pix_fmt gray",
-            (180, 320, "smpte170m"),
+            (320, 180, "smpte170m"),
             "monochrome with 8 bit to 4:2:0 with 8 bit, brought from full to limited range",
         ),
         ("1280x64", "-pix_fmt yuv444p10le", (640, 32, "bt709"), "4:4:4 with 10 bit to 4:2:0 with 8 bit"),
