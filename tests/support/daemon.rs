@@ -98,11 +98,11 @@ impl Home {
 
     /// Makes a stream and a key for it.
     pub fn credentials(&self) -> Credentials {
-        self.named_credentials("test")
+        self.credentials_of("test")
     }
 
     /// Makes a stream of this name and a key for it.
-    pub fn named_credentials(&self, name: &str) -> Credentials {
+    pub fn credentials_of(&self, name: &str) -> Credentials {
         let stream = text(&self.cli(&["streams", "create", "--name", name]), "id");
         let key = self.cli(&["keys", "create", "--stream", &stream]);
         Credentials { key: text(&key, "id"), secret: text(&key, "secret"), stream }

@@ -157,7 +157,7 @@ impl Canary {
             .set("http.admin_token", TOKEN)
             .set("session.grace", "1s");
         let names = ["canary", "newcomers", "theirs", "waited for"];
-        let [canary, newcomers, theirs, waited_for] = names.map(|name| home.named_credentials(name));
+        let [canary, newcomers, theirs, waited_for] = names.map(|name| home.credentials_of(name));
         let daemon = home.serve();
         let push = push(&Source::small(SOURCE_SECONDS), &daemon.publish_url(&canary.secret));
         let mut seen = Follower::open(&daemon.url(""), &canary.stream, FIRST_SEGMENT_LIMIT);
