@@ -3,8 +3,9 @@
 mod ingest_support;
 
 use ingest_support::{NOON, Publisher, Rig, SMALL_SPS, Timeline};
-use millstream::ingest::{LongGop, Settings, Start};
+use millstream::ingest::{Input, LongGop, Rejected, Settings, Start};
 use millstream::media::{CutKind, Kind, Span, Timestamp, Track, Unit};
+use millstream::wire::Inbound;
 use millstream::wire::flv::{Tag, TagKind, VideoTag};
 
 fn played(publisher: &Publisher, ms: i64) -> Timeline {
@@ -437,7 +438,8 @@ fn a_restarted_daemon_goes_on_where_it_was() {
     again.connect(&publisher);
     again.play(&publisher, 0, 3_000);
     let cut = &again.end().cuts[0];
-    assert_eq!((cut.msn, cut.at, cut.discontinuity), (3, start.at, true));
+    let behind_reordered_pictures = start.at + Span::from_secs(1);
+    assert_eq!((cut.msn, cut.at, cut.discontinuity), (3, behind_reordered_pictures, true));
     assert_eq!(cut.wall.since(NOON).to_millis(), 8_000, "the date steps to the wall clock");
 }
 
@@ -501,9 +503,118 @@ fn a_resumed_session_has_gaps_until_its_publisher_is_back() {
         (28, at(66_000), CutKind::Keyframe, false),
     ];
     assert_eq!(cuts, expected);
-    assert!(timeline.cuts.windows(2).all(|pair| pair[1].wall > pair[0].wall), "dates go on from the anchor");
+    // The first gap follows what was there before, date and all.
+    let dates: Vec<_> = timeline.cuts.iter().map(|cut| cut.wall.since(NOON).to_millis()).collect();
+    assert!(dates[0] == 2_000 && (dates[1] - 4_000).abs() <= 1, "{dates:?}");
+    assert!(dates.windows(2).all(|pair| pair[1] > pair[0]), "{dates:?}");
 
     let mut new = Rig::new(Settings::default());
     new.ingest.wait(new.now());
     assert_eq!(new.ingest.deadline(), None, "a new session's timeline begins with its publisher");
+}
+
+#[test]
+fn video_without_a_keyframe_is_refused_after_15_s_whatever_sound_does() {
+    let publisher = Publisher { gop: 1_000_000, ..Publisher::default() };
+    for (what, media) in [
+        ("pictures and sound", publisher.media(1, 20_000)),
+        ("pictures", Publisher { rate: 0, ..publisher.clone() }.media(1, 20_000)),
+        ("sound behind an announcement", Publisher { fps: 0, ..publisher.clone() }.media(1, 20_000)),
+    ] {
+        let mut rig = Rig::new(Settings::default());
+        rig.connect(&publisher);
+        let mut sent = 0;
+        let told = media.into_iter().find_map(|(ms, tag)| {
+            rig.wait((ms - sent) as u64);
+            sent = ms;
+            rig.push(Input::Media(Inbound::Flv(tag))).err()
+        });
+        let expected = Rejected::NoKeyframe { waited: std::time::Duration::from_secs(15) };
+        assert_eq!(told, Some(expected), "{what}");
+        assert!((15_000..15_050).contains(&sent), "{what}: {sent} ms");
+        assert!(rig.units.is_empty(), "{what}: nothing was begun");
+    }
+}
+
+#[test]
+fn keyframes_14_s_apart_are_served_even_where_one_must_be_awaited() {
+    let publisher = Publisher { gop: 420, ..Publisher::default() };
+    let mut rig = Rig::new(Settings::default());
+    rig.connect(&publisher);
+    rig.play(&publisher, 500, 20_000);
+    let timeline = rig.end();
+    assert_eq!(timeline.pictures(), (420..600).collect::<Vec<_>>());
+    assert_eq!((timeline.discontinuities(), timeline.cut_ms()[0]), (0, 0));
+}
+
+#[test]
+fn a_clock_that_stands_still_is_refused() {
+    let publisher = Publisher::default();
+    let mut rig = Rig::new(Settings::default());
+    rig.connect(&publisher);
+    let mut sent = 0;
+    let told = publisher.media(0, 9_000).into_iter().find_map(|(ms, tag)| {
+        rig.wait((ms - sent) as u64);
+        sent = ms;
+        rig.push(Input::Media(Inbound::Flv(Tag { timestamp_ms: 0, ..tag }))).err()
+    });
+    assert_eq!(told, Some(Rejected::ClockStands { track: Kind::Audio, messages: 50, stamp_ms: 0 }));
+    assert!(sent < 1_100, "{sent} ms");
+}
+
+#[test]
+fn the_date_makes_up_for_what_a_jump_leaves_out() {
+    let before = Publisher::default();
+    let after = Publisher { start_ms: 3_600_000, ..Publisher::default() };
+    let mut rig = Rig::new(Settings::default());
+    rig.connect(&before);
+    rig.play(&before, 0, 4_500);
+    rig.play(&after, 4_500, 9_000);
+    let timeline = rig.end();
+    // 1.5 s up to the keyframe at 6 s are left out: the timeline does not wait for them, the date does.
+    assert_eq!((timeline.discontinuities(), timeline.cut_ms()), (1, vec![0, 2_000, 4_000, 4_533, 6_533]));
+    let dates: Vec<_> = timeline.cuts.iter().map(|cut| cut.wall.since(NOON).to_millis()).collect();
+    assert_eq!(dates, [0, 2_000, 4_000, 6_000, 8_000]);
+    let sound = timeline.audio.iter().find(|packet| packet.pts >= timeline.cuts[3].at).expect("sound goes on");
+    let begins = (sound.pts - timeline.cuts[3].at).to_millis();
+    assert!(begins < 22, "sound begins {begins} ms behind its picture");
+}
+
+#[test]
+fn a_day_of_jitter_at_a_clock_that_wraps_stays_in_step() {
+    let publisher =
+        Publisher { fps: 5, gop: 10, b_frames: 0, lead: 0, rate: 8_000, asc: &[0x15, 0x90], ..Publisher::default() };
+    let mut rig = Rig::new(Settings::default());
+    rig.connect(&publisher);
+    let jitter = |n: i64| (n * 37 + n / 7) % 41 - 20;
+    let start = (1u64 << 32) - 43_200_000; // wraps at noon
+    let (mut cuts, mut pictures, mut worst, mut last_wall) = (0, 0, 0, NOON);
+    for second in 0..86_400i64 {
+        let shown = (second * 5..second * 5 + 5).map(|n| (n * 200, publisher.picture(n)));
+        let frame_at = |ms: i64| (ms + 127) / 128;
+        let sounds = frame_at(second * 1_000)..frame_at(second * 1_000 + 1_000);
+        let mut sent: Vec<_> = shown.chain(sounds.map(|n| (n * 128, publisher.sound(n)))).collect();
+        sent.sort_by_key(|(ms, _)| *ms);
+        for (ms, tag) in sent {
+            let stamp = start.wrapping_add_signed(ms + jitter(ms)) as u32;
+            rig.tag(Tag { timestamp_ms: stamp, ..tag });
+        }
+        rig.wait(1_000);
+        for unit in rig.units.drain(..) {
+            match unit {
+                Unit::Cut(cut) => {
+                    (cuts, last_wall) = (cuts + 1, cut.wall);
+                }
+                Unit::Packet(packet) if packet.kind == Kind::Video => pictures += 1,
+                Unit::Packet(packet) => {
+                    let source = ingest_support::number(&packet) * 128;
+                    worst = worst.max((packet.pts.to_units(1_000) - 10_000 - source).abs());
+                }
+                _ => {}
+            }
+        }
+    }
+    assert_eq!((cuts, pictures, rig.ingest.stats().discontinuities), (43_200, 432_000, 0));
+    assert!(worst <= 41, "sound is {worst} ms from where the source had it");
+    assert!((last_wall.since(NOON).to_millis() - 86_398_000).abs() <= 60, "{last_wall}");
 }

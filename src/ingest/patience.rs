@@ -48,11 +48,11 @@ impl Patience {
         if messages >= MAX_EQUAL_STAMPS {
             return Err(Rejected::ClockStands { track: unit.kind, messages, stamp_ms: unit.stamp_ms });
         }
+        if unit.kind == Kind::Audio {
+            return Ok(false); // it is presented when it is decoded
+        }
         if BELIEVED_COMPOSITION_MS.contains(&unit.composition_ms) {
-            self.impossible_compositions = 0;
-            if unit.kind == Kind::Video {
-                self.composition_ms = unit.composition_ms;
-            }
+            (self.composition_ms, self.impossible_compositions) = (unit.composition_ms, 0);
             return Ok(false);
         }
         self.impossible_compositions += 1;
@@ -121,7 +121,10 @@ mod tests {
             assert_eq!(patience.judge(&mut picture), Ok(composition_ms != believed));
             assert_eq!(picture.composition_ms, believed);
         }
-        let mut picture = |n| patience.judge(&mut unit(Kind::Video, n, 60_000));
+        let mut picture = |n| {
+            let sound = patience.judge(&mut unit(Kind::Audio, n, 0));
+            sound.and(patience.judge(&mut unit(Kind::Video, n, 60_000)))
+        };
         assert!((1..MAX_IMPOSSIBLE_COMPOSITIONS).all(|n| picture(n) == Ok(true)));
         let told = picture(0).expect_err("all of them are");
         assert_eq!(told, Rejected::Composition { pictures: 50, composition_ms: 60_000 });

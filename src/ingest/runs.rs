@@ -190,9 +190,8 @@ mod tests {
         assert_eq!(runs.place(Video, 100), placed(1, 100));
         assert_eq!(runs.place(Audio, 1_500), placed(1, 1_500), "what an encoder interleaves is one clock");
         runs.reconnect();
-        (0..=90).for_each(|n| {
-            runs.place(Video, n * 33);
-        });
+        let newest = (0..=90).map(|n| runs.place(Video, n * 33).at_ms).max();
+        assert_eq!(newest, Some(2_970));
         assert_eq!(runs.place(Audio, 3_000), placed(2, 3_000), "and so is a track that comes seconds later");
         for stamp in [5_100, 4_000_000] {
             let mut runs = Runs::default();

@@ -7,6 +7,7 @@ use millstream::listen::attempts::AttemptPolicy;
 use millstream::listen::rtmp::RtmpSettings;
 use millstream::listen::{CloseReason, Finish};
 use millstream::wire::flv::TagKind;
+use millstream::wire::rtmp::amf0::{Reader, Value};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
@@ -169,6 +170,26 @@ async fn a_publisher_that_answers_pings_stays() {
     encoder.client.media(1, &tag(TagKind::Audio, 9, b"alive"));
     encoder.flush().await;
     assert_eq!(listener.note().await, Note::Unit(tag(TagKind::Audio, 9, b"alive")));
+}
+
+#[tokio::test]
+async fn a_publisher_that_only_answers_pings_is_told_and_lost() {
+    let settings = RtmpSettings { ping_after: SOON, silence_timeout: 4 * SOON, ..patient_settings() };
+    let mut listener = Listener::start(settings).await;
+    let mut encoder = Encoder::publish(listener.address).await;
+    let words = loop {
+        let (type_id, payload) = encoder.message().await.expect("words before the end");
+        if type_id != 4 {
+            break Reader::new(&payload).read_all().expect("AMF0");
+        }
+        let pong = [&[2, 0, 0, 0, 0, 0, 6, 4, 0, 0, 0, 0, 0, 7][..], &payload[2..]].concat();
+        encoder.socket.write_all(&pong).await.expect("written");
+    };
+    let text = |name| words[3].get(name).and_then(Value::as_str).unwrap_or_default();
+    assert_eq!((text("level"), text("code")), ("status", "NetStream.Unpublish.Success"));
+    assert!(text("description").starts_with("No audio and no video came for "), "{}", text("description"));
+    assert!(matches!(listener.note().await, Note::Request { .. }));
+    assert_eq!(listener.note().await, lost("closed by the session: no_media"));
 }
 
 #[tokio::test]

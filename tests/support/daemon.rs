@@ -98,7 +98,12 @@ impl Home {
 
     /// Makes a stream and a key for it.
     pub fn credentials(&self) -> Credentials {
-        let stream = text(&self.cli(&["streams", "create", "--name", "test"]), "id");
+        self.credentials_of("test")
+    }
+
+    /// Makes a stream of this name and a key for it.
+    pub fn credentials_of(&self, name: &str) -> Credentials {
+        let stream = text(&self.cli(&["streams", "create", "--name", name]), "id");
         let key = self.cli(&["keys", "create", "--stream", &stream]);
         Credentials { key: text(&key, "id"), secret: text(&key, "secret"), stream }
     }

@@ -146,7 +146,7 @@ mod tests {
         Track::Audio(AudioTrack { config, codecs, sample_rate: 48_000, channels: 2, samples_per_frame: 1_024 })
     }
 
-    fn described(members: &[(&Rendition, &Track)]) -> Multivariant {
+    fn described_by(members: &[(&Rendition, &Track)]) -> Multivariant {
         let members: Vec<_> =
             members.iter().map(|(rendition, newest)| Member { rendition, newest, held: &[], peak: 0 }).collect();
         multivariant(&members)
@@ -176,7 +176,7 @@ mod tests {
     fn video_takes_its_audio_with_it_and_shows_square_pixels() {
         let (rung, sound) =
             (rendition("576p", Kind::Video, true, 2_000_000), rendition("audio", Kind::Audio, false, 160_000));
-        let described = described(&[(&rung, &video((64, 45))), (&sound, &audio())]);
+        let described = described_by(&[(&rung, &video((64, 45))), (&sound, &audio())]);
         let variant = Variant {
             uri: "576p/index.m3u8".to_owned(),
             bandwidth: 2_160_000,
@@ -192,12 +192,12 @@ mod tests {
     fn audio_alone_is_the_variant_and_an_aspect_of_nothing_is_ignored() {
         let (rung, sound) =
             (rendition("576p", Kind::Video, false, 2_000_000), rendition("audio", Kind::Audio, true, 160_000));
-        let alone = described(&[(&sound, &audio())]);
-        let variant = alone.variants.first().map(|it| (it.uri.as_str(), it.bandwidth, it.resolution));
+        let described = described_by(&[(&sound, &audio())]);
+        let variant = described.variants.first().map(|it| (it.uri.as_str(), it.bandwidth, it.resolution));
         assert_eq!(variant, Some(("audio/index.m3u8", 160_000, None)));
-        assert!(alone.audio.is_none() && alone.independent_segments);
+        assert!(described.audio.is_none() && described.independent_segments);
         for aspect in [(0, 1), (1, 0)] {
-            assert_eq!(described(&[(&rung, &video(aspect))]).variants[0].resolution, Some((720, 576)));
+            assert_eq!(described_by(&[(&rung, &video(aspect))]).variants[0].resolution, Some((720, 576)));
         }
     }
 
