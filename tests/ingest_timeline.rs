@@ -618,3 +618,45 @@ fn a_day_of_jitter_at_a_clock_that_wraps_stays_in_step() {
     assert!(worst <= 41, "sound is {worst} ms from where the source had it");
     assert!((last_wall.since(NOON).to_millis() - 86_398_000).abs() <= 60, "{last_wall}");
 }
+
+/// Found by the fuzz target `ingest`: of the sound that had run ahead of late pictures, some was still held, and came behind
+/// the discontinuity although it lay before it.
+#[test]
+fn sound_held_while_pictures_stood_still_comes_before_their_discontinuity() {
+    let publisher = Publisher { b_frames: 0, lead: 0, ..Publisher::default() };
+    let mut rig = Rig::new(Settings::default());
+    rig.connect(&publisher);
+    rig.play(&publisher, 0, 2_000);
+    let sounds: Vec<_> =
+        publisher.media(2_000, 6_000).into_iter().filter(|(_, tag)| tag.kind == TagKind::Audio).collect();
+    for (_, tag) in sounds {
+        rig.wait(1);
+        rig.tag(tag);
+    }
+    let smaller = Publisher { sps: SMALL_SPS, ..publisher };
+    rig.tag(smaller.video_config());
+    rig.tag(smaller.picture(60));
+    let timeline = rig.end();
+    assert_eq!(timeline.discontinuities(), 1);
+    let sound = timeline.audio.last().expect("sound");
+    let cut = timeline.cuts.last().expect("cuts");
+    assert_eq!((cut.discontinuity, cut.at), (true, sound.pts + sound.duration));
+}
+
+/// Found by the fuzz target `ingest`: a keyframe that was presented long after its decoding puts a cut by time beyond every
+/// picture, and the gaps of a lost publisher began before it.
+#[test]
+fn what_follows_a_cut_beyond_all_pictures_lies_behind_it() {
+    let publisher = Publisher { gop: 1_000, b_frames: 0, lead: 0, rate: 0, ..Publisher::default() };
+    let mut rig = Rig::new(Settings::default());
+    rig.connect(&publisher);
+    rig.tag(Publisher { lead: 90, ..publisher.clone() }.picture(0));
+    rig.play(&publisher, 33, 3_000);
+    let cut =
+        |rig: &Rig| rig.units.iter().rev().find_map(|unit| if let Unit::Cut(cut) = unit { Some(cut.at) } else { None });
+    let last = cut(&rig).expect("cuts");
+    assert!(rig.ingest.resume_point().at > last, "{:?} is not behind {last:?}", rig.ingest.resume_point());
+    rig.disconnect();
+    rig.wait(5_000);
+    assert!(rig.end().cuts.iter().any(|cut| matches!(cut.kind, CutKind::Gap { .. }))); // the rest is judged
+}

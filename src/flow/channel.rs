@@ -257,24 +257,28 @@ impl<T: Weigh> Sender<T> {
         }
     }
 
-    /// Puts the items in as long as there is room, with one wake-up for all of them, and returns how many went in. The
-    /// others stay in `items`. Zero also when the receiver is gone.
-    pub fn try_send_many(&self, items: &mut VecDeque<T>) -> usize {
-        let mut state = self.0.lock();
-        let mut sent = 0;
-        while let Some(item) = items.pop_front() {
-            match state.put(item, self.0.bound) {
-                Ok(()) => sent += 1,
-                Err(TrySendError::Full(item) | TrySendError::Closed(item)) => {
-                    items.push_front(item);
-                    break;
-                }
+    /// Puts the items in, in their order, with one wake-up for as many as there is room for; suspends the task while the
+    /// queue is full. Cancelling it loses those that are not in.
+    pub async fn send_each_async(&self, items: impl Iterator<Item = T>) -> Result<(), Closed<T>> {
+        let mut items = items;
+        loop {
+            match self.try_send_each(&mut items) {
+                Ok(()) => return Ok(()),
+                Err(TrySendError::Closed(item)) => return Err(Closed(item)),
+                Err(TrySendError::Full(item)) => self.send_async(item).await?,
             }
         }
-        if sent > 0 {
-            self.0.wake_receiver(state);
-        }
-        sent
+    }
+
+    /// Puts items in until one is not taken, which comes back.
+    fn try_send_each(&self, items: &mut impl Iterator<Item = T>) -> Result<(), TrySendError<T>> {
+        let Some(first) = items.next() else { return Ok(()) };
+        let mut state = self.0.lock();
+        let result = state.put(first, self.0.bound);
+        // The lock is held while the items are made: an iterator does no more than wrap what it has.
+        let result = result.and_then(|()| items.try_for_each(|item| state.put(item, self.0.bound)));
+        self.0.wake_receiver(state);
+        result
     }
 
     /// A gauge on this queue.
@@ -391,17 +395,24 @@ mod tests {
         assert_eq!(writer.join().expect("no panic"), Err(Closed(Item(1))));
     }
 
-    #[test]
-    fn many_go_in_as_far_as_there_is_room_and_the_rest_stays() {
+    #[tokio::test]
+    async fn many_go_in_as_far_as_there_is_room_and_the_rest_waits() {
         let (sender, receiver) = bounded(Bound { items: 8, bytes: 10 });
-        let mut items = VecDeque::from([Item(4), Item(5), Item(6), Item(1)]);
-        assert_eq!(sender.try_send_many(&mut items), 2);
-        assert_eq!(items, [Item(6), Item(1)]);
-        assert_eq!((receiver.recv(), sender.try_send_many(&mut items)), (Some(Item(4)), 0));
-        assert_eq!((receiver.recv(), sender.try_send_many(&mut items)), (Some(Item(5)), 2));
+        let mut items = [4, 5, 6, 1].map(Item).into_iter();
+        assert_eq!(sender.try_send_each(&mut items), Err(TrySendError::Full(Item(6))));
+        assert_eq!((sender.depth().items(), items.len()), (2, 1));
+        let others = tokio::spawn(async move { sender.send_each_async([6, 1, 2, 9].map(Item).into_iter()).await });
+        let got = tokio::task::spawn_blocking(move || receiver.iter().map(|item| item.0).collect::<Vec<_>>());
+        assert_eq!(others.await.expect("no panic"), Ok(()));
+        assert_eq!(got.await.expect("no panic"), [4, 5, 6, 1, 2, 9]);
+    }
+
+    #[tokio::test]
+    async fn many_learn_that_the_receiver_left() {
+        let (sender, receiver) = bounded(Bound { items: 8, bytes: 10 });
         drop(receiver);
-        items.push_back(Item(1));
-        assert_eq!((sender.try_send_many(&mut items), items.len()), (0, 1));
+        assert_eq!(sender.send_each_async([1, 2].map(Item).into_iter()).await, Err(Closed(Item(1))));
+        assert_eq!(sender.send_each_async(std::iter::empty()).await, Ok(()));
     }
 
     #[test]

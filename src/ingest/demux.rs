@@ -21,6 +21,10 @@ const MAX_DAMAGED_IN_A_ROW: u32 = 100;
 /// with which parameter sets in band come, and a bit.
 const MAX_UNCONFIGURED_MS: u32 = 12_000;
 const MAX_UNCONFIGURED_PICTURES: u32 = 1_500;
+/// Most parameter sets in one access unit, repeated ones included: what a configuration record can hold.
+const MAX_SETS: usize = 31 + 255;
+/// Most bytes of a stream's parameter sets together. They have about 50; scaling lists make some hundred of it.
+const MAX_SETS_BYTES: usize = 64 * 1024;
 /// Length size that is assumed when parameter sets came in band only.
 const DEFAULT_LENGTH_SIZE: u8 = 4;
 /// What we write (see [`crate::media::Packet::data`]).
@@ -202,13 +206,20 @@ impl Demux {
 
     /// Parameter sets among the pictures: equal ones are free, others are a new configuration.
     fn in_band_sets(&mut self, data: &Bytes, length_size: u8) -> Result<Option<Configuration>, Trouble> {
-        let mut found = ParameterSets::default();
+        let (mut found, mut seen) = (ParameterSets::default(), 0);
         for nal in h264::nals_length_prefixed(data, length_size) {
             let nal = h264::nal::without_trailing_zeros(nal?);
-            match h264::nal_type(nal) {
-                h264::NAL_SPS if !contains(&self.sets.sps, nal) => found.sps.push(data.slice_ref(nal)),
-                h264::NAL_PPS if !contains(&self.sets.pps, nal) => found.pps.push(data.slice_ref(nal)),
-                _ => {}
+            let (known, new) = match h264::nal_type(nal) {
+                h264::NAL_SPS => (&self.sets.sps, &mut found.sps),
+                h264::NAL_PPS => (&self.sets.pps, &mut found.pps),
+                _ => continue,
+            };
+            seen += 1;
+            if seen > MAX_SETS {
+                return Err(h264::H264Error::TooLarge.into());
+            }
+            if !contains(known, nal) {
+                new.push(data.slice_ref(nal));
             }
         }
         if found == ParameterSets::default() {
@@ -217,20 +228,19 @@ impl Demux {
         let merged = self.sets.merged_with(found);
         if merged.sps.is_empty() || merged.pps.is_empty() {
             // The other half may come in the next message.
-            self.sets = merged;
+            self.sets = merged.owned()?;
             return Ok(None);
         }
         Ok(self.configure(merged)?)
     }
 
     fn configure(&mut self, sets: ParameterSets) -> Result<Option<Configuration>, h264::H264Error> {
-        let sps: Vec<&[u8]> = sets.sps.iter().map(|set| h264::nal::without_trailing_zeros(set)).collect();
-        let pps: Vec<&[u8]> = sets.pps.iter().map(|set| h264::nal::without_trailing_zeros(set)).collect();
+        let sets = sets.owned()?;
+        let sps: Vec<&[u8]> = sets.sps.iter().map(|set| &set[..]).collect();
+        let pps: Vec<&[u8]> = sets.pps.iter().map(|set| &set[..]).collect();
         let track = h264::track_from_parameter_sets(&sps, &pps)?;
         let reorder_frames = h264::Sps::parse(sps.first().ok_or(h264::H264Error::NoSps)?)?.reorder_frames;
-        // Copies: the sets must not keep a whole message alive.
-        let owned = |sets: Vec<&[u8]>| sets.into_iter().map(Bytes::copy_from_slice).collect();
-        self.sets = ParameterSets { sps: owned(sps), pps: owned(pps) };
+        self.sets = sets;
         if self.video.as_ref() == Some(&track) {
             return Ok(None);
         }
@@ -244,6 +254,17 @@ fn contains(sets: &[Bytes], nal: &[u8]) -> bool {
 }
 
 impl ParameterSets {
+    /// Copies without the padding: the sets must not keep a whole message alive.
+    fn owned(&self) -> Result<ParameterSets, h264::H264Error> {
+        let bytes: usize = self.sps.iter().chain(&self.pps).map(Bytes::len).sum();
+        if self.sps.len() + self.pps.len() > MAX_SETS || bytes > MAX_SETS_BYTES {
+            return Err(h264::H264Error::TooLarge);
+        }
+        let copy = |set: &Bytes| Bytes::copy_from_slice(h264::nal::without_trailing_zeros(set));
+        let copies = |sets: &[Bytes]| sets.iter().map(copy).collect();
+        Ok(ParameterSets { sps: copies(&self.sps), pps: copies(&self.pps) })
+    }
+
     /// A new SPS makes all others obsolete, and the PPS too if new ones came with it. New PPS alone replace those of
     /// their ids.
     fn merged_with(&self, found: ParameterSets) -> ParameterSets {

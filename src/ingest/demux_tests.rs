@@ -237,3 +237,43 @@ fn pictures_that_never_say_what_they_are_are_refused_in_words() {
     let configured = demux.push(&frame(4, &[SPS, PPS, IDR])).expect("they came after all");
     assert!(configured.unit.is_some() && !demux.awaits_parameter_sets());
 }
+
+/// PPS of so many ids, each `bytes` long.
+fn pps_of_ids(ids: std::ops::Range<u32>, bytes: usize) -> Vec<Vec<u8>> {
+    let set = |id: u32| {
+        let mut nal = vec![0x68];
+        nal.extend((0x0001_0000 | id).to_be_bytes()); // 15 zeros, a one, 15 bits of it
+        nal.resize(bytes, 0xff);
+        nal
+    };
+    ids.map(set).collect()
+}
+
+/// Found with the fuzz target `ingest`: sets whose other half never comes were kept without bound, each with its message.
+#[test]
+fn parameter_sets_that_wait_for_the_other_half_are_bounded() {
+    let mut demux = Demux::default();
+    for first in (0..30_000).step_by(100) {
+        let sets = pps_of_ids(first..first + 100, 20);
+        let nals: Vec<&[u8]> = sets.iter().map(Vec::as_slice).collect();
+        let message = frame(4, &nals);
+        let _rejected_in_the_end = demux.push(&message);
+        assert!(message.data.is_unique(), "the sets keep their message alive");
+    }
+    assert_eq!(demux.sets.pps.len(), 200, "two messages of them fit");
+    assert_eq!(demux.skipped().damaged, 298);
+    let (mut demux, large) = (Demux::default(), pps_of_ids(0..1, MAX_SETS_BYTES + 1));
+    demux.push(&frame(4, &[&large[0]])).expect("nothing to reject");
+    assert_eq!((demux.skipped().damaged, demux.sets.pps.len()), (1, 0));
+}
+
+/// Comparing each of a million sets with each of a million known ones would take hours.
+#[test]
+fn more_parameter_sets_than_a_record_holds_are_damage() {
+    let mut demux = started(4);
+    let nals = vec![PPS; MAX_SETS + 1];
+    demux.push(&frame(4, &nals[1..])).expect("repeated sets are free");
+    assert_eq!(demux.skipped().damaged, 0);
+    demux.push(&frame(4, &nals)).expect("nothing to reject");
+    assert_eq!(demux.skipped().damaged, 1);
+}

@@ -45,9 +45,11 @@ mod session;
 mod stats;
 mod unwrap;
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use crate::flow::channel::Weigh;
+use crate::media::arrivals::Arrivals;
 use crate::media::codec::aac::AacError;
 use crate::media::codec::h264::H264Error;
 use crate::media::copy::{CopyObstacle, CopyRule};
@@ -62,6 +64,9 @@ use runs::Runs;
 use session::Session;
 
 pub use stats::{Dropped, IngestStats};
+
+/// What a run that has not begun may hold.
+pub const GATHER_BYTES: usize = gather::MAX_BYTES;
 
 /// What happens at the door, in order.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -286,6 +291,11 @@ impl Ingest {
         self.begin_run_if_complete(now, out);
     }
 
+    /// When the packets of the timeline came in: for whoever measures how long they take from here.
+    pub fn arrivals(&self) -> Arc<Arrivals> {
+        self.session.arrivals()
+    }
+
     /// Monotonic time at which [`Ingest::poll`] has something to do, if nothing is pushed before.
     pub fn deadline(&self) -> Option<Duration> {
         if self.session.has_ended() {
@@ -431,6 +441,7 @@ impl Ingest {
         }
         match &mut self.gather {
             Some(gather) if gather.run == placed.run => {
+                self.stats.dropped.before_keyframe += gather.make_room();
                 let held = gather.hold(sample);
                 self.stats.dropped.before_keyframe += u64::from(!held);
                 if is_picture {

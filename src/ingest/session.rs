@@ -16,6 +16,7 @@ use super::gather::{Gather, Sample};
 use super::interleave::Interleave;
 use super::normalise::{AudioClock, VideoClock};
 use super::{Dropped, IngestStats, LongGop, Now, Settings, Start};
+use crate::media::arrivals::Arrivals;
 use crate::media::codec::aac::silent_frame;
 use crate::media::{CutKind, Kind, Packet, Span, Timestamp, Track, Unit};
 
@@ -87,6 +88,7 @@ pub(super) struct Session {
     warned_of_lagging_sound: bool,
     silent_frames: u64,
     dropped: Dropped,
+    arrivals: Arc<Arrivals>,
 }
 
 impl Session {
@@ -109,7 +111,13 @@ impl Session {
             warned_of_lagging_sound: false,
             silent_frames: 0,
             dropped: Dropped::default(),
+            arrivals: Arc::default(),
         }
+    }
+
+    /// When packets came in, by their place on the timeline.
+    pub(super) fn arrivals(&self) -> Arc<Arrivals> {
+        self.arrivals.clone()
     }
 
     pub(super) fn has_ended(&self) -> bool {
@@ -267,6 +275,7 @@ impl Session {
             offset = self.break_at_keyframe(offset, &sample, out);
         }
         let stamps = self.video.place(sample.source + offset, sample.composition);
+        self.arrivals.note(Kind::Video, stamps.pts, sample.arrived.monotonic);
         while let Some(sound) = self.held.take_until(stamps.dts) {
             self.emit.packet(sound, out);
         }
@@ -300,6 +309,10 @@ impl Session {
         if pts <= taken {
             // Sound was let go ahead of late video: the timeline makes room, for both tracks alike.
             at = self.audio.end().unwrap_or(taken).max(taken + LEAST_SEGMENT);
+            // Of that sound some is still held, and lies before the new place as well.
+            while let Some(sound) = self.held.take_before(at) {
+                self.emit.packet(sound, out);
+            }
             self.audio.begin_run();
         }
         let moved = at - pts;
@@ -350,6 +363,7 @@ impl Session {
         }
         self.fill_hole(mapped, sample.arrived, out);
         let (pts, duration) = self.audio.place(mapped);
+        self.arrivals.note(Kind::Audio, pts, sample.arrived.monotonic);
         self.order_sound(sound(pts, duration, sample.data), sample.arrived, out);
     }
 
@@ -458,9 +472,11 @@ impl Session {
         out.push(Unit::End);
     }
 
-    /// Where nothing has been given out yet.
+    /// Where nothing has been given out yet. A cut may lie beyond all pictures: it stands where decoding is, moved by the last
+    /// keyframe's composition time.
     fn timeline_end(&self) -> Timestamp {
-        let ends = [self.video.end(), self.audio.end(), self.gaps.end()];
+        let behind_cut = Some(self.cuts.start() + LEAST_SEGMENT);
+        let ends = [self.video.end(), self.audio.end(), self.gaps.end(), behind_cut];
         ends.into_iter().flatten().fold(self.start.at, Timestamp::max)
     }
 

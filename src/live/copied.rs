@@ -5,9 +5,11 @@
 
 use std::fmt;
 
+use crate::config::preset::EncodePreset;
 use crate::media::copy::{CopyObstacle, CopyRule};
-use crate::media::{CutKind, Kind, Span, Timestamp, Unit};
+use crate::media::{CutKind, Kind, Span, Timestamp, Unit, VideoTrack};
 use crate::transcode::Plan;
+use crate::transcode::cost::{self, Load};
 use crate::wire::hls::describe;
 
 /// Why a copied rung is encoded from some cut on.
@@ -56,6 +58,10 @@ pub(super) struct CopiedRung {
     since: Option<Timestamp>,
     bytes: u64,
     over: Option<CopyEnd>,
+    /// How it is encoded then.
+    encode: Option<EncodePreset>,
+    /// Nothing was decoded for other rungs.
+    decodes_alone: bool,
 }
 
 impl CopiedRung {
@@ -70,6 +76,8 @@ impl CopiedRung {
             since: None,
             bytes: 0,
             over: None,
+            encode: rung.encode.clone(),
+            decodes_alone: plan.rungs.iter().all(|rung| rung.copied),
         })
     }
 
@@ -98,6 +106,12 @@ impl CopiedRung {
         self.over.or(obstacle.map(CopyEnd::Source)).unwrap_or(CopyEnd::Keyframes)
     }
 
+    /// What encoding it costs from then on.
+    pub(super) fn cost(&self, track: &VideoTrack) -> Load {
+        let decoder = if self.decodes_alone { cost::of_decoder(track) } else { Load::default() };
+        self.encode.as_ref().map_or(decoder, |encode| decoder.plus(cost::of_rung(encode, track)))
+    }
+
     /// Bits per second of the segment that closes after `duration`.
     fn rate(&self, duration: Span) -> Option<u64> {
         if duration < self.shortest {
@@ -117,7 +131,8 @@ mod tests {
 
     fn rung(limit: Option<u64>) -> CopiedRung {
         let shortest = Span::from_secs(1);
-        CopiedRung { name: "720p".into(), rule: None, limit, shortest, since: None, bytes: 0, over: None }
+        let (name, encode) = ("720p".into(), None);
+        CopiedRung { name, rule: None, limit, shortest, since: None, bytes: 0, over: None, encode, decodes_alone: true }
     }
 
     fn cut(millis: i64, kind: CutKind) -> Unit {

@@ -8,7 +8,12 @@
 //! | [`sessions`] | the table of running sessions: publish, find, end, shut down |
 //! | [`session`] | one session as everyone but its own threads sees it |
 //! | `intake` | the thread that owns its timeline: connections, grace time, the ladder's start |
+//! | [`capacity`] | who uses how much of the machine's encode capacity: the admission rule |
+//! | `limits` | how much a source may send |
+//! | [`ceiling`] | the most memory that a session can hold |
 //! | `copied` | when a copied rung is encoded instead, and why |
+//! | `latency` | delays from the socket to viewers and store, measured where they end |
+//! | `losses` | one log line per cause of what media loses or has repaired |
 //! | `launch` | starting threads, anew or from what the journal tells |
 //! | [`wiring`] | threads and queues, with the bound and policy of each |
 //! | [`publisher`] | what an admitted connection holds of its session |
@@ -16,9 +21,14 @@
 //!
 //! Not here: who may publish (control), how playlists travel (web), SQL, sockets.
 
+pub mod capacity;
+pub mod ceiling;
 mod copied;
 mod intake;
+mod latency;
 mod launch;
+mod limits;
+mod losses;
 mod packaging;
 pub mod publisher;
 pub mod session;
@@ -58,6 +68,8 @@ pub struct SessionSpec {
     pub on_unpublish: OnUnpublish,
     /// What a second publisher means.
     pub conflict: Conflict,
+    /// Bits per second that the source may send, over a few seconds of media.
+    pub max_bitrate: u64,
 }
 
 /// Durations of the packaging.

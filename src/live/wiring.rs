@@ -1,7 +1,7 @@
 //! Every thread and queue of a session on one screen.
 //!
 //! ```text
-//!  connection ─INTAKE─▶ intake ─┬─VIDEO_EDGE─▶ transcode (decode, one thread per rung) ─┐
+//!  connection ─INTAKE─▶ intake ─┬─video_edge─▶ transcode (decode, one thread per rung) ─┐
 //!  (task)       Block   thread  ├─AUDIO_EDGE─▶ transcode (audio) ──────────────────────▶├─PACKAGE─▶ package ─STORE─▶ store ─▶ window, journal
 //!                               └─copied rung and copied audio, no queue of their own ──┘  Block    thread   Block   thread
 //! ```
@@ -16,9 +16,10 @@
 use std::io;
 use std::sync::Arc;
 
-use tracing::{Span as LogSpan, error, warn};
+use tracing::{Span as LogSpan, error};
 
 use super::SessionSpec;
+use super::latency::{Latency, SegmentArrival};
 use super::packaging::{Packaging, Packer};
 use crate::clock::SharedClock;
 use crate::config::preset::AudioMode;
@@ -29,21 +30,18 @@ use crate::media::segment::{Joined, RenditionId, RenditionUnit, Renditions};
 use crate::media::{CutKind, Kind, Output, Unit};
 use crate::package::{PackageSettings, Packager, Window};
 use crate::store::{Finish, ResumePoint, SessionWriter};
-use crate::transcode::threads::{AUDIO_INPUT, VIDEO_INPUT};
+use crate::transcode::threads::{AUDIO_INPUT, video_input};
 use crate::transcode::{LadderStats, Plan, TranscodeError, TranscodeInputs, Transcoder};
 
 /// Connection -> intake, `Block`: about 4 s of a 1080p60 push, or less of a heavy one. TCP carries the pressure on.
 pub const INTAKE: Bound = Bound { items: 512, bytes: 8 << 20 };
-/// Hub -> decode, `DropToKeyframe`: slow encoders make the decoder drop frames long before this is full. It fills when
-/// decoding itself stalls; then the hole is GAP on the encoded rungs, and the copied rung does not notice.
-const VIDEO_EDGE: Bound = VIDEO_INPUT;
 /// Hub -> audio encoder, `Block`: audio is never dropped.
-const AUDIO_EDGE: Bound = AUDIO_INPUT;
+pub(super) const AUDIO_EDGE: Bound = AUDIO_INPUT;
 /// Encoders and copied edge -> package, `Block`: package only copies bytes, so this is slack for scheduling. Without
 /// encoders there is no such queue.
 pub(super) const PACKAGE: Bound = Bound { items: 512, bytes: 16 << 20 };
 /// Package -> store, `Block`: parts of about 8 s of a full ladder, which a busy disk may lag behind.
-const STORE: Bound = Bound { items: 512, bytes: 64 << 20 };
+pub(super) const STORE: Bound = Bound { items: 512, bytes: 64 << 20 };
 
 /// Called from a session's thread when one of its stages failed or panicked: the stage's name and why.
 pub type OnFailure = Arc<dyn Fn(&str, String) + Send + Sync>;
@@ -103,12 +101,13 @@ impl Outlet {
         packager: Packager,
         begin: impl FnOnce() -> Option<SessionWriter> + Send + 'static,
         window: Arc<Window>,
-        renditions: Renditions,
+        latency: Latency,
         on_failure: &OnFailure,
     ) -> Result<Self, WireError> {
         let (outputs, written) = bounded::<Output>(STORE);
+        let renditions = window.renditions().clone();
         let store = spawn(spec, "store", span, on_failure, move || {
-            store_thread(begin(), &written, &window);
+            store_thread(begin(), &written, &window, latency);
             Ok(())
         })?;
         let packaging = Packaging::Here(Packer::new(packager, outputs.clone()));
@@ -208,8 +207,8 @@ impl Feeds {
             None => (None, false),
         };
         let inputs = TranscodeInputs {
-            video: encodes_video.then(|| subscribe(&hub, Kind::Video)),
-            audio: encodes_audio.then(|| subscribe(&hub, Kind::Audio)),
+            video: encodes_video.then(|| video_edge(&hub, plan)),
+            audio: encodes_audio.then(|| audio_edge(&hub)),
         };
         let needed = inputs.video.is_some() || inputs.audio.is_some();
         let transcoder = if needed {
@@ -239,13 +238,16 @@ impl Feeds {
     }
 }
 
-fn subscribe(hub: &Hub<Unit>, kind: Kind) -> Receiver<Unit> {
-    match kind {
-        Kind::Video => {
-            hub.subscribe_to("video", VIDEO_EDGE, WhenFull::DropToKeyframe, |unit| concerns(unit, Kind::Video))
-        }
-        Kind::Audio => hub.subscribe_to("audio", AUDIO_EDGE, WhenFull::Block, |unit| concerns(unit, Kind::Audio)),
-    }
+/// Hub -> decode, `DropToKeyframe`, 6 s of the source: slow encoders make the decoder drop frames long before this is
+/// full. It fills when decoding itself stalls; then the hole is GAP on the encoded rungs, and the copied rung does not
+/// notice.
+fn video_edge(hub: &Hub<Unit>, plan: &Plan) -> Receiver<Unit> {
+    let bound = video_input(plan.source_rate);
+    hub.subscribe_to("video", bound, WhenFull::DropToKeyframe, |unit| concerns(unit, Kind::Video))
+}
+
+fn audio_edge(hub: &Hub<Unit>) -> Receiver<Unit> {
+    hub.subscribe_to("audio", AUDIO_EDGE, WhenFull::Block, |unit| concerns(unit, Kind::Audio))
 }
 
 /// Cuts and the end concern every track.
@@ -319,7 +321,7 @@ impl Wires {
             (None, Unit::End) => self.outlet.broadcast(unit),
             (None, Unit::Cut(cut)) if matches!(cut.kind, CutKind::Gap { .. }) => self.outlet.broadcast(unit),
             // Ingest announces tracks first, and the session starts the feeds before it hands on what follows.
-            (None, _) => warn!(?unit, "a unit came before the feeds were started and was dropped"),
+            (None, _) => debug_assert!(false, "{unit:?} came before the feeds were started"),
         }
     }
 
@@ -349,27 +351,32 @@ impl Wires {
 }
 
 /// Journal first, then viewers: what a player has seen survives kill -9.
-fn store_thread(mut writer: Option<SessionWriter>, written: &Receiver<Output>, window: &Window) {
+fn store_thread(mut writer: Option<SessionWriter>, written: &Receiver<Output>, window: &Window, mut latency: Latency) {
     let (mut newest, mut warned) = (None, false);
     for output in written.iter() {
+        let arrival = latency.before(&output);
         if let Some(writer) = &mut writer {
             // A full or broken disk stops recording with an alarm, which the store raises and logs, never the live path.
             if let Some(point) = resume_point(&output, &mut newest) {
                 let _ = writer.checkpoint(&point);
             }
+            if let Some(SegmentArrival { rendition, msn, at }) = arrival {
+                writer.arrived(rendition, msn, at);
+            }
             if let Err(failure) = writer.append(&output)
                 && !failure.is_disk()
                 && !std::mem::replace(&mut warned, true)
             {
-                error!(%failure, "the store does not take what package made; this is said once");
+                error!(%failure, "a fault of ours: the store does not take what package made, and what it refused is not stored");
             }
         }
         window.apply(&output);
+        latency.published(&output, window);
     }
     if let Some(writer) = writer {
         let how = if window.ended() { Finish::Ended } else { Finish::Suspended };
         if let Err(failure) = writer.finish(how) {
-            error!(%failure, "the session's journal could not be closed in order");
+            error!(%failure, "the session's journal could not be closed in order: the next start repairs it; check the spool's disk");
         }
     }
 }

@@ -142,6 +142,8 @@ pub struct Part {
     pub index: u32,
     /// Sum of its sample durations.
     pub duration: Span,
+    /// Presentation time of its last sample, in the order of decoding, as rounded to the track's timescale.
+    pub last_pts: Timestamp,
     /// Begins with a sample from which decoding may start.
     pub independent: bool,
     /// The whole part.

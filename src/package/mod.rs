@@ -31,7 +31,7 @@ use crate::media::{Kind, Output, Span, Timestamp, Track};
 use crate::wire::fmp4::{ChunkError, InitError};
 
 use lane::Lane;
-pub use window::{RenditionStart, Totals, View, Window, WindowSettings};
+pub use window::{RenditionStart, Totals, View, Window, WindowSettings, horizon};
 
 /// What is fixed when packaging of a session begins.
 #[derive(Clone, Debug)]

@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::time::Duration;
 
 use super::catalog::Disorder;
 use super::journal::Record;
@@ -98,6 +99,16 @@ impl SessionWriter {
                 publish::changed(&self.shared, &self.session, end.rendition);
             }
             _ => publish::changed(&self.shared, &self.session, end.rendition),
+        }
+    }
+
+    /// The last frame of the open segment `msn` came in at `at` (monotonic). Say so before its [`Output::Close`]: from then
+    /// on the time until the segment is stored is measured. What is not said is not measured.
+    pub fn arrived(&mut self, rendition: RenditionId, msn: u64, at: Duration) {
+        let mut catalog = self.session.catalog.lock();
+        let log = catalog.renditions.get_mut(usize::from(rendition.0));
+        if let Some(entry) = log.and_then(|log| log.entry_mut(msn)) {
+            entry.arrived = Some(at);
         }
     }
 

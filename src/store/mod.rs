@@ -93,6 +93,7 @@ pub(crate) struct Shared {
     counters: Arc<Counters>,
     uploads: Uploads,
     settling: Settling,
+    log: upload::RequestLog,
     /// By [`naming::session_prefix`].
     sessions: Mutex<BTreeMap<String, Arc<Session>>>,
     stop: CancellationToken,
@@ -156,6 +157,7 @@ impl Store {
             counters,
             uploads: Uploads::default(),
             settling: Settling::default(),
+            log: upload::RequestLog::default(),
             sessions: Mutex::default(),
             stop: CancellationToken::new(),
             tasks: TaskTracker::new(),

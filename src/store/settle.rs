@@ -71,6 +71,7 @@ async fn settle_for_ever(shared: &Arc<Shared>) {
             tokio::time::sleep(patience.pause()).await;
         } else {
             patience = Patience::default();
+            shared.objects_work();
         }
         for put in puts {
             match synced {

@@ -11,6 +11,9 @@
 //! |---|---|
 //! | [`mod@plan`] | which rungs there are, which is copied, and why; pure |
 //! | `conversions` | what encoding does to the source's pictures, in words |
+//! | [`mod@cost`] | what a ladder costs, and the unit of it; pure |
+//! | [`mod@fit`] | a ladder that fits into what the machine has left; pure |
+//! | [`capacity`] | measures what the machine can do |
 //! | [`threads`] | every thread and queue of a ladder, start and join |
 //! | [`stats`] | its figures |
 //! | `decode` | the thread that decodes once for all rungs and hands cuts on with the frames |
@@ -32,8 +35,11 @@
 
 mod audio;
 mod bitstream;
+pub mod capacity;
 mod conversions;
+pub mod cost;
 mod decode;
+pub mod fit;
 mod libav;
 mod pace;
 pub mod plan;
@@ -49,6 +55,12 @@ pub use libav::LibavError;
 pub use plan::{Plan, PlanError, plan};
 pub use stats::LadderStats;
 pub use threads::{TranscodeInputs, Transcoder};
+
+/// Makes the process give the memory of freed parts and frames back. Call it first: what was allocated before stays
+/// where it is.
+pub fn settle_heap() {
+    libav::heap::give_large_blocks_back();
+}
 
 /// Why a ladder could not start, or gave up.
 #[derive(Debug, thiserror::Error)]

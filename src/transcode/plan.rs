@@ -7,6 +7,7 @@
 use std::fmt;
 
 use super::conversions::Conversions;
+use super::cost::Load;
 use crate::config::preset::{AudioMode, AudioPreset, EncodePreset, Preset, Rung, RungMode};
 use crate::media::copy::{CopyObstacle, CopyRule, MAX_FRAME_RATE, is_above_limit};
 use crate::media::segment::{Rendition, RenditionId, Renditions};
@@ -28,6 +29,8 @@ pub struct Plan {
     pub reasons: Vec<RungReason>,
     /// Threads of the decoder.
     pub decode_threads: u32,
+    /// Frames per second that the source states.
+    pub source_rate: Option<(u32, u32)>,
 }
 
 /// What makes one video rendition.
@@ -85,6 +88,11 @@ pub enum Decision {
         /// Height of the source.
         height: u32,
     },
+    /// The machine has no encoding capacity left for it.
+    LeftOutNoCapacity {
+        /// What it would cost.
+        cost: Load,
+    },
 }
 
 impl fmt::Display for RungReason {
@@ -98,6 +106,9 @@ impl fmt::Display for RungReason {
             Decision::LeftOut { width, height } => {
                 write!(f, "{rung} is left out: a smaller rung carries the whole source ({width}x{height})")?;
             }
+            Decision::LeftOutNoCapacity { cost } => {
+                write!(f, "{rung} is left out: it costs {cost}, and the machine has no room for that")?;
+            }
         }
         if self.decision.is_encoded() { self.conversions.fmt(f) } else { Ok(()) }
     }
@@ -105,7 +116,7 @@ impl fmt::Display for RungReason {
 
 impl Decision {
     fn is_encoded(self) -> bool {
-        !matches!(self, Decision::Copied | Decision::LeftOut { .. })
+        !matches!(self, Decision::Copied | Decision::LeftOut { .. } | Decision::LeftOutNoCapacity { .. })
     }
 }
 
@@ -156,7 +167,22 @@ pub enum PlanError {
         /// Height in pixels.
         height: u32,
     },
+    /// More pixels than a source may have that is decoded.
+    #[error(
+        "the source's picture is {width}x{height}; this preset encodes, and takes {max} pixels at most (4096x2304)",
+        max = MAX_DECODED_PIXELS
+    )]
+    TooManyPixels {
+        /// Width in pixels.
+        width: u32,
+        /// Height in pixels.
+        height: u32,
+    },
 }
+
+/// Pixels of the largest picture that is decoded: H.264 level 5.2 (36 864 macroblocks). What a decoder holds in frames
+/// is a session's largest piece of memory, so it needs a bound; a source that is only copied has none.
+pub const MAX_DECODED_PIXELS: u64 = 36_864 * 256;
 
 /// Largest side of a picture that x264 takes.
 const MAX_SIDE: u32 = 16_384;
@@ -181,6 +207,7 @@ pub fn plan(
         copied: None,
         reasons: Vec::new(),
         decode_threads: preset.decode_threads,
+        source_rate: video.and_then(|track| track.frame_rate),
     };
     let mut renditions = Vec::new();
     let mut shortest = segment;
@@ -188,6 +215,9 @@ pub fn plan(
         let sides = 2..=MAX_SIDE;
         if !sides.contains(&track.width) || !sides.contains(&track.height) {
             return Err(PlanError::PictureSize { width: track.width, height: track.height });
+        }
+        if preset.rungs.iter().any(|rung| rung.encode.is_some()) {
+            check_decodable(track)?;
         }
         let conversions = Conversions::of(track);
         for rung in &preset.rungs {
@@ -221,6 +251,16 @@ pub fn plan(
     }
     plan.renditions = renditions.into();
     Ok(plan)
+}
+
+/// Whether a ladder that encodes can take pictures of this size, at its start or later.
+///
+/// # Errors
+/// They are too large.
+pub fn check_decodable(track: &VideoTrack) -> Result<(), PlanError> {
+    let (width, height) = (track.width, track.height);
+    let too_many = u64::from(width) * u64::from(height) > MAX_DECODED_PIXELS;
+    if too_many { Err(PlanError::TooManyPixels { width, height }) } else { Ok(()) }
 }
 
 fn index(count: usize) -> u8 {
@@ -346,14 +386,16 @@ fn nearest_even(numerator: u64, denominator: u64) -> u32 {
     u32::try_from(half * 2).unwrap_or(u32::MAX - 1).max(2)
 }
 
+/// Sources and presets for tests of this stage.
 #[cfg(test)]
-mod tests {
-    use super::*;
+pub(super) mod testing {
     use bytes::Bytes;
 
-    const SEGMENT: Span = Span::from_secs(2);
+    use super::*;
 
-    fn video(width: u32, height: u32) -> VideoTrack {
+    pub const SEGMENT: Span = Span::from_secs(2);
+
+    pub fn video(width: u32, height: u32) -> VideoTrack {
         VideoTrack {
             config: Bytes::new(),
             codecs: "avc1.640028".to_owned(),
@@ -365,7 +407,7 @@ mod tests {
         }
     }
 
-    fn sound() -> AudioTrack {
+    pub fn sound() -> AudioTrack {
         AudioTrack {
             config: Bytes::new(),
             codecs: "mp4a.40.2".to_owned(),
@@ -375,9 +417,15 @@ mod tests {
         }
     }
 
-    fn preset(name: &str) -> Preset {
+    pub fn preset(name: &str) -> Preset {
         Preset::load(name).expect("an embedded preset")
     }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::testing::{SEGMENT, preset, sound, video};
+    use super::*;
 
     #[test]
     fn a_ladder_takes_the_ids_that_its_session_has() {
@@ -491,6 +539,17 @@ mod tests {
         let error =
             plan(&preset(Preset::DEFAULT), SEGMENT, Some(&video(1, 20_000)), None).expect_err("no such picture");
         assert_eq!(error.to_string(), "the source's picture is 1x20000; sides of 2 to 16384 pixels can be carried");
+    }
+
+    #[test]
+    fn what_is_decoded_has_a_largest_size_and_what_is_copied_has_none() {
+        let (largest, larger) = (video(4_096, 2_304), video(4_096, 2_320));
+        assert!(plan(&preset(Preset::DEFAULT), SEGMENT, Some(&largest), None).is_ok());
+        assert!(plan(&preset("passthrough"), SEGMENT, Some(&video(7_680, 4_320)), None).is_ok());
+        let error = plan(&preset(Preset::DEFAULT), SEGMENT, Some(&larger), None).expect_err("too large");
+        let words =
+            "the source's picture is 4096x2320; this preset encodes, and takes 9437184 pixels at most (4096x2304)";
+        assert_eq!(error.to_string(), words);
     }
 
     #[test]

@@ -16,8 +16,10 @@ pub struct LadderStats {
     pub undecodable_gops: u64,
     /// Frames that were dropped for all rungs at once, because the encoders are slower than the source.
     pub shed_frames: u64,
-    /// Frames are being dropped now.
+    /// Frames are being dropped now, or were a few seconds ago.
     pub overloaded: bool,
+    /// Source that waited undecoded when the last frame was decoded: how far the encoded rungs are behind.
+    pub backlog: Duration,
     /// Time spent decoding video.
     pub decode_busy: Duration,
     /// The encoded rungs, from the largest down.
@@ -43,6 +45,8 @@ pub struct RungStats {
     pub name: String,
     /// Frames encoded.
     pub encoded_frames: u64,
+    /// Media time from each encoded frame to the next, without the pauses of the source.
+    pub media: Duration,
     /// Frames left out by the rung's frame-rate cap.
     pub capped_frames: u64,
     /// Bytes of coded video given out.
@@ -51,7 +55,7 @@ pub struct RungStats {
     pub queued_frames: usize,
     /// Time spent scaling.
     pub scale_busy: Duration,
-    /// Time spent in the encoder. With `encoded_frames` and the frame rate: the encode speed.
+    /// Time spent in the encoder. `media` over both is the encode speed.
     pub encode_busy: Duration,
 }
 
@@ -87,6 +91,10 @@ impl Counter {
         self.add(u64::try_from(time.as_nanos()).unwrap_or(u64::MAX));
     }
 
+    pub(super) fn set_time(&self, time: Duration) {
+        self.0.store(u64::try_from(time.as_nanos()).unwrap_or(u64::MAX), Ordering::Relaxed);
+    }
+
     pub(super) fn get(&self) -> u64 {
         self.0.load(Ordering::Relaxed)
     }
@@ -104,6 +112,8 @@ pub(super) struct DecodeCounters {
     pub(super) undecodable_gops: Counter,
     pub(super) shed: Counter,
     pub(super) overloaded: AtomicBool,
+    /// The newest value, not a sum.
+    pub(super) backlog: Counter,
     pub(super) busy: Counter,
 }
 
@@ -111,6 +121,7 @@ pub(super) struct DecodeCounters {
 #[derive(Debug, Default)]
 pub(super) struct RungCounters {
     pub(super) frames: Counter,
+    pub(super) media: Counter,
     pub(super) capped: Counter,
     pub(super) bytes: Counter,
     pub(super) queued: AtomicUsize,
@@ -138,6 +149,7 @@ impl DecodeCounters {
             undecodable_gops: self.undecodable_gops.get(),
             shed_frames: self.shed.get(),
             overloaded: self.overloaded.load(Ordering::Relaxed),
+            backlog: self.backlog.time(),
             decode_busy: self.busy.time(),
             ..LadderStats::default()
         }
@@ -150,6 +162,7 @@ impl RungCounters {
             rendition,
             name: name.to_owned(),
             encoded_frames: self.frames.get(),
+            media: self.media.time(),
             capped_frames: self.capped.get(),
             bytes: self.bytes.get(),
             queued_frames: self.queued.load(Ordering::Relaxed),

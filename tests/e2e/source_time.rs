@@ -116,7 +116,7 @@ fn push(preset: &str, served: Vec<Case>, refused: Vec<Case>) -> BTreeMap<&'stati
     let home = Home::ending_with_the_broadcast(preset).set("session.grace", GRACE);
     let daemon = home.serve();
     let cases = served.into_iter().map(|case| (case, true)).chain(refused.into_iter().map(|case| (case, false)));
-    let cases = cases.map(|((name, feed), is_served)| (name, feed, is_served, home.credentials_of(name)));
+    let cases = cases.map(|((name, feed), is_served)| (name, feed, is_served, home.named_credentials(name)));
     let cases: Vec<_> = cases.collect();
     let daemon_of_all = &daemon;
     let mut pushed: BTreeMap<_, _> = thread::scope(|scope| {

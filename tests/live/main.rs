@@ -8,6 +8,7 @@ mod failures;
 mod late_tracks;
 mod restarts;
 mod rig;
+mod tripwire;
 
 #[path = "../ingest_support/mod.rs"]
 mod ingest_support;

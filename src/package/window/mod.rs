@@ -37,6 +37,12 @@ const MIN_HORIZON: Span = Span::from_secs(16);
 /// Memory holds at most this much media, however long the window.
 const MAX_HORIZON: Span = Span::from_secs(60);
 
+/// How much media of a rendition memory holds behind the open segment, for a window of this length; less than a segment
+/// more until the oldest leaves.
+pub fn horizon(window: Span) -> Span {
+    window.clamp(MIN_HORIZON, MAX_HORIZON)
+}
+
 /// What is fixed for a session's life, and where it goes on.
 #[derive(Clone, Debug, Default)]
 pub struct WindowSettings {
@@ -280,7 +286,7 @@ impl State {
                 texts: Arc::default(),
             },
             open: None,
-            memory: Memory::new(window.clamp(MIN_HORIZON, MAX_HORIZON)),
+            memory: Memory::new(horizon(window)),
             listed: Span::ZERO,
             keep: describe::kept_window(window, segment_target),
             promised: rendition.bandwidth,

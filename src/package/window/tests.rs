@@ -54,7 +54,16 @@ fn start(rendition: RenditionId, msn: u64) -> SegmentStart {
 fn part(rendition: RenditionId, msn: u64, index: u32) -> Output {
     let bytes = Bytes::from(format!("part {msn}.{index}"));
     let duration = Span::from_secs(1);
-    Output::Part(Part { rendition, msn, epoch: 0, index, duration, independent: index == 0, bytes })
+    Output::Part(Part {
+        rendition,
+        msn,
+        epoch: 0,
+        index,
+        duration,
+        last_pts: Timestamp::ZERO,
+        independent: index == 0,
+        bytes,
+    })
 }
 
 fn end(rendition: RenditionId, msn: u64) -> Output {

@@ -97,13 +97,15 @@ pub(crate) struct Entry {
     pub left_at: Option<Duration>,
     /// A deletion is under way.
     pub deleting: bool,
+    /// Monotonic time at which its last frame came in, where that is known: not for what an earlier run of the daemon left.
+    pub arrived: Option<Duration>,
 }
 
 impl Entry {
     fn new(start: &SegmentStart) -> Self {
         let placement = Placement::Open;
         let segment = Segment::open(start);
-        Entry { segment, at: start.at, extents: Vec::new(), placement, left_at: None, deleting: false }
+        Entry { segment, at: start.at, extents: Vec::new(), placement, left_at: None, deleting: false, arrived: None }
     }
 
     /// All parts, if all of them lie in the spool.
@@ -321,7 +323,8 @@ impl Catalog {
             }
             Err(index) => {
                 let extents = vec![None; segment.parts.len()];
-                log.entries.insert(index, Entry { segment, at, extents, placement, left_at: None, deleting: false });
+                let (left_at, deleting, arrived) = (None, false, None);
+                log.entries.insert(index, Entry { segment, at, extents, placement, left_at, deleting, arrived });
             }
         }
         Ok(())

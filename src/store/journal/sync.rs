@@ -127,11 +127,20 @@ impl Syncer {
         }
         let mut result = match &self.filesystem {
             Some(filesystem) if files.len() > FEW_FILES => self.sync_together(&**filesystem, &files),
-            _ => files.iter().fold(Ok(()), |result, file| result.and(self.sync_alone(file))),
+            _ => self.sync_each(&files),
         };
         for folder in folders {
             let synced = self.files.sync_folder(&folder).map_err(StoreError::disk("sync", &folder));
             result = result.and(synced.inspect_err(|error| self.failed(error)));
+        }
+        result
+    }
+
+    /// All of them, also behind one that fails.
+    fn sync_each(&self, files: &[Arc<SharedFile>]) -> Result<(), StoreError> {
+        let mut result = Ok(());
+        for file in files {
+            result = result.and(self.sync_alone(file));
         }
         result
     }

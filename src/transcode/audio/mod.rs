@@ -16,7 +16,6 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use super::TranscodeError;
-use super::decode::LogGate;
 use super::libav::LibavError;
 use super::libav::audio_encoder::AudioEncoder;
 use super::libav::decoder::AudioDecoder;
@@ -29,6 +28,7 @@ use crate::config::preset::AudioPreset;
 use crate::flow::channel::{Receiver, Sender};
 use crate::media::segment::{RenditionId, RenditionUnit};
 use crate::media::{AudioTrack, Cut, CutKind, Kind, Packet, Span, Timestamp, Track, Unit};
+use crate::telemetry::gate::LogGate;
 use timeline::{Placement, Run};
 
 /// Name of the rendition in errors and logs.
@@ -193,7 +193,7 @@ impl Audio {
         }
         self.counters.errors.add(1);
         if let Some(packets) = self.log.pass(self.clock.monotonic()) {
-            tracing::warn!(%pts, packets, error = %source, "audio packets cannot be decoded");
+            tracing::warn!(%pts, packets, error = %source, "audio packets cannot be decoded: silence stands for them");
         }
         Ok(())
     }

@@ -118,6 +118,31 @@ impl Picture {
         Picture { raw }
     }
 
+    /// A picture of 4:2:0 with 8 bit for measuring: a texture with edges and grain that moves as `index` rises, so that
+    /// an encoder has as much to do as with a camera.
+    pub(in crate::transcode) fn synthetic(size: (u32, u32), index: u32) -> Result<Self, LibavError> {
+        let side = |pixels: u32| c_int::try_from(pixels).unwrap_or(c_int::MAX);
+        let mut raw = RawFrame::new()?;
+        let fields = raw.fields_mut();
+        (fields.width, fields.height) = (side(size.0), side(size.1));
+        fields.format = AVPixelFormat::AV_PIX_FMT_YUV420P as c_int;
+        raw.allocate()?;
+        for plane in 0..3 {
+            let (width, height) = if plane == 0 { size } else { (size.0 / 2, size.1 / 2) };
+            let fields = raw.fields();
+            let (data, stride) = (fields.data[plane], usize::try_from(fields.linesize[plane]).unwrap_or(0));
+            for y in 0..height as usize {
+                // SAFETY: the frame was allocated for this size and format just now and has no other user: each line
+                // of a plane has `stride` bytes, of which the first `width` are pixels.
+                let line = unsafe { std::slice::from_raw_parts_mut(data.add(y * stride), width as usize) };
+                for (x, pixel) in (0_u32..).zip(line) {
+                    *pixel = texture(x + 3 * index, y as u32 + index, index);
+                }
+            }
+        }
+        Ok(Picture { raw })
+    }
+
     pub(super) fn raw(&self) -> &RawFrame {
         &self.raw
     }
@@ -178,6 +203,16 @@ impl Picture {
         // Chroma is counted at full height: a queue's bound need not know the format.
         strides.fold(0, usize::saturating_add).saturating_mul(height)
     }
+}
+
+/// A pixel of the synthetic texture: blocks of different grey, a slope, and grain that changes from picture to picture.
+fn texture(x: u32, y: u32, index: u32) -> u8 {
+    let mix = |value: u32| value.wrapping_mul(2_654_435_761) >> 24;
+    let block = mix((x / 48).wrapping_mul(31).wrapping_add(y / 40)) / 2;
+    let slope = (x / 8 + y / 4) % 64;
+    let grain = mix(x.wrapping_mul(7_919).wrapping_add(y.wrapping_mul(104_729)).wrapping_add(index)) / 32;
+    // 127 + 63 + 7 at most: a byte.
+    u8::try_from(16 + block + slope + grain).unwrap_or(u8::MAX)
 }
 
 /// One block of decoded sound.

@@ -137,6 +137,7 @@ fn a_part_is_its_head_and_then_its_payload() {
         epoch: 7,
         index: 2,
         duration: Span::from_millis(334),
+        last_pts: Timestamp::ZERO,
         independent: false,
         bytes: Bytes::from_static(b"moofmdat"),
     };
