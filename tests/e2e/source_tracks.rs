@@ -114,10 +114,11 @@ fn assert_cut_alike(one: &Rendition, other: &Rendition) {
 fn push(preset: &str, cases: Vec<Case>) -> BTreeMap<String, Seen> {
     let home = Home::ending_with_the_broadcast(preset);
     let daemon = home.serve();
-    let cases: Vec<_> = cases.into_iter().map(|(name, feed)| (name, feed, home.credentials())).collect();
+    let cases = cases.into_iter().map(|(name, feed)| (home.credentials_of(&name), name, feed));
+    let cases: Vec<_> = cases.collect();
     let daemon_of_all = &daemon;
     let mut pushed: BTreeMap<_, _> = thread::scope(|scope| {
-        let threads = cases.into_iter().map(|(name, feed, credentials)| {
+        let threads = cases.into_iter().map(|(credentials, name, feed)| {
             let late = name.ends_with("late");
             (name, scope.spawn(move || push_one(daemon_of_all, &credentials, feed, late)))
         });
@@ -320,7 +321,7 @@ fn pictures_that_vanish_are_gaps_until_they_come_back() {
 fn other_sound_is_refused_in_words() {
     let _turn = machine::shared("other_sound_is_refused_in_words");
     let home = Home::ending_with_the_broadcast("passthrough");
-    let credentials: Vec<_> = feeds::REFUSED.iter().map(|_| home.credentials()).collect();
+    let credentials: Vec<_> = feeds::REFUSED.iter().map(|(_, words)| home.credentials_of(words)).collect();
     let daemon = home.serve();
     let publishers = feeds::REFUSED.iter().zip(&credentials).map(|((bytes, words), credentials)| {
         (RawPublisher::start(daemon.rtmp, &credentials.secret, feeds::refused(bytes)), words)
