@@ -4,11 +4,11 @@ mod store_support;
 
 use std::io::ErrorKind;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use millstream::clock::Clock;
-use millstream::store::{Finish, StoreError};
+use millstream::store::{Filesystem, Finish, StoreError};
 use millstream::telemetry::Metrics;
 use store_support::disk::Mood;
 use store_support::*;
@@ -333,4 +333,47 @@ async fn the_delay_of_a_segment_runs_from_its_last_frame_until_it_is_stored() {
     assert_eq!(lines, ["millstream_ingest_to_stored_seconds_sum{rung=\"720p\"} 61.25"]);
     assert!(text.contains("stored_seconds_bucket{rung=\"720p\",le=\"60\"} 0\n"), "{text}");
     assert!(text.contains("stored_seconds_bucket{rung=\"720p\",le=\"300\"} 1\n"), "{text}");
+}
+
+/// A file system whose syncs fail by order, and are counted.
+#[derive(Debug, Default)]
+struct ScriptedFilesystem {
+    fails: AtomicBool,
+    syncs: AtomicU64,
+}
+
+impl Filesystem for ScriptedFilesystem {
+    fn sync(&self) -> std::io::Result<()> {
+        self.syncs.fetch_add(1, Ordering::SeqCst);
+        if self.fails.load(Ordering::SeqCst) { Err(ErrorKind::StorageFull.into()) } else { Ok(()) }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn objects_of_a_folder_are_stored_once_one_sync_has_covered_them_and_are_put_again_when_it_fails() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let (mut bench, objects) = Bench::scripted(folder.path());
+    let filesystem = Arc::new(ScriptedFilesystem::default());
+    bench.backend.filesystem = Some(filesystem.clone());
+    filesystem.fails.store(true, Ordering::SeqCst);
+    let (store, _) = bench.open().await;
+    let mut writer = store.begin(head("s1", 1)).expect("begun");
+    append_inits(&mut writer);
+    for msn in 0..5 {
+        append_segment(&mut writer, 1, msn);
+    }
+    until(&store, |stats| stats.object_failures > 1 && stats.alarms.objects).await;
+    let stats = store.stats();
+    // Two inits and ten segments are there, and were more than once; nothing may say so before the disk has them.
+    assert!(stats.puts > 12, "{stats:?}");
+    assert_eq!((stats.backlog_objects, objects.violations()), (12, Vec::<String>::new()));
+    let before = filesystem.syncs.load(Ordering::SeqCst);
+
+    filesystem.fails.store(false, Ordering::SeqCst);
+    until_uploaded(&store).await;
+    for rendition in RENDITIONS {
+        until_playlist(&store, "s1", Some(rendition), |text| text.contains("1-4.m4s")).await;
+    }
+    assert!(filesystem.syncs.load(Ordering::SeqCst) - before < 12, "one sync covers many objects");
+    assert!(!store.stats().alarms.objects);
 }

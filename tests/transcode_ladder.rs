@@ -5,8 +5,8 @@ mod ladder;
 
 use bytes::Bytes;
 use ladder::{
-    Feed, Ran, START, Source, annex_b, break_at, cut, cuts_of, mean_luma, nals, packets_of, preset, probe, run, script,
-    shape, sorted_pts, tracks_of, video,
+    Feed, Ran, SEGMENT, START, Source, annex_b, break_at, cut, cuts_of, mean_luma, nals, packets_of, preset, probe,
+    run, script, shape, sorted_pts, tracks_of, video,
 };
 use millstream::config::preset::Preset;
 use millstream::flow::stage::Outcome;
@@ -237,6 +237,26 @@ fn packets_that_cannot_be_decoded_are_counted_and_the_rest_goes_on() {
 }
 
 #[test]
+fn a_hard_scene_after_a_calm_one_stays_within_the_promised_bandwidth() {
+    let scenes = "-filter_complex 'color=gray:s=320x180:r=30:d=4[calm];color=gray:s=320x180:r=30:d=6,noise=alls=100:allf=t[hard];\
+                  [calm][hard]concat' -c:v libx264 -preset ultrafast -g 60 -sc_threshold 0 -qp 20";
+    let source = video(scenes, Span::ZERO);
+    let cuts: Vec<Cut> = (0..5).map(|n| cut(n, at(2_000 * i64::try_from(n).expect("few")))).collect();
+    let ran = run(&preset(&[("a", 320, 180, "")]), Some(whole(&source, &cuts)), None, Feed::Patiently);
+    check_order(&ran);
+    let bits: Vec<u64> = ran.units[0]
+        .split(|unit| matches!(unit, Unit::Cut(_)))
+        .map(|segment| packets_of(segment).iter().map(|packet| packet.data.len() as u64 * 8 / 2).sum())
+        .skip(1)
+        .collect();
+    let (promised, maxrate) =
+        (ran.plan.renditions[0].bandwidth, ran.plan.rungs[0].encode.as_ref().map(|it| it.maxrate));
+    assert_eq!(bits.len(), 5);
+    assert!(bits[2] > maxrate.expect("an encoded rung"), "the buffer that the calm scene filled is used: {bits:?}");
+    assert!(bits.iter().all(|bits| *bits <= promised), "{bits:?} bit/s, promised {promised}");
+}
+
+#[test]
 fn a_closed_input_gives_out_every_frame_but_no_end() {
     let source = video(&moving("160x90", 30, 20, ""), Span::ZERO);
     let units = script(Track::Video(source.track.clone()), &source.packets, &[cut(0, at(0))]);
@@ -267,7 +287,8 @@ fn a_backlog_is_shed_evenly_for_all_rungs_and_cuts_survive() {
 fn a_packager_that_left_ends_the_ladder_with_a_reason() {
     use millstream::flow::channel::{Bound, bounded};
     let source = video(&moving("160x90", 30, 5, ""), Span::ZERO);
-    let plan = millstream::transcode::plan(&preset(&[("a", 160, 90, "")]), Some(&source.track), None).expect("a plan");
+    let plan = millstream::transcode::plan(&preset(&[("a", 160, 90, "")]), SEGMENT, Some(&source.track), None)
+        .expect("a plan");
     let bound = Bound { items: 64, bytes: 1 << 20 };
     let (sender, receiver) = bounded(bound);
     for unit in whole(&source, &[cut(0, at(0))]) {

@@ -9,6 +9,7 @@
 //! | [`rtmp`] | the RTMP listener: one task per connection, deadlines, limits, refusals in the protocol's words |
 //! | [`attempts`] | slows down addresses that try wrong keys |
 //! | [`places`] | how many connections are open, in all and per address |
+//! | [`low_water`] | how much must have arrived before a connection is woken |
 //! | [`counts`] | what a listener counts for `/metrics` |
 //!
 //! Invariants: a key is a [`SecretString`] from the moment it was parsed; a description that goes to a publisher holds no
@@ -16,6 +17,7 @@
 
 pub mod attempts;
 pub mod counts;
+pub mod low_water;
 pub mod places;
 pub mod rtmp;
 
@@ -124,12 +126,13 @@ pub trait Admission: Clone + Send + Sync + 'static {
 /// One admitted encoder's way into its session. Dropping it without [`Publisher::finish`] (a panic in the connection's
 /// task) must count as a lost connection.
 pub trait Publisher: Send + Sync + 'static {
-    /// Hands over one unit, waiting while the session's intake is full. The listener stops reading meanwhile, so TCP slows
-    /// the encoder down.
+    /// Hands over units in their order, waiting while the session's intake is full. The listener stops reading meanwhile, so
+    /// TCP slows the encoder down. Those that were not handed over when this is dropped are lost.
     ///
     /// # Errors
     /// The session takes no more, and why. The listener tells the encoder and closes.
-    fn send(&self, unit: Inbound) -> impl Future<Output = Result<(), CloseReason>> + Send;
+    fn send(&self, units: impl Iterator<Item = Inbound> + Send)
+    -> impl Future<Output = Result<(), CloseReason>> + Send;
 
     /// Completes when the session wants the connection gone, also while a `send` waits. Cancel-safe.
     fn closed(&self) -> impl Future<Output = CloseReason> + Send;

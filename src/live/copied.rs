@@ -7,6 +7,7 @@ use std::fmt;
 
 use crate::media::{CutKind, Kind, Span, Timestamp, Unit};
 use crate::transcode::Plan;
+use crate::wire::hls::describe;
 
 /// Why a copied rung is encoded from some cut on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -58,7 +59,7 @@ impl CopiedRung {
         Some(CopiedRung {
             name: rung.name.clone(),
             limit: rung.copy_limit,
-            shortest: Span::from_flicks(segment.flicks() / 2),
+            shortest: describe::shortest_judged(segment),
             since: None,
             bytes: 0,
             over: None,

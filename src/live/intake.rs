@@ -298,7 +298,12 @@ impl Intake {
     fn start_feeds(&mut self) -> Result<(), IntakeError> {
         let spec = self.session.spec();
         let (video, audio) = (self.tracks.get(&Kind::Video), self.tracks.get(&Kind::Audio));
-        let plan = transcode::plan(&spec.preset, video.and_then(|t| t.as_video()), audio.and_then(|t| t.as_audio()))?;
+        let plan = transcode::plan(
+            &spec.preset,
+            spec.hls.segment,
+            video.and_then(|t| t.as_video()),
+            audio.and_then(|t| t.as_audio()),
+        )?;
         if let Some(had) = &self.renditions
             && names(had) != names(&plan.renditions)
         {
@@ -314,9 +319,9 @@ impl Intake {
         }
         // Only when making them has failed before, and the session is ending for it.
         let Some(wires) = &mut self.wires else { return Ok(()) };
-        let mut feeds = Feeds::start(spec, &self.span, &self.clock, &plan, &wires.outlet, &self.on_failure)?;
+        let mut feeds = Feeds::start(spec, &self.span, &self.clock, &plan, &mut wires.outlet, &self.on_failure)?;
         for track in self.tracks.values() {
-            feeds.publish(&Unit::Track(track.clone()));
+            feeds.publish(&Unit::Track(track.clone()), &mut wires.outlet);
         }
         wires.feeds = Some(feeds);
         self.copied = CopiedRung::of(&plan, spec.hls.segment);

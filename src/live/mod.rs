@@ -23,6 +23,7 @@ mod intake;
 mod latency;
 mod launch;
 mod losses;
+mod packaging;
 pub mod publisher;
 pub mod session;
 pub mod sessions;

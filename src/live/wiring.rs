@@ -6,6 +6,8 @@
 //!                               └─copied rung and copied audio, no queue of their own ──┘  Block    thread   Block   thread
 //! ```
 //!
+//! While nothing is encoded there is no package thread: the intake thread packages ([`super::packaging`]).
+//!
 //! The outlet (package, store, window) lives as long as the session's threads; the feeds (hub, transcoder, copied edge)
 //! are made when the tracks are known. A resumed session has an outlet from the start, so that viewers see its gaps
 //! before a publisher returns.
@@ -17,14 +19,15 @@ use tracing::{Span as LogSpan, error};
 
 use super::SessionSpec;
 use super::latency::{Latency, SegmentArrival};
+use super::packaging::{Packaging, Packer};
 use crate::clock::SharedClock;
 use crate::config::preset::AudioMode;
-use crate::flow::channel::{Bound, Receiver, Sender, bounded};
+use crate::flow::channel::{Bound, Receiver, bounded};
 use crate::flow::hub::{Hub, WhenFull};
 use crate::flow::stage::{self, Outcome, Stage};
 use crate::media::segment::{RenditionId, RenditionUnit, Renditions};
 use crate::media::{CutKind, Kind, Output, Unit};
-use crate::package::{PackageError, Packager, Window};
+use crate::package::{Packager, Window};
 use crate::store::{Finish, ResumePoint, SessionWriter};
 use crate::transcode::threads::{AUDIO_INPUT, VIDEO_INPUT};
 use crate::transcode::{Plan, TranscodeError, TranscodeInputs, Transcoder};
@@ -36,8 +39,9 @@ pub const INTAKE: Bound = Bound { items: 512, bytes: 8 << 20 };
 const VIDEO_EDGE: Bound = VIDEO_INPUT;
 /// Hub -> audio encoder, `Block`: audio is never dropped.
 const AUDIO_EDGE: Bound = AUDIO_INPUT;
-/// Encoders and copied edge -> package, `Block`: package only copies bytes, so this is slack for scheduling.
-const PACKAGE: Bound = Bound { items: 512, bytes: 16 << 20 };
+/// Encoders and copied edge -> package, `Block`: package only copies bytes, so this is slack for scheduling. Without
+/// encoders there is no such queue.
+pub(super) const PACKAGE: Bound = Bound { items: 512, bytes: 16 << 20 };
 /// Package -> store, `Block`: parts of about 8 s of a full ladder, which a busy disk may lag behind.
 const STORE: Bound = Bound { items: 512, bytes: 64 << 20 };
 
@@ -70,16 +74,15 @@ pub enum Stop {
 }
 
 /// From packets of all renditions to viewers and disk.
-#[derive(Debug)]
 pub struct Outlet {
     renditions: Renditions,
-    units: Sender<RenditionUnit>,
-    package: Stage<PackageError>,
+    packaging: Packaging,
     store: Stage<std::convert::Infallible>,
+    on_failure: OnFailure,
 }
 
 impl Outlet {
-    /// Starts the package and store threads. `begin` runs on the latter, because it waits for the disk.
+    /// Starts the store thread. `begin` runs on it, because it waits for the disk.
     pub fn start(
         spec: &SessionSpec,
         span: &LogSpan,
@@ -89,30 +92,30 @@ impl Outlet {
         latency: Latency,
         on_failure: &OnFailure,
     ) -> Result<Self, WireError> {
-        let (units, packets) = bounded::<RenditionUnit>(PACKAGE);
         let (outputs, written) = bounded::<Output>(STORE);
-        let package = spawn(spec, "package", span, on_failure, move || package_thread(packager, &packets, &outputs))?;
         let renditions = window.renditions().clone();
         let store = spawn(spec, "store", span, on_failure, move || {
             store_thread(begin(), &written, &window, latency);
             Ok(())
         })?;
-        Ok(Outlet { renditions, units, package, store })
+        let packaging = Packaging::Here(Packer::new(packager, outputs));
+        Ok(Outlet { renditions, packaging, store, on_failure: on_failure.clone() })
     }
 
     /// Hands a unit to every rendition: gaps, and the end, while there are no feeds.
-    fn broadcast(&self, unit: &Unit) {
+    fn broadcast(&mut self, unit: &Unit) {
         for index in 0..self.renditions.len() {
-            let rendition = RenditionId(u8::try_from(index).unwrap_or(u8::MAX));
-            // The package thread is gone only when it failed, which on_failure has reported.
-            let _ = self.units.send(RenditionUnit { rendition, unit: unit.clone() });
+            self.push(RenditionId(u8::try_from(index).unwrap_or(u8::MAX)), unit);
         }
+    }
+
+    fn push(&mut self, rendition: RenditionId, unit: &Unit) {
+        self.packaging.push(RenditionUnit { rendition, unit: unit.clone() }, &self.on_failure);
     }
 
     /// Waits until everything that was handed in is packaged, journalled and published.
     fn join(self) {
-        drop(self.units);
-        report("package", self.package.join());
+        self.packaging.join();
         report("store", self.store.join());
     }
 }
@@ -132,7 +135,7 @@ impl Feeds {
         span: &LogSpan,
         clock: &SharedClock,
         plan: &Plan,
-        outlet: &Outlet,
+        outlet: &mut Outlet,
         on_failure: &OnFailure,
     ) -> Result<Self, WireError> {
         let hub = Hub::default();
@@ -151,25 +154,24 @@ impl Feeds {
         let transcoder = if needed {
             let failed = on_failure.clone();
             let ended = move |outcome: &Outcome<TranscodeError>| tell(&failed, "transcode", outcome);
-            let output = outlet.units.clone();
+            let output = outlet.packaging.queue(spec, span, on_failure)?;
             Some(Transcoder::start(&spec.session, span.clone(), clock.clone(), plan, inputs, output, ended)?)
         } else {
             None
         };
-        let copied = CopiedEdge { video: plan.copied, audio: copied_audio, units: outlet.units.clone() };
+        let copied = CopiedEdge { video: plan.copied, audio: copied_audio };
         Ok(Feeds { hub, copied, transcoder })
     }
 
     /// Hands one unit to encoders and copied renditions.
-    pub fn publish(&mut self, unit: &Unit) {
+    pub fn publish(&mut self, unit: &Unit, outlet: &mut Outlet) {
         self.hub.publish(unit);
-        self.copied.offer(unit);
+        self.copied.offer(unit, outlet);
     }
 
     /// Drains the encoders.
     fn join(self) {
         self.hub.close();
-        drop(self.copied);
         if let Some(transcoder) = self.transcoder {
             transcoder.join();
         }
@@ -199,33 +201,23 @@ fn concerns(unit: &Unit, kind: Kind) -> bool {
 struct CopiedEdge {
     video: Option<RenditionId>,
     audio: Option<RenditionId>,
-    units: Sender<RenditionUnit>,
 }
 
 impl CopiedEdge {
-    fn offer(&mut self, unit: &Unit) {
+    fn offer(&mut self, unit: &Unit, outlet: &mut Outlet) {
         if matches!(unit, Unit::Cut(cut) if cut.copy_ends) {
             // The rung's encoder announces this cut itself, behind everything that was copied before it.
             self.video = None;
         }
-        if concerns(unit, Kind::Video) {
-            self.hand_on(self.video, unit);
-        }
-        if concerns(unit, Kind::Audio) {
-            self.hand_on(self.audio, unit);
-        }
-    }
-
-    fn hand_on(&self, rendition: Option<RenditionId>, unit: &Unit) {
-        if let Some(rendition) = rendition {
-            // The package thread is gone only when it failed, which on_failure has reported.
-            let _ = self.units.send(RenditionUnit { rendition, unit: unit.clone() });
+        for (kind, rendition) in [(Kind::Video, self.video), (Kind::Audio, self.audio)] {
+            if let Some(rendition) = rendition.filter(|_| concerns(unit, kind)) {
+                outlet.push(rendition, unit);
+            }
         }
     }
 }
 
 /// All threads of a session behind its intake.
-#[derive(Debug)]
 pub struct Wires {
     /// Package and store.
     pub outlet: Outlet,
@@ -237,7 +229,7 @@ impl Wires {
     /// Hands one unit of the session's timeline to everyone whom it concerns.
     pub fn publish(&mut self, unit: &Unit) {
         match (&mut self.feeds, unit) {
-            (Some(feeds), _) => feeds.publish(unit),
+            (Some(feeds), _) => feeds.publish(unit, &mut self.outlet),
             (None, Unit::End) => self.outlet.broadcast(unit),
             (None, Unit::Cut(cut)) if matches!(cut.kind, CutKind::Gap { .. }) => self.outlet.broadcast(unit),
             // Ingest announces tracks first, and the session starts the feeds before it hands on what follows.
@@ -263,26 +255,6 @@ impl Wires {
         }
         self.outlet.join();
     }
-}
-
-fn package_thread(
-    mut packager: Packager,
-    packets: &Receiver<RenditionUnit>,
-    outputs: &Sender<Output>,
-) -> Result<(), PackageError> {
-    let mut ready = Vec::new();
-    for unit in packets.iter() {
-        packager.push(unit, &mut ready)?;
-        for output in ready.drain(..) {
-            // The store thread is gone only when it failed, which on_failure has reported.
-            let _ = outputs.send(output);
-        }
-    }
-    packager.suspend(&mut ready)?;
-    for output in ready.drain(..) {
-        let _ = outputs.send(output);
-    }
-    Ok(())
 }
 
 /// Journal first, then viewers: what a player has seen survives kill -9.
@@ -329,7 +301,7 @@ fn resume_point(output: &Output, newest: &mut Option<u64>) -> Option<ResumePoint
 }
 
 /// Starts a stage of a session whose failure is told to the session.
-fn spawn<E, F>(
+pub(super) fn spawn<E, F>(
     spec: &SessionSpec,
     role: &str,
     span: &LogSpan,
@@ -346,7 +318,7 @@ where
         .map_err(|source| WireError::Thread { name, source })
 }
 
-fn tell<E: std::fmt::Display>(on_failure: &OnFailure, name: &str, outcome: &Outcome<E>) {
+pub(super) fn tell<E: std::fmt::Display>(on_failure: &OnFailure, name: &str, outcome: &Outcome<E>) {
     match outcome {
         Outcome::Finished => {}
         Outcome::Failed(why) => on_failure(name, why.to_string()),
@@ -354,7 +326,7 @@ fn tell<E: std::fmt::Display>(on_failure: &OnFailure, name: &str, outcome: &Outc
     }
 }
 
-fn report<E: std::fmt::Display>(name: &str, outcome: Outcome<E>) {
+pub(super) fn report<E: std::fmt::Display>(name: &str, outcome: Outcome<E>) {
     match outcome {
         Outcome::Finished => {}
         Outcome::Failed(why) => error!(stage = name, %why, "stage failed"),

@@ -200,4 +200,12 @@ impl Segment {
     pub fn size(&self) -> usize {
         self.parts.iter().map(|part| part.size).sum()
     }
+
+    /// Bits per second over a closed segment that is at least `shortest` long: one that an interruption closed may be
+    /// hardly more than its keyframe, and RFC 8216 4.3.4.2 does not count what is below half of the target duration.
+    pub fn bits_per_second(&self, shortest: Span) -> Option<u64> {
+        let duration = self.duration.filter(|duration| *duration >= shortest)?;
+        let milliseconds = u64::try_from(duration.to_units(1_000)).ok().filter(|&millis| millis > 0)?;
+        Some((self.size() as u64).saturating_mul(8_000) / milliseconds)
+    }
 }

@@ -147,7 +147,7 @@ fn multivariant(catalog: &Catalog) -> Option<String> {
     for (rendition, log) in catalog.head.renditions.iter().zip(&catalog.renditions) {
         log.listed_from?;
         let newest = log.inits.values().rfind(|entry| entry.stored)?;
-        members.push((rendition, &*newest.init.track));
+        members.push(describe::Member { rendition, track: &newest.init.track, peak: log.peak });
     }
     let playlist = (!members.is_empty()).then(|| describe::multivariant(&members));
     playlist.map(|playlist| playlist.render(""))

@@ -20,6 +20,7 @@ use super::catalog::Entry;
 use super::journal::Record;
 use super::journal::record::Placement;
 use super::session::Session;
+use super::settle::Put;
 use super::spool::Extent;
 use super::stats::Counters;
 use super::{Shared, StoreError, publish, retention};
@@ -77,8 +78,19 @@ impl Uploads {
         self.add(|jobs| jobs.push_front(job));
     }
 
-    fn add(&self, put: impl FnOnce(&mut VecDeque<Job>)) {
+    /// One more job is outstanding.
+    pub fn begun(&self) {
         self.outstanding.fetch_add(1, Ordering::SeqCst);
+    }
+
+    /// One is done.
+    pub fn done(&self) {
+        self.outstanding.fetch_sub(1, Ordering::SeqCst);
+        self.changed();
+    }
+
+    fn add(&self, put: impl FnOnce(&mut VecDeque<Job>)) {
+        self.begun();
         put(&mut self.jobs.lock().unwrap_or_else(PoisonError::into_inner));
         self.bell.notify_one();
     }
@@ -140,8 +152,7 @@ struct Done<'a>(&'a Uploads);
 
 impl Drop for Done<'_> {
     fn drop(&mut self) {
-        self.0.outstanding.fetch_sub(1, Ordering::SeqCst);
-        self.0.changed();
+        self.0.done();
     }
 }
 
@@ -150,12 +161,15 @@ impl Drop for Done<'_> {
 pub(crate) struct RequestLog {
     failures: SharedGate,
     recoveries: SharedGate,
+    /// Syncs of a folder that failed.
+    pub syncs: SharedGate,
 }
 
 impl Default for RequestLog {
     fn default() -> Self {
         const EVERY: Duration = Duration::from_secs(60);
-        RequestLog { failures: SharedGate::every(EVERY), recoveries: SharedGate::every(EVERY) }
+        let gate = || SharedGate::every(EVERY);
+        RequestLog { failures: gate(), recoveries: gate(), syncs: gate() }
     }
 }
 
@@ -168,7 +182,7 @@ pub(crate) struct Patience {
 impl Patience {
     /// Doubles from [`FIRST_PAUSE`] to [`LONGEST_PAUSE`]; the upper half is chance, so that the jobs that failed together
     /// do not come back together.
-    fn pause(&mut self) -> Duration {
+    pub(crate) fn pause(&mut self) -> Duration {
         let longest = FIRST_PAUSE.saturating_mul(1 << self.failures.min(16)).min(LONGEST_PAUSE);
         self.failures = self.failures.saturating_add(1);
         let half = longest / 2;
@@ -205,8 +219,9 @@ impl Shared {
     ) -> Option<T> {
         let error = match result {
             Ok(value) => {
-                if self.counters.objects_work() && self.log.recoveries.pass(self.clock.monotonic()).is_some() {
-                    tracing::info!("the object store works again");
+                // A folder works when what is in it can be made durable.
+                if self.backend.filesystem.is_none() {
+                    self.objects_work();
                 }
                 return Some(value);
             }
@@ -225,6 +240,13 @@ impl Shared {
         self.uploads.changed();
         tokio::time::sleep(patience.pause()).await;
         None
+    }
+
+    /// Ends the alarm of a failing object store.
+    pub(crate) fn objects_work(&self) {
+        if self.counters.objects_work() && self.log.recoveries.pass(self.clock.monotonic()).is_some() {
+            tracing::info!("the object store works again");
+        }
     }
 
     /// Counts an object that was put.
@@ -253,8 +275,12 @@ impl Shared {
             let put = self.backend.put(&key, bytes, MEDIA_TYPE).await;
             if self.attempted(&key, put, &mut patience).await.is_some() {
                 self.count_put(size);
-                self.count_delay(session, rendition, name);
-                self.stored(session, rendition, name).await;
+                if self.backend.filesystem.is_some() {
+                    self.uploads.begun(); // it outlives this job
+                    self.settling.push(Put { session: session.clone(), rendition, name });
+                } else {
+                    self.stored(session, rendition, name).await;
+                }
                 return;
             }
         }
@@ -273,7 +299,9 @@ impl Shared {
         }
     }
 
-    async fn stored(self: &Arc<Self>, session: &Arc<Session>, rendition: RenditionId, name: MediaName) {
+    /// The object is there and durable.
+    pub(crate) async fn stored(self: &Arc<Self>, session: &Arc<Session>, rendition: RenditionId, name: MediaName) {
+        self.count_delay(session, rendition, name);
         let was_lost = session.catalog.lock().stored(rendition, name);
         if was_lost {
             self.counters.regained();

@@ -8,7 +8,8 @@ use std::fmt;
 
 use crate::config::preset::{AudioMode, AudioPreset, EncodePreset, Preset, Rung, RungMode};
 use crate::media::segment::{Rendition, RenditionId, Renditions};
-use crate::media::{AudioTrack, Kind, VideoTrack};
+use crate::media::{AudioTrack, Kind, Span, VideoTrack};
+use crate::wire::hls::describe;
 
 /// The ladder of one session.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -126,11 +127,16 @@ pub enum PlanError {
 /// Largest side of a picture that x264 takes.
 const MAX_SIDE: u32 = 16_384;
 
-/// Decides the ladder of a session whose source has these tracks.
+/// Decides the ladder of a session whose source has these tracks and whose segments last for `segment`.
 ///
 /// # Errors
 /// There is no track at all, or the picture's size is impossible.
-pub fn plan(preset: &Preset, video: Option<&VideoTrack>, audio: Option<&AudioTrack>) -> Result<Plan, PlanError> {
+pub fn plan(
+    preset: &Preset,
+    segment: Span,
+    video: Option<&VideoTrack>,
+    audio: Option<&AudioTrack>,
+) -> Result<Plan, PlanError> {
     if video.is_none() && audio.is_none() {
         return Err(PlanError::NothingToPlay);
     }
@@ -143,6 +149,7 @@ pub fn plan(preset: &Preset, video: Option<&VideoTrack>, audio: Option<&AudioTra
         decode_threads: preset.decode_threads,
     };
     let mut renditions = Vec::new();
+    let mut shortest = segment;
     if let Some(track) = video {
         let sides = 2..=MAX_SIDE;
         if !sides.contains(&track.width) || !sides.contains(&track.height) {
@@ -155,7 +162,11 @@ pub fn plan(preset: &Preset, video: Option<&VideoTrack>, audio: Option<&AudioTra
                 continue;
             }
             let planned = planned_rung(RenditionId(index(renditions.len())), rung, decision);
-            renditions.push(video_rendition(&planned, track));
+            if planned.copied {
+                // The source's keyframes cut for all rungs: one ends the segment when the next would come too late.
+                shortest = describe::shortest_judged(segment);
+            }
+            renditions.push(video_rendition(&planned, shortest, track));
             if planned.copied {
                 plan.copied = Some(planned.id);
             }
@@ -215,9 +226,9 @@ fn planned_rung(id: RenditionId, rung: &Rung, decision: Decision) -> PlannedRung
     }
 }
 
-fn video_rendition(rung: &PlannedRung, track: &VideoTrack) -> Rendition {
+fn video_rendition(rung: &PlannedRung, shortest: Span, track: &VideoTrack) -> Rendition {
     // A copied rung that may have to be encoded later keeps its promise in both states.
-    let limits = [rung.copy_limit, rung.encode.as_ref().map(|encode| encode.maxrate)];
+    let limits = [rung.copy_limit, rung.encode.as_ref().map(|encode| peak(encode, shortest))];
     let cap = if rung.copied { None } else { rung.encode.as_ref().and_then(|encode| encode.fps) };
     Rendition {
         name: rung.name.clone(),
@@ -226,6 +237,13 @@ fn video_rendition(rung: &PlannedRung, track: &VideoTrack) -> Rendition {
         bandwidth: promised(limits.into_iter().flatten().max().unwrap_or(0)),
         frame_rate: track.frame_rate.map(|rate| capped(rate, cap)),
     }
+}
+
+/// The most bits per second that rate control lets a segment of this length have: what fills the decoder's buffer
+/// meanwhile, and a whole buffer that a calm scene has left full (ISO/IEC 14496-10 Annex C).
+fn peak(encode: &EncodePreset, segment: Span) -> u64 {
+    let milliseconds = u64::try_from(segment.to_units(1_000)).unwrap_or(0).max(1);
+    encode.maxrate.saturating_add(encode.buffer.saturating_mul(1_000) / milliseconds)
 }
 
 /// BANDWIDTH: the rate and 5 % for the container and what rate control may miss.
@@ -284,6 +302,8 @@ mod tests {
     use super::*;
     use bytes::Bytes;
 
+    const SEGMENT: Span = Span::from_secs(2);
+
     fn video(width: u32, height: u32) -> VideoTrack {
         VideoTrack {
             config: Bytes::new(),
@@ -312,13 +332,13 @@ mod tests {
 
     /// The default ladder for a source, in words.
     fn decided(track: &VideoTrack) -> Vec<String> {
-        let plan = plan(&preset(Preset::DEFAULT), Some(track), None).expect("a plan");
+        let plan = plan(&preset(Preset::DEFAULT), SEGMENT, Some(track), None).expect("a plan");
         plan.reasons.iter().map(RungReason::to_string).collect()
     }
 
     #[test]
     fn the_default_ladder_copies_the_source_where_it_fits() {
-        let plan = plan(&preset(Preset::DEFAULT), Some(&video(1_920, 1_080)), Some(&sound())).expect("a plan");
+        let plan = plan(&preset(Preset::DEFAULT), SEGMENT, Some(&video(1_920, 1_080)), Some(&sound())).expect("a plan");
         let rendition = |name: &str, kind, copied, bandwidth, frame_rate| Rendition {
             name: name.to_owned(),
             kind,
@@ -328,8 +348,8 @@ mod tests {
         };
         let expected = [
             rendition("1080p", Kind::Video, true, 9_450_000, Some((30, 1))),
-            rendition("720p", Kind::Video, false, 3_528_000, Some((30, 1))),
-            rendition("480p", Kind::Video, false, 1_638_000, Some((30, 1))),
+            rendition("720p", Kind::Video, false, 4_998_000, Some((30, 1))),
+            rendition("480p", Kind::Video, false, 2_320_500, Some((30, 1))),
             rendition("audio", Kind::Audio, false, 134_400, None),
         ];
         assert_eq!(plan.renditions[..], expected);
@@ -377,7 +397,7 @@ mod tests {
 
     #[test]
     fn a_source_below_all_rungs_keeps_the_smallest() {
-        let plan = plan(&preset("encode-1080p-720p-480p"), Some(&video(320, 240)), None).expect("a plan");
+        let plan = plan(&preset("encode-1080p-720p-480p"), SEGMENT, Some(&video(320, 240)), None).expect("a plan");
         assert_eq!(plan.renditions.iter().map(|r| r.name.as_str()).collect::<Vec<_>>(), ["480p"]);
         assert_eq!((plan.copied, plan.rungs[0].copied, plan.rungs[0].copy_limit), (None, false, None));
         assert_eq!(plan.reasons[2].to_string(), "480p is encoded, as the preset says");
@@ -386,7 +406,7 @@ mod tests {
     #[test]
     fn passthrough_copies_whatever_comes() {
         let odd = VideoTrack { plain: false, frame_rate: None, ..video(7_001, 31) };
-        let plan = plan(&preset("passthrough"), Some(&odd), Some(&sound())).expect("a plan");
+        let plan = plan(&preset("passthrough"), SEGMENT, Some(&odd), Some(&sound())).expect("a plan");
         assert_eq!(
             plan.renditions.iter().map(|r| (r.name.as_str(), r.copied, r.bandwidth)).collect::<Vec<_>>(),
             [("source", true, 10_500_000), ("audio", true, 336_000)]
@@ -396,17 +416,18 @@ mod tests {
 
     #[test]
     fn one_track_alone_is_a_session_and_none_is_not() {
-        let only_sound = plan(&preset(Preset::DEFAULT), None, Some(&sound())).expect("a plan");
+        let only_sound = plan(&preset(Preset::DEFAULT), SEGMENT, None, Some(&sound())).expect("a plan");
         assert_eq!((only_sound.renditions.len(), only_sound.audio.map(|audio| audio.id)), (1, Some(RenditionId(0))));
-        assert_eq!(plan(&preset(Preset::DEFAULT), None, None), Err(PlanError::NothingToPlay));
-        let error = plan(&preset(Preset::DEFAULT), Some(&video(1, 20_000)), None).expect_err("no such picture");
+        assert_eq!(plan(&preset(Preset::DEFAULT), SEGMENT, None, None), Err(PlanError::NothingToPlay));
+        let error =
+            plan(&preset(Preset::DEFAULT), SEGMENT, Some(&video(1, 20_000)), None).expect_err("no such picture");
         assert_eq!(error.to_string(), "the source's picture is 1x20000; sides of 2 to 16384 pixels can be carried");
     }
 
     #[test]
     fn a_cap_changes_the_stated_rate_of_encoded_rungs_only() {
         let fast = VideoTrack { frame_rate: Some((60_000, 1_001)), ..video(1_920, 1_080) };
-        let plan = plan(&preset("low-cpu"), Some(&fast), None).expect("a plan");
+        let plan = plan(&preset("low-cpu"), SEGMENT, Some(&fast), None).expect("a plan");
         assert_eq!(
             plan.renditions.iter().map(|r| (r.copied, r.frame_rate)).collect::<Vec<_>>(),
             [(true, Some((60_000, 1_001))), (false, Some((30_000, 1_001)))]

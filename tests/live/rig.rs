@@ -159,7 +159,7 @@ pub struct Encoder {
 
 impl Encoder {
     pub async fn send(&self, tag: Tag) -> Result<(), CloseReason> {
-        within("the session takes a tag", self.publisher.send(Inbound::Flv(tag))).await
+        within("the session takes a tag", self.publisher.send(std::iter::once(Inbound::Flv(tag)))).await
     }
 
     /// Sends the configurations, and media from 0 to `ms`.

@@ -163,7 +163,7 @@ impl Bench {
 
     pub fn scripted(folder: &Path) -> (Self, Arc<ScriptedObjects>) {
         let objects = Arc::new(ScriptedObjects::default());
-        (Self::new(folder, Backend { objects: objects.clone(), attributes: true }), objects)
+        (Self::new(folder, Backend::remote(objects.clone())), objects)
     }
 
     pub fn with_disk(mut self, disk: &Arc<FaultyDisk>) -> Self {

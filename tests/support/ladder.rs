@@ -150,6 +150,9 @@ pub fn preset(rungs: &[(&str, u32, u32, &str)]) -> Preset {
     Preset::parse("test", &text).expect("a right preset")
 }
 
+/// Target duration of the plans here.
+pub const SEGMENT: Span = Span::from_secs(2);
+
 /// What a run gave.
 pub struct Ran {
     pub plan: Plan,
@@ -187,7 +190,7 @@ pub fn run(preset: &Preset, video: Option<Vec<Unit>>, audio: Option<Vec<Unit>>, 
         Track::Audio(audio) => Some(audio),
         Track::Video(_) => None,
     });
-    let plan = plan(preset, video_track, audio_track).expect("a plan");
+    let plan = plan(preset, SEGMENT, video_track, audio_track).expect("a plan");
 
     let mut feeders = Vec::new();
     let mut input = |units: Option<Vec<Unit>>| {

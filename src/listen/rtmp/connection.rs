@@ -18,6 +18,7 @@ use tracing::{debug, info};
 
 use super::Shared;
 use crate::listen::counts::Action;
+use crate::listen::low_water::{Gathering, HOLD, LowWater};
 use crate::listen::{Admission, CloseReason, Finish, Protocol, PublishRequest, Publisher, Refusal, RefusalReason};
 use crate::telemetry::gate::SharedGate;
 use crate::wire::Inbound;
@@ -117,7 +118,7 @@ pub(super) struct Connection<'a, S, A: Admission> {
     has_published: bool,
 }
 
-impl<'a, S: AsyncRead + AsyncWrite + Unpin, A: Admission> Connection<'a, S, A> {
+impl<'a, S: AsyncRead + AsyncWrite + LowWater + Unpin, A: Admission> Connection<'a, S, A> {
     /// A connection of which nothing has been read.
     pub(super) fn new(socket: S, peer: SocketAddr, shared: &'a Arc<Shared<A>>) -> Self {
         let server = Server::new(shared.settings.limits);
@@ -262,6 +263,7 @@ impl<'a, S: AsyncRead + AsyncWrite + Unpin, A: Admission> Connection<'a, S, A> {
         let mut closed = pin!(publisher.closed());
         let settings = &self.shared.settings;
         let (mut silent_since, mut pinged) = (Instant::now(), false);
+        let mut gathering = Gathering::new(silent_since);
         loop {
             self.write_output().await?;
             if self.hand_over(publisher, closed.as_mut()).await? {
@@ -270,7 +272,8 @@ impl<'a, S: AsyncRead + AsyncWrite + Unpin, A: Admission> Connection<'a, S, A> {
             if !pinged {
                 silent_since = Instant::now(); // the time that the session took is not the peer's silence
             }
-            let deadline = silent_since + if pinged { settings.silence_timeout } else { settings.ping_after };
+            let silence = silent_since + if pinged { settings.silence_timeout } else { settings.ping_after };
+            let deadline = if gathering.holds() { silence.min(Instant::now() + HOLD) } else { silence };
             let read = tokio::select! {
                 biased;
                 reason = closed.as_mut() => return Err(End::Closed(reason)),
@@ -279,6 +282,7 @@ impl<'a, S: AsyncRead + AsyncWrite + Unpin, A: Admission> Connection<'a, S, A> {
             };
             match read {
                 Ok(read) => {
+                    gathering.after_read(&self.socket, *read.as_ref().unwrap_or(&0), Instant::now());
                     if let Err(end) = self.take_in(read) {
                         // What was whole before the broken byte is still the publisher's.
                         let unpublished = self.hand_over(publisher, closed.as_mut()).await?;
@@ -287,6 +291,7 @@ impl<'a, S: AsyncRead + AsyncWrite + Unpin, A: Admission> Connection<'a, S, A> {
                     }
                     pinged = false;
                 }
+                Err(_) if gathering.holds() => gathering.release(&self.socket),
                 Err(_) if pinged => return Err(End::TimedOut("the publisher is silent")),
                 Err(_) => {
                     pinged = true;
@@ -304,13 +309,15 @@ impl<'a, S: AsyncRead + AsyncWrite + Unpin, A: Admission> Connection<'a, S, A> {
     ) -> Result<bool, End> {
         let mut events = std::mem::take(&mut self.events);
         let mut unpublished = false;
-        let mut pending = events.drain(..);
-        for event in pending.by_ref() {
+        let mut pending = events.drain(..).peekable();
+        while let Some(event) = pending.next() {
             match event {
                 Event::Media(tag) => {
+                    let behind = std::iter::from_fn(|| pending.next_if_map(media));
+                    let run = std::iter::once(Inbound::Flv(tag)).chain(behind);
                     let sent = tokio::select! {
                         biased;
-                        sent = publisher.send(Inbound::Flv(tag)) => sent,
+                        sent = publisher.send(run) => sent,
                         reason = closed.as_mut() => Err(reason),
                         () = self.shared.shutdown.cancelled() => return Err(End::Shutdown),
                     };
@@ -396,6 +403,14 @@ fn status_of(reason: &CloseReason) -> PublishStatus {
         CloseReason::TakenOver => PublishStatus::BadName,
         CloseReason::Rejected(_) => PublishStatus::Rejected,
         CloseReason::ShuttingDown | CloseReason::SessionEnded => PublishStatus::Unpublished,
+    }
+}
+
+/// What a publisher is sent, or the event as it was.
+fn media(event: Event) -> Result<Inbound, Event> {
+    match event {
+        Event::Media(tag) => Ok(Inbound::Flv(tag)),
+        other => Err(other),
     }
 }
 

@@ -18,7 +18,7 @@ impl Admission for Nobody {
 }
 
 impl Publisher for Nobody {
-    async fn send(&self, _: Inbound) -> Result<(), CloseReason> {
+    async fn send(&self, _: impl Iterator<Item = Inbound> + Send) -> Result<(), CloseReason> {
         Ok(())
     }
     async fn closed(&self) -> CloseReason {

@@ -95,6 +95,10 @@ struct State {
     listed: Span,
     /// Listed media time that is kept.
     keep: Span,
+    /// Bits per second that were promised, and the most that a segment had which is not too short to be judged.
+    promised: u64,
+    peak: u64,
+    shortest: Span,
 }
 
 impl Window {
@@ -117,6 +121,7 @@ impl Window {
     pub fn apply(&self, output: &Output) {
         let Some(lane) = self.lanes.get(usize::from(output.rendition().0)) else { return };
         let mut state = lane.state();
+        let before = state.peak;
         match output {
             Output::Init(init) => state.init(init),
             Output::Open(start) => state.open(start),
@@ -124,10 +129,11 @@ impl Window {
             Output::Close(end) => state.close(end),
             Output::End(_) => state.end(),
         }
+        let rises = state.peak > before.max(state.promised);
         lane.view.store(Arc::new(state.view.clone()));
         drop(state);
         let first_close = matches!(output, Output::Close(_)) && self.multivariant.load().is_none();
-        if first_close || matches!(output, Output::Init(_)) {
+        if matches!(output, Output::Init(_)) || rises || first_close {
             self.describe();
         }
         self.changes.send_modify(|changes| *changes = changes.wrapping_add(1));
@@ -189,7 +195,7 @@ impl Window {
     }
 
     fn describe(&self) {
-        let views: Vec<_> = self.lanes.iter().map(|lane| lane.view.load_full()).collect();
+        let views: Vec<_> = self.lanes.iter().map(|lane| (lane.view.load_full(), lane.state().peak)).collect();
         if let Some(playlist) = multivariant::describe(&self.renditions, &views) {
             self.multivariant.store(Some(Arc::new(playlist)));
         }
@@ -222,6 +228,9 @@ impl State {
             memory: Memory::new(window.clamp(MIN_HORIZON, MAX_HORIZON)),
             listed: Span::ZERO,
             keep: describe::kept_window(window, segment_target),
+            promised: rendition.bandwidth,
+            peak: 0,
+            shortest: describe::shortest_judged(segment_target),
         };
         for segment in start.segments {
             state.list(segment);
@@ -283,6 +292,7 @@ impl State {
     /// Appends a closed segment, and lets go of those at the front that the window is over with.
     fn list(&mut self, segment: Segment) {
         self.listed += segment.duration.unwrap_or(Span::ZERO);
+        self.peak = self.peak.max(segment.bits_per_second(self.shortest).unwrap_or(0));
         self.view.closed.push(segment);
         while let Some(first) = self.view.closed.first()
             && self.listed - first.duration.unwrap_or(Span::ZERO) >= self.keep

@@ -24,6 +24,7 @@ use super::spool::Extent;
 use crate::media::naming::MediaName;
 use crate::media::segment::{Init, RenditionId, SegmentEnd, SegmentStart};
 use crate::media::{Segment, Span, Timestamp, WallTime};
+use crate::wire::hls::describe;
 
 /// Most parts of one segment: a record of a snapshot counts them in 16 bits, and no segment comes near.
 const MAX_PARTS: usize = 4_096;
@@ -70,6 +71,8 @@ pub(crate) struct RenditionLog {
     pub listed_end: bool,
     /// Duration of the longest playlist that was stored.
     pub longest_listed: Span,
+    /// The most bits per second of a segment that BANDWIDTH speaks of.
+    pub peak: u64,
 }
 
 /// An init segment. Its bytes are small and stay in memory.
@@ -225,11 +228,13 @@ impl Catalog {
     /// The open segment is whole; tells where it is now.
     pub fn close(&mut self, end: &SegmentEnd) -> Result<Placement, Disorder> {
         let disorder = Disorder { what: "end of segment", rendition: end.rendition, number: end.msn };
-        let entry = self.log(disorder.what, end.rendition, end.msn)?.open_entry().ok_or(disorder)?;
-        if entry.segment.msn != end.msn {
-            return Err(disorder);
-        }
-        Ok(entry.close(end.duration))
+        let shortest = describe::shortest_judged(self.head.segment_target);
+        let log = self.log(disorder.what, end.rendition, end.msn)?;
+        let entry = log.open_entry().filter(|entry| entry.segment.msn == end.msn).ok_or(disorder)?;
+        let placement = entry.close(end.duration);
+        let rate = entry.segment.bits_per_second(shortest).unwrap_or(0);
+        log.peak = log.peak.max(rate);
+        Ok(placement)
     }
 
     /// The rendition is over.
@@ -288,8 +293,10 @@ impl Catalog {
 
     /// A segment as a snapshot tells it: what an older file said of its bytes still holds.
     fn known(&mut self, known: Known) -> Result<(), Disorder> {
+        let shortest = describe::shortest_judged(self.head.segment_target);
         let log = self.log("segment", known.rendition, known.segment.msn)?;
         let Known { segment, at, placement, .. } = known;
+        log.peak = log.peak.max(segment.bits_per_second(shortest).unwrap_or(0));
         log.next_msn = log.next_msn.max(segment.msn.saturating_add(1));
         match log.entries.binary_search_by_key(&segment.msn, |entry| entry.segment.msn) {
             Ok(index) => {

@@ -24,48 +24,79 @@ pub fn independent_segments(rendition: &Rendition) -> bool {
     rendition.kind == Kind::Audio || !rendition.copied
 }
 
-/// The multivariant playlist of these renditions with their newest tracks, URIs relative to the session's folder.
-pub fn multivariant(members: &[(&Rendition, &Track)]) -> Multivariant {
-    let audio = members.iter().find_map(|(rendition, track)| match track {
-        Track::Audio(audio) => Some((*rendition, audio)),
+/// The shortest segment that BANDWIDTH speaks of (RFC 8216 4.3.4.2: half of the target duration).
+pub fn shortest_judged(segment_target: Span) -> Span {
+    Span::from_flicks(segment_target.flicks() / 2)
+}
+
+/// A rendition as the multivariant playlist needs it.
+#[derive(Clone, Copy, Debug)]
+pub struct Member<'a> {
+    /// What is fixed about it.
+    pub rendition: &'a Rendition,
+    /// Its newest track.
+    pub track: &'a Track,
+    /// The most bits per second that a segment of it had so far.
+    pub peak: u64,
+}
+
+impl Member<'_> {
+    /// What was promised or, from a source that no encoder holds back, what was measured and 5 %, rounded up to 100 kbit/s
+    /// so that the text does not change with each segment.
+    fn bandwidth(&self) -> u64 {
+        const STEP: u64 = 100_000;
+        let promised = self.rendition.bandwidth;
+        if self.peak <= promised {
+            return promised;
+        }
+        self.peak.saturating_add(self.peak / 20).div_ceil(STEP).saturating_mul(STEP)
+    }
+}
+
+/// The multivariant playlist of these renditions, URIs relative to the session's folder.
+pub fn multivariant(members: &[Member<'_>]) -> Multivariant {
+    let audio = members.iter().find_map(|member| match member.track {
+        Track::Audio(audio) => Some((member, audio)),
         Track::Video(_) => None,
     });
     let video: Vec<_> = members
         .iter()
-        .filter_map(|(rendition, track)| match track {
-            Track::Video(video) => Some((*rendition, video)),
+        .filter_map(|member| match member.track {
+            Track::Video(video) => Some((member, video)),
             Track::Audio(_) => None,
         })
         .collect();
     let variants = match (video.is_empty(), audio) {
-        (true, Some((rendition, audio))) => vec![audio_variant(rendition, audio)],
-        (_, audio) => video.iter().map(|(rendition, video)| video_variant(rendition, video, audio)).collect(),
+        (true, Some((member, audio))) => vec![audio_variant(member, audio)],
+        (_, audio) => video.iter().map(|(member, video)| video_variant(member, video, audio)).collect(),
     };
-    let member =
-        |(rendition, audio): (&Rendition, &AudioTrack)| AudioMember { uri: uri(rendition), channels: audio.channels };
+    let group = |(member, audio): (&Member<'_>, &AudioTrack)| AudioMember {
+        uri: uri(member.rendition),
+        channels: audio.channels,
+    };
     Multivariant {
         variants,
-        audio: audio.filter(|_| !video.is_empty()).map(member),
-        independent_segments: members.iter().all(|(rendition, _)| independent_segments(rendition)),
+        audio: audio.filter(|_| !video.is_empty()).map(group),
+        independent_segments: members.iter().all(|member| independent_segments(member.rendition)),
     }
 }
 
-fn audio_variant(rendition: &Rendition, audio: &AudioTrack) -> Variant {
-    let (uri, codecs) = (uri(rendition), audio.codecs.clone());
-    Variant { uri, bandwidth: rendition.bandwidth, codecs, resolution: None, frame_rate: None }
+fn audio_variant(member: &Member<'_>, audio: &AudioTrack) -> Variant {
+    let (uri, codecs) = (uri(member.rendition), audio.codecs.clone());
+    Variant { uri, bandwidth: member.bandwidth(), codecs, resolution: None, frame_rate: None }
 }
 
 /// `audio`: what the audio rendition adds to each variant.
-fn video_variant(rendition: &Rendition, video: &VideoTrack, audio: Option<(&Rendition, &AudioTrack)>) -> Variant {
-    let bandwidth = audio.map_or(0, |(audio, _)| audio.bandwidth);
+fn video_variant(member: &Member<'_>, video: &VideoTrack, audio: Option<(&Member<'_>, &AudioTrack)>) -> Variant {
+    let bandwidth = audio.map_or(0, |(audio, _)| audio.bandwidth());
     let codecs: Vec<_> =
         [video.codecs.as_str()].into_iter().chain(audio.map(|(_, audio)| audio.codecs.as_str())).collect();
     Variant {
-        uri: uri(rendition),
-        bandwidth: rendition.bandwidth.saturating_add(bandwidth),
+        uri: uri(member.rendition),
+        bandwidth: member.bandwidth().saturating_add(bandwidth),
         codecs: codecs.join(","),
         resolution: Some(shown_size(video)),
-        frame_rate: rendition.frame_rate.or(video.frame_rate),
+        frame_rate: member.rendition.frame_rate.or(video.frame_rate),
     }
 }
 
@@ -87,6 +118,10 @@ mod tests {
 
     fn rendition(name: &str, kind: Kind, copied: bool, bandwidth: u64) -> Rendition {
         Rendition { name: name.to_owned(), kind, copied, bandwidth, frame_rate: None }
+    }
+
+    fn member<'a>(rendition: &'a Rendition, track: &'a Track) -> Member<'a> {
+        Member { rendition, track, peak: 0 }
     }
 
     fn video(sample_aspect: (u32, u32)) -> Track {
@@ -111,7 +146,7 @@ mod tests {
     fn video_takes_its_audio_with_it_and_shows_square_pixels() {
         let (rung, sound) =
             (rendition("576p", Kind::Video, true, 2_000_000), rendition("audio", Kind::Audio, false, 160_000));
-        let described = multivariant(&[(&rung, &video((64, 45))), (&sound, &audio())]);
+        let described = multivariant(&[member(&rung, &video((64, 45))), member(&sound, &audio())]);
         let variant = Variant {
             uri: "576p/index.m3u8".to_owned(),
             bandwidth: 2_160_000,
@@ -127,12 +162,28 @@ mod tests {
     fn audio_alone_is_the_variant_and_an_aspect_of_nothing_is_ignored() {
         let (rung, sound) =
             (rendition("576p", Kind::Video, false, 2_000_000), rendition("audio", Kind::Audio, true, 160_000));
-        let described = multivariant(&[(&sound, &audio())]);
+        let described = multivariant(&[member(&sound, &audio())]);
         let variant = described.variants.first().map(|it| (it.uri.as_str(), it.bandwidth, it.resolution));
         assert_eq!(variant, Some(("audio/index.m3u8", 160_000, None)));
         assert!(described.audio.is_none() && described.independent_segments);
         for aspect in [(0, 1), (1, 0)] {
-            assert_eq!(multivariant(&[(&rung, &video(aspect))]).variants[0].resolution, Some((720, 576)));
+            assert_eq!(multivariant(&[member(&rung, &video(aspect))]).variants[0].resolution, Some((720, 576)));
+        }
+    }
+
+    #[test]
+    fn a_promise_that_the_source_broke_is_raised_to_what_was_measured() {
+        let rung = rendition("source", Kind::Video, true, 2_000_000);
+        let track = video((1, 1));
+        let stated = |peak| multivariant(&[Member { rendition: &rung, track: &track, peak }]).variants[0].bandwidth;
+        for (peak, bandwidth) in [
+            (0, 2_000_000),
+            (2_000_000, 2_000_000),
+            (2_000_001, 2_200_000),
+            (8_000_000, 8_400_000),
+            (8_000_010, 8_500_000),
+        ] {
+            assert_eq!(stated(peak), bandwidth, "{peak}");
         }
     }
 
