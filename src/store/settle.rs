@@ -65,8 +65,10 @@ async fn settle_for_ever(shared: &Arc<Shared>) {
         }
         let synced = shared.sync_objects().await;
         if let Err(error) = &synced {
-            if shared.counters.objects_failed() {
-                tracing::error!(%error, objects = puts.len(), "stored objects could not be made durable; they are put again");
+            shared.counters.objects_failed();
+            if let Some(times) = shared.log.syncs.pass(shared.clock.monotonic()) {
+                let objects = puts.len();
+                tracing::error!(%error, objects, times, "stored objects cannot be made durable and are put again; check the disk of the storage folder");
             }
             tokio::time::sleep(patience.pause()).await;
         } else {

@@ -176,12 +176,15 @@ impl Drop for Done<'_> {
 pub(crate) struct RequestLog {
     failures: SharedGate,
     recoveries: SharedGate,
+    /// Syncs of a folder that failed.
+    pub syncs: SharedGate,
 }
 
 impl Default for RequestLog {
     fn default() -> Self {
         const EVERY: Duration = Duration::from_secs(60);
-        RequestLog { failures: SharedGate::every(EVERY), recoveries: SharedGate::every(EVERY) }
+        let gate = || SharedGate::every(EVERY);
+        RequestLog { failures: gate(), recoveries: gate(), syncs: gate() }
     }
 }
 
