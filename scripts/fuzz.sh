@@ -5,8 +5,9 @@ cd "$(dirname "${BASH_SOURCE[0]}")/.."
 . scripts/lib.sh
 . scripts/packages.sh
 
-# A committed corpus may hold this much; tests/fuzz.rs refuses more.
+# A committed corpus may hold this much; tests/fuzz.rs refuses more. And so many inputs beside its seeds.
 corpus_kib=190
+corpus_inputs=150
 minutes=15
 minimise=
 wanted=()
@@ -62,22 +63,23 @@ fuzz() {
         die "$name has a finding in $findings/$name, its words are in $learned/$name.log"
 }
 
-# The smallest set of inputs that reaches what all known inputs reach, and of that the small ones, up to the size of a corpus.
-# Seeds stay.
+# The smallest set of inputs that reaches what all known inputs reach, and of that every n-th by size, up to the size of a
+# corpus. Seeds stay.
 minimise() {
-    local name=$1 fresh=$learned/$1.merged used size
+    local name=$1 fresh=$learned/$1.merged used size every
     rm -rf "$fresh"
     mkdir -p "$fresh" "$learned/$name"
     step "$name: minimise"
-    "$binaries/$name" -merge=1 -max_len=8192 "$fresh" "$committed/$name" "$learned/$name" >"$fresh.log" 2>&1 ||
+    "$binaries/$name" -set_cover_merge=1 -max_len=4096 "$fresh" "$committed/$name" "$learned/$name" >"$fresh.log" 2>&1 ||
         die "merging failed: $fresh.log"
     find "$committed/$name" -type f ! -name 'seed-*' -delete
     used=$(find "$committed/$name" -type f -printf '%s\n' | awk '{ sum += $1 } END { print sum + 0 }')
+    every=$((1 + $(find "$fresh" -type f | wc -l) / corpus_inputs))
     while read -r size file; do
         used=$((used + size))
         [ "$used" -le $((corpus_kib * 1024)) ] || break
         cp "$file" "$committed/$name/"
-    done < <(find "$fresh" -type f -printf '%s %p\n' | sort -n)
+    done < <(find "$fresh" -type f -printf '%s %p\n' | sort -n | awk -v every="$every" 'NR % every == 0')
     say "$(find "$committed/$name" -type f | wc -l) inputs, $(du -sb "$committed/$name" | cut -f1) bytes"
 }
 
