@@ -133,7 +133,8 @@ fn full_window(segments: u64) -> (Window, u64) {
 
 fn part(msn: u64, index: u32) -> Output {
     let (duration, bytes) = (Span::from_units(1, 3), Bytes::from_static(b"part"));
-    Output::Part(Part { rendition: VIDEO, msn, epoch: 0, index, duration, independent: index == 0, bytes })
+    let last_pts = Timestamp::ZERO;
+    Output::Part(Part { rendition: VIDEO, msn, epoch: 0, index, duration, last_pts, independent: index == 0, bytes })
 }
 
 fn play(window: &Window, msn: u64) {

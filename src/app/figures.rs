@@ -3,17 +3,17 @@
 use std::sync::Arc;
 
 use crate::api::operations::{Check, Readiness};
-use crate::api::{LiveDetails, LiveRendition, LiveSessions};
+use crate::api::{LeftOutRung, LiveDetails, LiveRendition, LiveSessions};
 use crate::control::{Control, SessionId};
-use crate::live::stats::{Rates, SessionStats};
+use crate::ingest::Dropped;
+use crate::live::stats::SessionStats;
 use crate::live::{Session, SessionState, Sessions};
 use crate::media::segment::RenditionId;
 use crate::package::{View, Window};
-use crate::store::Store;
+use crate::store::{Alarms, Store};
 use crate::telemetry::names::{self, Metric};
 use crate::telemetry::samples::Value;
 use crate::telemetry::{Collect, Samples};
-use crate::transcode::stats::RungStats;
 
 /// Segments whose bitrate is told as that of now.
 const RECENT_SEGMENTS: usize = 3;
@@ -62,8 +62,17 @@ impl Collect for Figures {
         for session in sessions.iter().filter(|session| session.state() != SessionState::Ended) {
             collect_session(session, samples);
         }
+        let (capacity, in_use) = self.sessions.capacity().figures();
+        samples.add(&names::ENCODE_CAPACITY, &[], capacity.unwrap_or_default().kilopixels().saturating_mul(1_000));
+        samples.add(&names::ENCODE_IN_USE, &[], in_use.kilopixels().saturating_mul(1_000));
         let stats = self.store.stats();
         samples.add(&names::STORE_SPOOL_BYTES, &[], stats.spool_bytes);
+        samples.add(&names::STORE_SPOOL_MAX, &[], stats.spool_max_bytes);
+        samples.add(&names::STORE_BACKLOG_OLDEST, &[], stats.backlog_oldest.as_secs_f64());
+        let Alarms { disk, spool_full, objects } = stats.alarms;
+        for (alarm, raised) in [("disk", disk), ("spool", spool_full), ("store", objects)] {
+            samples.add(&names::STORE_ALARM, &[("alarm", alarm)], u64::from(raised));
+        }
         samples.add(&names::STORE_BACKLOG, &[], stats.backlog_objects);
         samples.add(&names::STORE_BACKLOG_BYTES, &[], stats.backlog_bytes);
         samples.add(&names::STORE_WRITTEN, &[], stats.puts);
@@ -103,14 +112,17 @@ fn collect_session(session: &Session, samples: &mut Samples) {
     }
     if let Some(ladder) = &stats.ladder {
         out.add(&names::TRANSCODE_DROPPED, &[], ladder.shed_frames);
-        for rung in &ladder.rungs {
+        out.add(&names::TRANSCODE_OVERLOADED, &[], u64::from(ladder.overloaded));
+        out.add(&names::TRANSCODE_BACKLOG, &[], ladder.backlog.as_secs_f64());
+        for (rung, speed) in ladder.rungs.iter().zip(&stats.encode_speeds) {
             let label = [("rung", rung.name.as_str())];
             out.add(&names::TRANSCODE_FRAMES, &label, rung.encoded_frames);
             out.add(&names::TRANSCODE_QUEUE, &label, rung.queued_frames as u64);
-            out.add(&names::TRANSCODE_SPEED, &label, encode_speed(rung, &stats.rates));
+            out.add(&names::TRANSCODE_SPEED, &label, *speed);
         }
     }
     if let Some(window) = session.window().borrow().as_ref() {
+        out.add(&names::PACKAGE_MEMORY, &[], window.memory_bytes() as u64);
         for (rendition, view, totals) in lanes(window) {
             let label = [("rung", rendition.as_str())];
             out.add(&names::PACKAGE_BYTES, &label, totals.bytes);
@@ -131,22 +143,29 @@ fn collect_intake(stats: &SessionStats, out: &mut SessionSamples<'_>) {
     out.add(&names::INGEST_DRIFT, &[], ingest.drift.as_secs_f64());
     out.add(&names::INGEST_REPAIRS, &[], ingest.repairs);
     out.add(&names::INGEST_DISCONTINUITIES, &[], ingest.discontinuities);
+    out.add(&names::INGEST_SILENCE, &[], ingest.silent_frames);
+    let Dropped { damaged, unconfigured, empty, before_keyframe, trimmed_audio, stale, late_track } = ingest.dropped;
+    for (reason, count) in [
+        ("damaged", damaged),
+        ("unconfigured", unconfigured),
+        ("empty", empty),
+        ("before_keyframe", before_keyframe),
+        ("trimmed_audio", trimmed_audio),
+        ("stale", stale),
+        ("late_track", late_track),
+    ] {
+        out.add(&names::INGEST_DROPPED, &[("reason", reason)], count);
+    }
     out.add(&names::EDGE_ITEMS, &[("edge", "intake")], stats.intake_items as u64);
     out.add(&names::EDGE_BYTES, &[("edge", "intake")], stats.intake_bytes as u64);
 }
 
-/// Media seconds made per second of the rung's own work; 0 before the first frame.
-fn encode_speed(rung: &RungStats, rates: &Rates) -> f64 {
-    let busy = (rung.scale_busy + rung.encode_busy).as_secs_f64();
-    let media = rung.encoded_frames as f64 / rates.frames_per_second.max(1.0);
-    if busy > 0.0 { media / busy } else { 0.0 }
-}
-
 fn lanes(window: &Window) -> impl Iterator<Item = (String, Arc<View>, crate::package::Totals)> + '_ {
-    window.renditions().iter().enumerate().filter_map(|(index, rendition)| {
-        let id = RenditionId(u8::try_from(index).ok()?);
-        Some((rendition.name.clone(), window.rendition(id)?, window.totals(id)?))
-    })
+    let names: Vec<_> = window.renditions().iter().map(|rendition| rendition.name.clone()).collect();
+    (0..=u8::MAX)
+        .map(RenditionId)
+        .zip(names)
+        .filter_map(|(id, name)| Some((name, window.rendition(id)?, window.totals(id)?)))
 }
 
 /// Bits per second of the newest segments, container included.
@@ -177,19 +196,26 @@ impl LiveSessions for LiveTable {
         let stats: Arc<SessionStats> = session.stats();
         let window = session.window().borrow().clone();
         let renditions = window.as_deref().map(|window| {
-            let listed = window.renditions().iter().zip(lanes(window));
-            listed.map(|(rendition, (name, view, _))| LiveRendition {
+            let listed = window.renditions();
+            let listed = listed.iter().zip(lanes(window)).map(|(rendition, (name, view, _))| LiveRendition {
                 reason: stats.reasons.iter().find(|(rung, _)| *rung == name).map(|(_, why)| why.clone()),
                 name,
                 copied: rendition.copied,
                 bits_per_second: recent_bitrate(&view) as u64,
-            })
+            });
+            listed.collect()
         });
+        let is_there = |name: &str| {
+            window.as_deref().is_some_and(|window| window.renditions().iter().any(|rendition| rendition.name == name))
+        };
+        let left_out = stats.reasons.iter().filter(|(rung, _)| !is_there(rung));
         Some(LiveDetails {
+            dropped_frames: stats.ladder.as_ref().map_or(0, |ladder| ladder.shed_frames),
+            left_out: left_out.map(|(rung, why)| LeftOutRung { name: rung.clone(), reason: why.clone() }).collect(),
             peer: session.peer(),
             ingest_bits_per_second: stats.rates.bits_per_second as u64,
             overloaded: stats.ladder.as_ref().is_some_and(|ladder| ladder.overloaded),
-            renditions: renditions.map(Iterator::collect).unwrap_or_default(),
+            renditions: renditions.unwrap_or_default(),
         })
     }
 }

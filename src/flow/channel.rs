@@ -1,14 +1,16 @@
 //! Bounded queues between threads, and from tasks to threads.
 //!
-//! A queue is bounded twice: in items (a crossbeam channel) and in payload bytes (a gate beside it), because a hundred
-//! packets of one stream may be 100 KB or 100 MB. A sender that finds the queue full waits: threads with [`Sender::send`],
-//! tasks with [`Sender::send_async`]. One item is always let in, however large, so that no item can wait for ever.
+//! A queue is bounded twice, in items and in payload bytes, because a hundred packets of one stream may be 100 KB or
+//! 100 MB. A sender that finds the queue full waits: threads with [`Sender::send`], tasks with [`Sender::send_async`]. One
+//! item is always let in, however large, so that no item can wait for ever.
+//!
+//! One lock and plain sleeping, and no spinning before it: media comes some dozen times a second, so that a receiver that
+//! spins for the next packet burns more than all the work on it (docs/performance.md has the figures).
 
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering, fence};
-use std::sync::{Arc, Condvar, Mutex, PoisonError};
+use std::collections::VecDeque;
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use crossbeam_channel as crossbeam;
 use tokio::sync::Notify;
 
 use crate::media::{Output, Unit, segment::RenditionUnit};
@@ -70,128 +72,168 @@ pub enum RecvError {
 }
 
 #[derive(Debug)]
-struct Gate {
+struct Queue<T> {
     bound: Bound,
-    bytes: AtomicUsize,
-    /// The receiver is gone.
-    closed: AtomicBool,
-    /// Senders that wait, or are about to.
-    waiting: AtomicUsize,
-    lock: Mutex<()>,
-    thread_waiters: Condvar,
-    task_waiters: Notify,
+    state: Mutex<State<T>>,
+    /// For the receiver: an item came, or the last sender left.
+    filled: Condvar,
+    /// For threads that send: room was made, or the receiver left.
+    room: Condvar,
+    /// The same for tasks.
+    room_for_tasks: Notify,
 }
 
-impl Gate {
-    /// Called after room was made. Pairs with the fence of a sender that counted itself as waiting before it looked:
-    /// one of the two sees the other.
-    fn room_was_made(&self) {
-        fence(Ordering::SeqCst);
-        if self.waiting.load(Ordering::SeqCst) > 0 {
-            let _guard = self.lock.lock().unwrap_or_else(PoisonError::into_inner);
-            self.thread_waiters.notify_all();
-            self.task_waiters.notify_waiters();
+#[derive(Debug)]
+struct State<T> {
+    items: VecDeque<T>,
+    bytes: usize,
+    senders: usize,
+    receiver_gone: bool,
+    /// The receiver sleeps: nobody else needs a wake-up, which is a system call.
+    receiver_waits: bool,
+    /// Senders that wait, threads and tasks.
+    senders_wait: usize,
+}
+
+impl<T: Weigh> State<T> {
+    fn put(&mut self, item: T, bound: Bound) -> Result<(), TrySendError<T>> {
+        if self.receiver_gone {
+            return Err(TrySendError::Closed(item));
+        }
+        let weight = item.weight();
+        let heavy = self.bytes != 0 && self.bytes.saturating_add(weight) > bound.bytes;
+        if self.items.len() >= bound.items.max(1) || heavy {
+            return Err(TrySendError::Full(item));
+        }
+        self.bytes = self.bytes.saturating_add(weight);
+        self.items.push_back(item);
+        Ok(())
+    }
+
+    /// Asked under the lock, so that a sender that comes now knows whom to wake.
+    fn receiver_must_wait(&mut self) -> bool {
+        self.receiver_waits = self.items.is_empty() && self.senders > 0;
+        self.receiver_waits
+    }
+
+    fn take(&mut self) -> Option<T> {
+        let item = self.items.pop_front()?;
+        self.bytes = self.bytes.saturating_sub(item.weight());
+        Some(item)
+    }
+}
+
+impl<T> Queue<T> {
+    fn lock(&self) -> MutexGuard<'_, State<T>> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn wake_receiver(&self, mut state: MutexGuard<'_, State<T>>) {
+        if std::mem::take(&mut state.receiver_waits) {
+            drop(state);
+            self.filled.notify_one();
+        }
+    }
+
+    fn wake_senders(&self, state: MutexGuard<'_, State<T>>) {
+        if state.senders_wait > 0 {
+            drop(state);
+            self.room.notify_all();
+            self.room_for_tasks.notify_waiters();
         }
     }
 }
 
 /// Counts a waiting sender for as long as it lives, so that a cancelled `send_async` does not stay counted.
-struct Waiting<'a>(&'a Gate);
+struct Waiting<'a, T>(&'a Queue<T>);
 
-impl<'a> Waiting<'a> {
-    fn new(gate: &'a Gate) -> Self {
-        gate.waiting.fetch_add(1, Ordering::SeqCst);
-        fence(Ordering::SeqCst);
-        Waiting(gate)
+impl<'a, T> Waiting<'a, T> {
+    fn new(queue: &'a Queue<T>) -> Self {
+        queue.lock().senders_wait += 1;
+        Waiting(queue)
     }
 }
 
-impl Drop for Waiting<'_> {
+impl<T> Drop for Waiting<'_, T> {
     fn drop(&mut self) {
-        self.0.waiting.fetch_sub(1, Ordering::SeqCst);
+        self.0.lock().senders_wait -= 1;
     }
 }
 
 /// The writing side; clone it for more writers.
 #[derive(Debug)]
-pub struct Sender<T> {
-    items: crossbeam::Sender<T>,
-    gate: Arc<Gate>,
-}
+pub struct Sender<T>(Arc<Queue<T>>);
 
 impl<T> Clone for Sender<T> {
     fn clone(&self) -> Self {
-        Sender { items: self.items.clone(), gate: self.gate.clone() }
+        self.0.lock().senders += 1;
+        Sender(self.0.clone())
+    }
+}
+
+impl<T> Drop for Sender<T> {
+    fn drop(&mut self) {
+        let mut state = self.0.lock();
+        state.senders -= 1;
+        if state.senders == 0 {
+            self.0.wake_receiver(state);
+        }
     }
 }
 
 /// The reading side. Dropping it wakes all senders with [`Closed`].
 #[derive(Debug)]
-pub struct Receiver<T: Weigh> {
-    items: crossbeam::Receiver<T>,
-    gate: Arc<Gate>,
-}
+pub struct Receiver<T: Weigh>(Arc<Queue<T>>);
 
-/// What is in a queue now, for gauges.
+/// What is in a queue now, for gauges. It does not keep the queue open.
 #[derive(Debug)]
-pub struct Depth<T> {
-    items: crossbeam::Sender<T>,
-    gate: Arc<Gate>,
-}
+pub struct Depth<T>(Arc<Queue<T>>);
 
-/// Makes a queue that holds at most `bound`.
+/// Makes a queue that holds at most `bound`, and at least one item.
 pub fn bounded<T: Weigh>(bound: Bound) -> (Sender<T>, Receiver<T>) {
-    let (sender, receiver) = crossbeam::bounded(bound.items.max(1));
-    let gate = Arc::new(Gate {
+    let state = State {
+        items: VecDeque::new(),
+        bytes: 0,
+        senders: 1,
+        receiver_gone: false,
+        receiver_waits: false,
+        senders_wait: 0,
+    };
+    let queue = Arc::new(Queue {
         bound,
-        bytes: AtomicUsize::new(0),
-        closed: AtomicBool::new(false),
-        waiting: AtomicUsize::new(0),
-        lock: Mutex::new(()),
-        thread_waiters: Condvar::new(),
-        task_waiters: Notify::new(),
+        state: Mutex::new(state),
+        filled: Condvar::new(),
+        room: Condvar::new(),
+        room_for_tasks: Notify::new(),
     });
-    (Sender { items: sender, gate: gate.clone() }, Receiver { items: receiver, gate })
+    (Sender(queue.clone()), Receiver(queue))
 }
 
 impl<T: Weigh> Sender<T> {
     /// Puts `item` in, or hands it back at once.
     pub fn try_send(&self, item: T) -> Result<(), TrySendError<T>> {
-        if self.gate.closed.load(Ordering::SeqCst) {
-            return Err(TrySendError::Closed(item));
-        }
-        let weight = item.weight();
-        let before = self.gate.bytes.fetch_add(weight, Ordering::SeqCst);
-        if before != 0 && before.saturating_add(weight) > self.gate.bound.bytes {
-            self.gate.bytes.fetch_sub(weight, Ordering::SeqCst);
-            return Err(TrySendError::Full(item));
-        }
-        self.items.try_send(item).map_err(|error| {
-            self.gate.bytes.fetch_sub(weight, Ordering::SeqCst);
-            match error {
-                crossbeam::TrySendError::Full(item) => TrySendError::Full(item),
-                crossbeam::TrySendError::Disconnected(item) => TrySendError::Closed(item),
-            }
-        })
+        let mut state = self.0.lock();
+        state.put(item, self.0.bound)?;
+        self.0.wake_receiver(state);
+        Ok(())
     }
 
     /// Puts `item` in, blocking the thread while the queue is full. Not for tasks.
     pub fn send(&self, item: T) -> Result<(), Closed<T>> {
-        let mut item = match self.try_send(item) {
-            Ok(()) => return Ok(()),
-            Err(TrySendError::Closed(item)) => return Err(Closed(item)),
-            Err(TrySendError::Full(item)) => item,
-        };
-        let _waiting = Waiting::new(&self.gate);
-        let mut guard = self.gate.lock.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut item = item;
+        let mut state = self.0.lock();
         loop {
-            item = match self.try_send(item) {
-                Ok(()) => return Ok(()),
+            item = match state.put(item, self.0.bound) {
+                Ok(()) => break,
                 Err(TrySendError::Closed(item)) => return Err(Closed(item)),
                 Err(TrySendError::Full(item)) => item,
             };
-            guard = self.gate.thread_waiters.wait(guard).unwrap_or_else(PoisonError::into_inner);
+            state.senders_wait += 1;
+            state = self.0.room.wait(state).unwrap_or_else(PoisonError::into_inner);
+            state.senders_wait -= 1;
         }
+        self.0.wake_receiver(state);
+        Ok(())
     }
 
     /// Puts `item` in, suspending the task while the queue is full. Cancelling it loses the item.
@@ -201,9 +243,9 @@ impl<T: Weigh> Sender<T> {
             Err(TrySendError::Closed(item)) => return Err(Closed(item)),
             Err(TrySendError::Full(item)) => item,
         };
-        let _waiting = Waiting::new(&self.gate);
+        let _waiting = Waiting::new(&self.0);
         loop {
-            let notified = self.gate.task_waiters.notified();
+            let notified = self.0.room_for_tasks.notified();
             tokio::pin!(notified);
             notified.as_mut().enable();
             item = match self.try_send(item) {
@@ -215,53 +257,81 @@ impl<T: Weigh> Sender<T> {
         }
     }
 
-    /// A gauge on this queue. It counts as a sender: drop it with the others when the queue shall end.
+    /// Puts the items in, in their order, with one wake-up for as many as there is room for; suspends the task while the
+    /// queue is full. Cancelling it loses those that are not in.
+    pub async fn send_each_async(&self, items: impl Iterator<Item = T>) -> Result<(), Closed<T>> {
+        let mut items = items;
+        loop {
+            match self.try_send_each(&mut items) {
+                Ok(()) => return Ok(()),
+                Err(TrySendError::Closed(item)) => return Err(Closed(item)),
+                Err(TrySendError::Full(item)) => self.send_async(item).await?,
+            }
+        }
+    }
+
+    /// Puts items in until one is not taken, which comes back.
+    fn try_send_each(&self, items: &mut impl Iterator<Item = T>) -> Result<(), TrySendError<T>> {
+        let Some(first) = items.next() else { return Ok(()) };
+        let mut state = self.0.lock();
+        let result = state.put(first, self.0.bound);
+        // The lock is held while the items are made: an iterator does no more than wrap what it has.
+        let result = result.and_then(|()| items.try_for_each(|item| state.put(item, self.0.bound)));
+        self.0.wake_receiver(state);
+        result
+    }
+
+    /// A gauge on this queue.
     pub fn depth(&self) -> Depth<T> {
-        Depth { items: self.items.clone(), gate: self.gate.clone() }
+        Depth(self.0.clone())
     }
 }
 
 impl<T> Depth<T> {
     /// Items waiting.
     pub fn items(&self) -> usize {
-        self.items.len()
+        self.0.lock().items.len()
     }
 
     /// Payload bytes waiting.
     pub fn bytes(&self) -> usize {
-        self.gate.bytes.load(Ordering::Relaxed)
+        self.0.lock().bytes
     }
 }
 
 impl<T: Weigh> Receiver<T> {
-    fn taken(&self, item: T) -> T {
-        self.gate.bytes.fetch_sub(item.weight(), Ordering::SeqCst);
-        self.gate.room_was_made();
-        item
-    }
-
     /// The next item; blocks the thread. `None` when all senders are gone and the queue is empty.
     pub fn recv(&self) -> Option<T> {
-        self.items.recv().ok().map(|item| self.taken(item))
+        let filled = self.0.filled.wait_while(self.0.lock(), State::receiver_must_wait);
+        self.take(filled.unwrap_or_else(PoisonError::into_inner)).ok()
     }
 
     /// The next item, or why there is none; blocks the thread for at most `timeout`.
     pub fn recv_timeout(&self, timeout: Duration) -> Result<T, RecvError> {
-        match self.items.recv_timeout(timeout) {
-            Ok(item) => Ok(self.taken(item)),
-            Err(crossbeam::RecvTimeoutError::Timeout) => Err(RecvError::Timeout),
-            Err(crossbeam::RecvTimeoutError::Disconnected) => Err(RecvError::Closed),
-        }
+        let filled = self.0.filled.wait_timeout_while(self.0.lock(), timeout, State::receiver_must_wait);
+        self.take(filled.unwrap_or_else(PoisonError::into_inner).0)
+    }
+
+    fn take(&self, mut state: MutexGuard<'_, State<T>>) -> Result<T, RecvError> {
+        state.receiver_waits = false;
+        let Some(item) = state.take() else {
+            return Err(if state.senders == 0 { RecvError::Closed } else { RecvError::Timeout });
+        };
+        self.0.wake_senders(state);
+        Ok(item)
     }
 
     /// The next item if there is one now.
     pub fn try_recv(&self) -> Option<T> {
-        self.items.try_recv().ok().map(|item| self.taken(item))
+        let mut state = self.0.lock();
+        let item = state.take()?;
+        self.0.wake_senders(state);
+        Some(item)
     }
 
-    /// Items waiting. Unlike a [`Depth`], this does not keep the queue open.
+    /// Items waiting.
     pub fn items(&self) -> usize {
-        self.items.len()
+        self.0.lock().items.len()
     }
 
     /// All items until the senders are gone.
@@ -272,9 +342,13 @@ impl<T: Weigh> Receiver<T> {
 
 impl<T: Weigh> Drop for Receiver<T> {
     fn drop(&mut self) {
-        // Senders look at the flag before anything else, so whatever bytes are still counted holds nobody back.
-        self.gate.closed.store(true, Ordering::SeqCst);
-        self.gate.room_was_made();
+        let mut state = self.0.lock();
+        state.receiver_gone = true;
+        // Nobody will take them; what they hold is let go now and outside of the lock.
+        let left = std::mem::take(&mut state.items);
+        state.bytes = 0;
+        self.0.wake_senders(state);
+        drop(left);
     }
 }
 
@@ -319,6 +393,39 @@ mod tests {
         let writer = thread::spawn(move || sender.send(Item(1)));
         drop(receiver);
         assert_eq!(writer.join().expect("no panic"), Err(Closed(Item(1))));
+    }
+
+    #[tokio::test]
+    async fn many_go_in_as_far_as_there_is_room_and_the_rest_waits() {
+        let (sender, receiver) = bounded(Bound { items: 8, bytes: 10 });
+        let mut items = [4, 5, 6, 1].map(Item).into_iter();
+        assert_eq!(sender.try_send_each(&mut items), Err(TrySendError::Full(Item(6))));
+        assert_eq!((sender.depth().items(), items.len()), (2, 1));
+        let others = tokio::spawn(async move { sender.send_each_async([6, 1, 2, 9].map(Item).into_iter()).await });
+        let got = tokio::task::spawn_blocking(move || receiver.iter().map(|item| item.0).collect::<Vec<_>>());
+        assert_eq!(others.await.expect("no panic"), Ok(()));
+        assert_eq!(got.await.expect("no panic"), [4, 5, 6, 1, 2, 9]);
+    }
+
+    #[tokio::test]
+    async fn many_learn_that_the_receiver_left() {
+        let (sender, receiver) = bounded(Bound { items: 8, bytes: 10 });
+        drop(receiver);
+        assert_eq!(sender.send_each_async([1, 2].map(Item).into_iter()).await, Err(Closed(Item(1))));
+        assert_eq!(sender.send_each_async(std::iter::empty()).await, Ok(()));
+    }
+
+    #[test]
+    fn a_receiver_that_waits_learns_that_the_last_sender_left_and_a_gauge_is_none() {
+        let (sender, receiver) = bounded::<Item>(Bound { items: 1, bytes: 1 });
+        let gauge = sender.depth();
+        assert_eq!(receiver.recv_timeout(Duration::ZERO), Err(RecvError::Timeout));
+        let other = sender.clone();
+        let reader = thread::spawn(move || receiver.recv());
+        drop(sender);
+        drop(other);
+        assert_eq!(reader.join().expect("no panic"), None);
+        assert_eq!((gauge.items(), gauge.bytes()), (0, 0));
     }
 
     #[tokio::test]

@@ -19,7 +19,8 @@
 //! | `emit` | numbers, dates and counts of what goes out |
 //!
 //! What holds for the units, always:
-//! - Tracks come before the first cut that is no gap; later only behind a cut with a discontinuity.
+//! - Tracks come before the first cut that is no gap; later only behind a cut with a discontinuity. A track that the
+//!   session did not have comes once, before the cut that it joins with.
 //! - MSNs rise by one from cut to cut; `at` and `wall` rise.
 //! - DTS rises strictly per track, and `pts >= dts`. Audio frames follow each other without a hole until a discontinuity.
 //! - A cut comes before every packet that belongs to its segment, and behind a cut with a discontinuity no packet lies
@@ -44,12 +45,15 @@ mod session;
 mod stats;
 mod unwrap;
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use crate::flow::channel::Weigh;
+use crate::media::arrivals::Arrivals;
 use crate::media::codec::aac::AacError;
 use crate::media::codec::h264::H264Error;
-use crate::media::{Kind, Span, Timestamp, Track, Unit, WallTime};
+use crate::media::copy::{CopyObstacle, CopyRule};
+use crate::media::{Kind, Span, Timestamp, Track, Unit, VideoTrack, WallTime};
 use crate::wire::Inbound;
 use crate::wire::flv::{FlvError, Tag, TagKind};
 
@@ -60,6 +64,9 @@ use runs::Runs;
 use session::Session;
 
 pub use stats::{Dropped, IngestStats};
+
+/// What a run that has not begun may hold.
+pub const GATHER_BYTES: usize = gather::MAX_BYTES;
 
 /// What happens at the door, in order.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -157,6 +164,15 @@ pub enum Rejected {
     /// An audio configuration that cannot be read, or is not carried.
     #[error("the audio configuration cannot be used: {0}")]
     Audio(AacError),
+    /// Pictures, but nothing that says how to decode them.
+    #[error(
+        "{pictures} pictures came without parameter sets (SPS and PPS): let the encoder send an AVC sequence header, or repeat its \
+         headers with each keyframe"
+    )]
+    NoParameterSets {
+        /// How many.
+        pictures: u32,
+    },
     /// Nothing but damaged messages.
     #[error("{messages} messages in a row are damaged, the last one: {reason}")]
     Damaged {
@@ -210,6 +226,9 @@ pub struct Ingest {
     patience: Patience,
     gather: Option<Gather>,
     session: Session,
+    /// What the source must fit for as long as a rung copies it, and what it was that did not.
+    copy_rule: Option<CopyRule>,
+    copy_obstacle: Option<CopyObstacle>,
     last_media: Duration,
     last_call: Duration,
     stats: IngestStats,
@@ -228,6 +247,8 @@ impl Ingest {
             patience: Patience::default(),
             gather: None,
             session: Session::new(&settings),
+            copy_rule: None,
+            copy_obstacle: None,
             last_media: Duration::ZERO,
             last_call: Duration::ZERO,
             stats: IngestStats::default(),
@@ -270,6 +291,11 @@ impl Ingest {
         self.begin_run_if_complete(now, out);
     }
 
+    /// When the packets of the timeline came in: for whoever measures how long they take from here.
+    pub fn arrivals(&self) -> Arc<Arrivals> {
+        self.session.arrivals()
+    }
+
     /// Monotonic time at which [`Ingest::poll`] has something to do, if nothing is pushed before.
     pub fn deadline(&self) -> Option<Duration> {
         if self.session.has_ended() {
@@ -294,6 +320,17 @@ impl Ingest {
     /// ([`LongGop::EndCopy`]). Once it has ended, this does nothing.
     pub fn end_copy(&mut self) {
         self.session.end_copy();
+    }
+
+    /// What the source must fit for as long as it is copied. One that changes so that it does not any more ends the copying at its
+    /// next keyframe, as [`Ingest::end_copy`] does.
+    pub fn set_copy_rule(&mut self, rule: Option<CopyRule>) {
+        self.copy_rule = rule;
+    }
+
+    /// Why the source may not be copied any more, if it has changed so.
+    pub fn copy_obstacle(&self) -> Option<CopyObstacle> {
+        self.copy_obstacle
     }
 
     /// Ends the session: what is held comes out, then [`Unit::End`]. Later calls do nothing.
@@ -347,12 +384,15 @@ impl Ingest {
             TagKind::Script => {}
         }
         let demuxed = self.demux.push(tag)?;
+        // Its parameter sets are still to come, among the pictures.
+        self.video_configured |= self.demux.awaits_parameter_sets();
         if let Some(configuration) = demuxed.configuration {
-            if let Track::Video(_) = *configuration.track {
+            if let Track::Video(video) = &*configuration.track {
                 self.video_configured = true;
                 if self.session.run().is_none() {
                     self.patience.wait_for_keyframe(now.monotonic);
                 }
+                self.judge_copy(video);
                 self.reorder_frames = configuration.reorder_frames;
             }
             if let Some(gather) = &mut self.gather {
@@ -365,6 +405,13 @@ impl Ingest {
             self.place(unit, now, out);
         }
         self.patience.check(now.monotonic)
+    }
+
+    fn judge_copy(&mut self, video: &VideoTrack) {
+        if let Some(obstacle) = self.copy_rule.and_then(|rule| rule.obstacle(video)) {
+            self.copy_obstacle.get_or_insert(obstacle);
+            self.session.end_copy();
+        }
     }
 
     /// Finds the run that an access unit belongs to.
@@ -394,6 +441,7 @@ impl Ingest {
         }
         match &mut self.gather {
             Some(gather) if gather.run == placed.run => {
+                self.stats.dropped.before_keyframe += gather.make_room();
                 let held = gather.hold(sample);
                 self.stats.dropped.before_keyframe += u64::from(!held);
                 if is_picture {

@@ -120,6 +120,8 @@ pub(super) struct AudioClock {
     /// The next frame's PTS in samples; `None` until the first frame, and at the start of a run.
     next: Option<i64>,
     end: Option<Timestamp>,
+    /// Until where silence was counted, when nothing else was since.
+    silent_until: Option<Timestamp>,
     drift: Drift,
     corrections: u64,
     corrected: Span,
@@ -132,6 +134,7 @@ impl AudioClock {
             samples_per_frame: 1_024,
             next: None,
             end: None,
+            silent_until: None,
             drift: Drift::default(),
             corrections: 0,
             corrected: Span::ZERO,
@@ -147,7 +150,7 @@ impl AudioClock {
 
     /// The next frame is mapped, not counted.
     pub(super) fn begin_run(&mut self) {
-        self.next = None;
+        (self.next, self.silent_until) = (None, None);
         self.drift = Drift::default();
     }
 
@@ -182,16 +185,33 @@ impl AudioClock {
         }
     }
 
-    /// Counts one frame that stands for a missing one; returns PTS and duration.
-    pub(super) fn place_silence(&mut self) -> Option<(Timestamp, Span)> {
-        let first = self.next?;
-        Some(self.advance(first, i64::from(self.samples_per_frame)))
+    /// A run's count begins with silence, not before `at`, unless it has begun.
+    pub(super) fn begin_silence(&mut self, at: Timestamp) {
+        if self.next.is_none() {
+            self.next = Some(self.ceil(self.end.map_or(at, |end| end.max(at))));
+        }
+    }
+
+    /// Counts one frame that stands for a missing one, if it begins before `until`; returns PTS and duration.
+    pub(super) fn place_silence(&mut self, until: Timestamp) -> Option<(Timestamp, Span)> {
+        let first = self.next.filter(|first| Timestamp::from_units(*first, self.rate) < until)?;
+        let placed = self.advance(first, i64::from(self.samples_per_frame));
+        self.silent_until = self.end;
+        Some(placed)
+    }
+
+    /// Whether silence was counted where a frame belongs whose source time, mapped to the session, is `mapped`: it came too
+    /// late.
+    pub(super) fn is_silent_at(&self, mapped: Timestamp) -> bool {
+        let half_a_frame = Span::from_units(i64::from(self.samples_per_frame) / 2, self.rate);
+        self.silent_until.is_some_and(|until| mapped + half_a_frame < until)
     }
 
     /// Places a frame whose source time, mapped to the session, is `mapped`; returns PTS and duration. Within a run each
     /// frame begins exactly where the one before ends, and all lie on the grid of samples.
     pub(super) fn place(&mut self, mapped: Timestamp) -> (Timestamp, Span) {
         let first = self.next.unwrap_or_else(|| self.ceil(self.end.map_or(mapped, |end| end.max(mapped))));
+        self.silent_until = None;
         let pts = Timestamp::from_units(first, self.rate);
         let frame = i64::from(self.samples_per_frame);
         let nominal = Span::from_units(frame, self.rate);

@@ -8,7 +8,8 @@
 //! |---|---|
 //! | [`rtmp`] | the RTMP listener: one task per connection, deadlines, limits, refusals in the protocol's words |
 //! | [`attempts`] | slows down addresses that try wrong keys |
-//! | [`places`] | how many connections are open, in all and per address |
+//! | [`low_water`] | how much must have arrived before a connection is woken |
+//! | [`places`] | how many connections are open, in all and per address, and who makes room |
 //! | [`counts`] | what a listener counts for `/metrics` |
 //!
 //! Invariants: a key is a [`SecretString`] from the moment it was parsed; a description that goes to a publisher holds no
@@ -16,6 +17,7 @@
 
 pub mod attempts;
 pub mod counts;
+pub mod low_water;
 pub mod places;
 pub mod rtmp;
 
@@ -125,12 +127,13 @@ pub trait Admission: Clone + Send + Sync + 'static {
 /// One admitted encoder's way into its session. Dropping it without [`Publisher::finish`] (a panic in the connection's
 /// task) must count as a lost connection.
 pub trait Publisher: Send + Sync + 'static {
-    /// Hands over one unit, waiting while the session's intake is full. The listener stops reading meanwhile, so TCP slows
-    /// the encoder down.
+    /// Hands over units in their order, waiting while the session's intake is full. The listener stops reading meanwhile, so
+    /// TCP slows the encoder down. Those that were not handed over when this is dropped are lost.
     ///
     /// # Errors
     /// The session takes no more, and why. The listener tells the encoder and closes.
-    fn send(&self, unit: Inbound) -> impl Future<Output = Result<(), CloseReason>> + Send;
+    fn send(&self, units: impl Iterator<Item = Inbound> + Send)
+    -> impl Future<Output = Result<(), CloseReason>> + Send;
 
     /// Completes when the session wants the connection gone, also while a `send` waits. Cancel-safe.
     fn closed(&self) -> impl Future<Output = CloseReason> + Send;
@@ -169,9 +172,15 @@ pub enum CloseReason {
     /// The encoder is there, but sends no media.
     #[error("No audio and no video came for {} s. Check the encoder's sources, then start it again.", .0.as_secs())]
     NoMedia(Duration),
+    /// A fault of ours ended the session.
+    #[error("The server failed to process this stream. Reconnect to begin a new broadcast.")]
+    Failed,
     /// Ingest cannot take what came: an unknown codec, a broken configuration.
     #[error("The stream cannot be taken: {0}")]
     Rejected(String),
+    /// The machine encodes as much as it can already.
+    #[error("The server has no encoding capacity left: {0}. Try again later, or ask for another server.")]
+    NoCapacity(String),
 }
 
 impl CloseReason {
@@ -184,7 +193,9 @@ impl CloseReason {
             CloseReason::ShuttingDown => "shutting_down",
             CloseReason::SessionEnded => "session_ended",
             CloseReason::NoMedia(_) => "no_media",
+            CloseReason::Failed => "failed",
             CloseReason::Rejected(_) => "rejected",
+            CloseReason::NoCapacity(_) => "no_capacity",
         }
     }
 }

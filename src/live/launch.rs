@@ -6,7 +6,11 @@ use std::sync::Arc;
 use tracing::{Span as LogSpan, error};
 
 use super::SessionSpec;
+use super::capacity::EncodeCapacity;
 use super::intake::{Intake, IntakeError, MakeWires, STATS_EVERY};
+use super::latency::Latency;
+use super::limits::SourceLimit;
+use super::losses::Losses;
 use super::session::{Session, SessionInput, SessionState};
 use super::sessions::Tell;
 use super::wiring::{OnFailure, Outlet, WireError, Wires};
@@ -28,6 +32,7 @@ const SECOND_TRACK_WAIT: Span = Span::from_secs(1);
 pub(super) struct Surroundings {
     pub store: Arc<Store>,
     pub clock: SharedClock,
+    pub capacity: EncodeCapacity,
     pub tell: Arc<Tell>,
 }
 
@@ -43,16 +48,22 @@ pub(super) fn launch(
     let on_failure = on_failure(session);
     let settings = ingest_settings(spec, recovered.as_ref());
     let renditions = recovered.as_ref().map(|recovered| recovered.head.renditions.clone());
+    let discontinuities = recovered.as_ref().map_or(0, discontinuities_of);
     let (resume, listed) = recovered.map(split).unwrap_or_default();
-    let make_wires = make_wires(session, span.clone(), around.store.clone(), resume, listed);
+    let began = Now { monotonic: around.clock.monotonic(), wall: around.clock.wall() };
+    let mut ingest = Ingest::new(settings);
+    ingest.wait(began);
+    let measure = {
+        let (clock, arrivals) = (around.clock.clone(), ingest.arrivals());
+        let first_publish = renditions.is_none().then_some(began.monotonic);
+        move |renditions: &Renditions| Latency::new(clock, arrivals, first_publish, renditions)
+    };
+    let make_wires = make_wires(session, span.clone(), around.store.clone(), measure, resume, listed);
     let (wires, make_wires) = match &renditions {
         Some(renditions) => (Some(make_wires(renditions.clone(), &on_failure)?), None),
         None => (None, Some(make_wires)),
     };
-    let began = Now { monotonic: around.clock.monotonic(), wall: around.clock.wall() };
     let grace_ends = wires.is_some().then(|| began.monotonic.saturating_add(spec.grace));
-    let mut ingest = Ingest::new(settings);
-    ingest.wait(began);
     let intake = Intake {
         session: session.clone(),
         clock: around.clock,
@@ -68,9 +79,15 @@ pub(super) fn launch(
         connection: None,
         newest_connection: 0,
         grace_ends,
+        losses: Losses::default(),
         stats_due: began.monotonic.saturating_add(STATS_EVERY),
+        discontinuities,
         reasons: Vec::new(),
         copied: None,
+        capacity: around.capacity,
+        shares: Vec::new(),
+        limit: SourceLimit::new(spec.max_bitrate),
+        offence: None,
     };
     spawn_intake(session, span, intake, inputs)
 }
@@ -96,7 +113,7 @@ fn spawn_intake(
     let ended = move |outcome: &Outcome<IntakeError>| {
         if let Outcome::Panicked(message) = outcome {
             error!(panic = message, "the intake panicked while it stopped");
-            session.close_door(&CloseReason::SessionEnded);
+            session.close_door(&CloseReason::Failed);
             session.stopped(SessionState::Ended, clock.monotonic());
         }
         session.set_through();
@@ -118,6 +135,7 @@ fn make_wires(
     session: &Arc<Session>,
     span: LogSpan,
     store: Arc<Store>,
+    measure: impl FnOnce(&Renditions) -> Latency + Send + 'static,
     resume: Vec<RenditionResume>,
     listed: Vec<RenditionStart>,
 ) -> MakeWires {
@@ -136,9 +154,10 @@ fn make_wires(
         ));
         let head = head(spec, renditions.clone());
         let begin = move || begin(&store, head);
-        let outlet = Outlet::start(spec, &span, packager, begin, window.clone(), renditions, on_failure)?;
+        let latency = measure(&renditions);
+        let outlet = Outlet::start(spec, &span, packager, begin, window.clone(), latency, on_failure)?;
         session.set_window(window);
-        Ok(Wires { outlet, feeds: None })
+        Ok(Wires { outlet, feeds: None, late: None })
     })
 }
 
@@ -172,6 +191,15 @@ fn split(recovered: RecoveredSession) -> (Vec<RenditionResume>, Vec<RenditionSta
         (resume, RenditionStart { segments, discontinuity_sequence, inits })
     });
     both.unzip()
+}
+
+/// Discontinuities of the whole session so far: the same in all renditions.
+fn discontinuities_of(recovered: &RecoveredSession) -> u64 {
+    let counts = recovered.renditions.iter().map(|rendition| {
+        let listed = rendition.segments.iter().filter(|segment| segment.discontinuity).count();
+        rendition.discontinuity_sequence.saturating_add(listed as u64)
+    });
+    counts.max().unwrap_or(0)
 }
 
 /// Where the timeline goes on: behind everything that the journal knows.

@@ -38,12 +38,13 @@ impl LivePublisher {
 }
 
 impl Publisher for LivePublisher {
-    async fn send(&self, unit: Inbound) -> Result<(), CloseReason> {
+    async fn send(&self, units: impl Iterator<Item = Inbound> + Send) -> Result<(), CloseReason> {
         if self.close.borrow().is_some() {
             return Err(self.reason());
         }
-        let input = SessionInput::Media { connection: self.connection, unit };
-        self.session.input().send_async(input).await.map_err(|_| self.reason())
+        let connection = self.connection;
+        let inputs = units.map(|unit| SessionInput::Media { connection, unit });
+        self.session.input().send_each_async(inputs).await.map_err(|_| self.reason())
     }
 
     async fn closed(&self) -> CloseReason {

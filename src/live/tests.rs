@@ -21,6 +21,7 @@ fn spec() -> SessionSpec {
         grace: Duration::from_secs(30),
         on_unpublish: OnUnpublish::Hold,
         conflict: Conflict::Takeover,
+        max_bitrate: 50_000_000,
     }
 }
 
@@ -97,7 +98,7 @@ async fn of_two_that_come_at_once_the_newer_stays_whoever_is_heard_first() {
         timestamp_ms: 0,
         data: [0x14, 0, 0, 0, 0].as_slice().into(),
     };
-    newer.send(crate::wire::Inbound::Flv(tag)).await.expect("taken");
+    newer.send(std::iter::once(crate::wire::Inbound::Flv(tag))).await.expect("taken");
     let limit = Duration::from_secs(30);
     let reason = tokio::time::timeout(limit, newer.closed()).await.expect("it was heard");
     assert!(matches!(reason, CloseReason::Rejected(_)), "{reason}");

@@ -1,44 +1,47 @@
 //! Every thread and queue of a session on one screen.
 //!
 //! ```text
-//!  connection ─INTAKE─▶ intake ─┬─VIDEO_EDGE─▶ transcode (decode, one thread per rung) ─┐
+//!  connection ─INTAKE─▶ intake ─┬─video_edge─▶ transcode (decode, one thread per rung) ─┐
 //!  (task)       Block   thread  ├─AUDIO_EDGE─▶ transcode (audio) ──────────────────────▶├─PACKAGE─▶ package ─STORE─▶ store ─▶ window, journal
 //!                               └─copied rung and copied audio, no queue of their own ──┘  Block    thread   Block   thread
 //! ```
 //!
+//! While nothing is encoded there is no package thread: the intake thread packages ([`super::packaging`]).
+//!
 //! The outlet (package, store, window) lives as long as the session's threads; the feeds (hub, transcoder, copied edge)
 //! are made when the tracks are known. A resumed session has an outlet from the start, so that viewers see its gaps
-//! before a publisher returns.
+//! before a publisher returns. A track that comes late has feeds and packaging of its own, and the same store thread: what runs
+//! already is not touched.
 
 use std::io;
 use std::sync::Arc;
 
-use tracing::{Span as LogSpan, error, warn};
+use tracing::{Span as LogSpan, error};
 
 use super::SessionSpec;
+use super::latency::{Latency, SegmentArrival};
+use super::packaging::{Packaging, Packer};
 use crate::clock::SharedClock;
 use crate::config::preset::AudioMode;
 use crate::flow::channel::{Bound, Receiver, Sender, bounded};
 use crate::flow::hub::{Hub, WhenFull};
 use crate::flow::stage::{self, Outcome, Stage};
-use crate::media::segment::{RenditionId, RenditionUnit, Renditions};
+use crate::media::segment::{Joined, RenditionId, RenditionUnit, Renditions};
 use crate::media::{CutKind, Kind, Output, Unit};
-use crate::package::{PackageError, Packager, Window};
+use crate::package::{PackageSettings, Packager, Window};
 use crate::store::{Finish, ResumePoint, SessionWriter};
-use crate::transcode::threads::{AUDIO_INPUT, VIDEO_INPUT};
-use crate::transcode::{Plan, TranscodeError, TranscodeInputs, Transcoder};
+use crate::transcode::threads::{AUDIO_INPUT, video_input};
+use crate::transcode::{LadderStats, Plan, TranscodeError, TranscodeInputs, Transcoder};
 
 /// Connection -> intake, `Block`: about 4 s of a 1080p60 push, or less of a heavy one. TCP carries the pressure on.
 pub const INTAKE: Bound = Bound { items: 512, bytes: 8 << 20 };
-/// Hub -> decode, `DropToKeyframe`: slow encoders make the decoder drop frames long before this is full. It fills when
-/// decoding itself stalls; then the hole is GAP on the encoded rungs, and the copied rung does not notice.
-const VIDEO_EDGE: Bound = VIDEO_INPUT;
 /// Hub -> audio encoder, `Block`: audio is never dropped.
-const AUDIO_EDGE: Bound = AUDIO_INPUT;
-/// Encoders and copied edge -> package, `Block`: package only copies bytes, so this is slack for scheduling.
-const PACKAGE: Bound = Bound { items: 512, bytes: 16 << 20 };
+pub(super) const AUDIO_EDGE: Bound = AUDIO_INPUT;
+/// Encoders and copied edge -> package, `Block`: package only copies bytes, so this is slack for scheduling. Without
+/// encoders there is no such queue.
+pub(super) const PACKAGE: Bound = Bound { items: 512, bytes: 16 << 20 };
 /// Package -> store, `Block`: parts of about 8 s of a full ladder, which a busy disk may lag behind.
-const STORE: Bound = Bound { items: 512, bytes: 64 << 20 };
+pub(super) const STORE: Bound = Bound { items: 512, bytes: 64 << 20 };
 
 /// Called from a session's thread when one of its stages failed or panicked: the stage's name and why.
 pub type OnFailure = Arc<dyn Fn(&str, String) + Send + Sync>;
@@ -69,49 +72,110 @@ pub enum Stop {
 }
 
 /// From packets of all renditions to viewers and disk.
-#[derive(Debug)]
 pub struct Outlet {
-    renditions: Renditions,
-    units: Sender<RenditionUnit>,
-    package: Stage<PackageError>,
+    /// One for the renditions that the session began with, and one for those of a late track.
+    lines: Vec<Line>,
+    outputs: Sender<Output>,
     store: Stage<std::convert::Infallible>,
+    on_failure: OnFailure,
+}
+
+/// The packaging of renditions whose ids follow each other.
+struct Line {
+    first: RenditionId,
+    renditions: Renditions,
+    packaging: Packaging,
+}
+
+impl Line {
+    fn ids(&self) -> impl Iterator<Item = RenditionId> + use<> {
+        (self.first.0..=u8::MAX).map(RenditionId).take(self.renditions.len())
+    }
 }
 
 impl Outlet {
-    /// Starts the package and store threads. `begin` runs on the latter, because it waits for the disk.
+    /// Starts the store thread. `begin` runs on it, because it waits for the disk.
     pub fn start(
         spec: &SessionSpec,
         span: &LogSpan,
         packager: Packager,
         begin: impl FnOnce() -> Option<SessionWriter> + Send + 'static,
         window: Arc<Window>,
-        renditions: Renditions,
+        latency: Latency,
         on_failure: &OnFailure,
     ) -> Result<Self, WireError> {
-        let (units, packets) = bounded::<RenditionUnit>(PACKAGE);
         let (outputs, written) = bounded::<Output>(STORE);
-        let package = spawn(spec, "package", span, on_failure, move || package_thread(packager, &packets, &outputs))?;
-        let count = renditions.len();
+        let renditions = window.renditions().clone();
         let store = spawn(spec, "store", span, on_failure, move || {
-            store_thread(begin(), &written, &window, count);
+            store_thread(begin(), &written, &window, latency);
             Ok(())
         })?;
-        Ok(Outlet { renditions, units, package, store })
+        let packaging = Packaging::Here(Packer::new(packager, outputs.clone()));
+        let lines = vec![Line { first: RenditionId(0), renditions, packaging }];
+        Ok(Outlet { lines, outputs, store, on_failure: on_failure.clone() })
+    }
+
+    /// How many renditions there are.
+    pub fn count(&self) -> usize {
+        self.lines.iter().map(|line| line.renditions.len()).sum()
+    }
+
+    /// Whether there are renditions of this kind.
+    pub fn has(&self, kind: Kind) -> bool {
+        self.lines.iter().flat_map(|line| line.renditions.iter()).any(|rendition| rendition.kind == kind)
+    }
+
+    /// Adds renditions behind those that are there.
+    fn join_with(&mut self, spec: &SessionSpec, joined: Joined) {
+        let (first, renditions) = (joined.first, joined.renditions.clone());
+        // The store thread is gone only when it failed, which on_failure has reported.
+        let _ = self.outputs.send(Output::Join(joined));
+        let packager = Packager::starting_with(
+            first,
+            PackageSettings {
+                epoch: spec.epoch,
+                part_target: spec.hls.part,
+                renditions: renditions.clone(),
+                resume: Vec::new(),
+            },
+        );
+        let packaging = Packaging::Here(Packer::new(packager, self.outputs.clone()));
+        self.lines.push(Line { first, renditions, packaging });
+    }
+
+    /// The queue of the renditions that came last.
+    fn queue(
+        &mut self,
+        spec: &SessionSpec,
+        span: &LogSpan,
+        on_failure: &OnFailure,
+    ) -> Result<Sender<RenditionUnit>, WireError> {
+        let line = self.lines.last_mut().expect("an outlet is made with its first line");
+        line.packaging.queue(spec, span, on_failure)
     }
 
     /// Hands a unit to every rendition: gaps, and the end, while there are no feeds.
-    fn broadcast(&self, unit: &Unit) {
-        for index in 0..self.renditions.len() {
-            let rendition = RenditionId(u8::try_from(index).unwrap_or(u8::MAX));
-            // The package thread is gone only when it failed, which on_failure has reported.
-            let _ = self.units.send(RenditionUnit { rendition, unit: unit.clone() });
+    fn broadcast(&mut self, unit: &Unit) {
+        for line in &mut self.lines {
+            for rendition in line.ids() {
+                line.packaging.push(RenditionUnit { rendition, unit: unit.clone() }, &self.on_failure);
+            }
+        }
+    }
+
+    fn push(&mut self, rendition: RenditionId, unit: &Unit) {
+        // Lines are in the order of their first ids: the last that begins before the rendition has it.
+        if let Some(line) = self.lines.iter_mut().rfind(|line| line.first <= rendition) {
+            line.packaging.push(RenditionUnit { rendition, unit: unit.clone() }, &self.on_failure);
         }
     }
 
     /// Waits until everything that was handed in is packaged, journalled and published.
     fn join(self) {
-        drop(self.units);
-        report("package", self.package.join());
+        for line in self.lines {
+            line.packaging.join();
+        }
+        drop(self.outputs);
         report("store", self.store.join());
     }
 }
@@ -131,7 +195,7 @@ impl Feeds {
         span: &LogSpan,
         clock: &SharedClock,
         plan: &Plan,
-        outlet: &Outlet,
+        outlet: &mut Outlet,
         on_failure: &OnFailure,
     ) -> Result<Self, WireError> {
         let hub = Hub::default();
@@ -143,45 +207,47 @@ impl Feeds {
             None => (None, false),
         };
         let inputs = TranscodeInputs {
-            video: encodes_video.then(|| subscribe(&hub, Kind::Video)),
-            audio: encodes_audio.then(|| subscribe(&hub, Kind::Audio)),
+            video: encodes_video.then(|| video_edge(&hub, plan)),
+            audio: encodes_audio.then(|| audio_edge(&hub)),
         };
         let needed = inputs.video.is_some() || inputs.audio.is_some();
         let transcoder = if needed {
             let failed = on_failure.clone();
             let ended = move |outcome: &Outcome<TranscodeError>| tell(&failed, "transcode", outcome);
-            let output = outlet.units.clone();
+            let output = outlet.queue(spec, span, on_failure)?;
             Some(Transcoder::start(&spec.session, span.clone(), clock.clone(), plan, inputs, output, ended)?)
         } else {
             None
         };
-        let copied = CopiedEdge { video: plan.copied, audio: copied_audio, units: outlet.units.clone() };
+        let copied = CopiedEdge { video: plan.copied, audio: copied_audio };
         Ok(Feeds { hub, copied, transcoder })
     }
 
     /// Hands one unit to encoders and copied renditions.
-    pub fn publish(&mut self, unit: &Unit) {
+    pub fn publish(&mut self, unit: &Unit, outlet: &mut Outlet) {
         self.hub.publish(unit);
-        self.copied.offer(unit);
+        self.copied.offer(unit, outlet);
     }
 
     /// Drains the encoders.
     fn join(self) {
         self.hub.close();
-        drop(self.copied);
         if let Some(transcoder) = self.transcoder {
             transcoder.join();
         }
     }
 }
 
-fn subscribe(hub: &Hub<Unit>, kind: Kind) -> Receiver<Unit> {
-    match kind {
-        Kind::Video => {
-            hub.subscribe_to("video", VIDEO_EDGE, WhenFull::DropToKeyframe, |unit| concerns(unit, Kind::Video))
-        }
-        Kind::Audio => hub.subscribe_to("audio", AUDIO_EDGE, WhenFull::Block, |unit| concerns(unit, Kind::Audio)),
-    }
+/// Hub -> decode, `DropToKeyframe`, 6 s of the source: slow encoders make the decoder drop frames long before this is
+/// full. It fills when decoding itself stalls; then the hole is GAP on the encoded rungs, and the copied rung does not
+/// notice.
+fn video_edge(hub: &Hub<Unit>, plan: &Plan) -> Receiver<Unit> {
+    let bound = video_input(plan.source_rate);
+    hub.subscribe_to("video", bound, WhenFull::DropToKeyframe, |unit| concerns(unit, Kind::Video))
+}
+
+fn audio_edge(hub: &Hub<Unit>) -> Receiver<Unit> {
+    hub.subscribe_to("audio", AUDIO_EDGE, WhenFull::Block, |unit| concerns(unit, Kind::Audio))
 }
 
 /// Cuts and the end concern every track.
@@ -198,116 +264,119 @@ fn concerns(unit: &Unit, kind: Kind) -> bool {
 struct CopiedEdge {
     video: Option<RenditionId>,
     audio: Option<RenditionId>,
-    units: Sender<RenditionUnit>,
 }
 
 impl CopiedEdge {
-    fn offer(&mut self, unit: &Unit) {
+    fn offer(&mut self, unit: &Unit, outlet: &mut Outlet) {
         if matches!(unit, Unit::Cut(cut) if cut.copy_ends) {
             // The rung's encoder announces this cut itself, behind everything that was copied before it.
             self.video = None;
         }
-        if concerns(unit, Kind::Video) {
-            self.hand_on(self.video, unit);
-        }
-        if concerns(unit, Kind::Audio) {
-            self.hand_on(self.audio, unit);
-        }
-    }
-
-    fn hand_on(&self, rendition: Option<RenditionId>, unit: &Unit) {
-        if let Some(rendition) = rendition {
-            // The package thread is gone only when it failed, which on_failure has reported.
-            let _ = self.units.send(RenditionUnit { rendition, unit: unit.clone() });
+        for (kind, rendition) in [(Kind::Video, self.video), (Kind::Audio, self.audio)] {
+            if let Some(rendition) = rendition.filter(|_| concerns(unit, kind)) {
+                outlet.push(rendition, unit);
+            }
         }
     }
 }
 
 /// All threads of a session behind its intake.
-#[derive(Debug)]
 pub struct Wires {
     /// Package and store.
     pub outlet: Outlet,
     /// Hub and encoders; `None` until the tracks are known.
     pub feeds: Option<Feeds>,
+    /// Those of a track that came late.
+    pub late: Option<Feeds>,
 }
 
 impl Wires {
+    /// Starts the feeds and the packaging of a late track. `plan` has the ids behind those that are there.
+    ///
+    /// # Errors
+    /// Threads or encoders cannot be started.
+    pub fn join_with(
+        &mut self,
+        spec: &SessionSpec,
+        span: &LogSpan,
+        clock: &SharedClock,
+        (plan, discontinuities): (&Plan, u64),
+        on_failure: &OnFailure,
+    ) -> Result<(), WireError> {
+        let first = RenditionId(u8::try_from(self.outlet.count()).unwrap_or(u8::MAX));
+        self.outlet.join_with(spec, Joined { first, renditions: plan.renditions.clone(), discontinuities });
+        self.late = Some(Feeds::start(spec, span, clock, plan, &mut self.outlet, on_failure)?);
+        Ok(())
+    }
+
     /// Hands one unit of the session's timeline to everyone whom it concerns.
     pub fn publish(&mut self, unit: &Unit) {
         match (&mut self.feeds, unit) {
-            (Some(feeds), _) => feeds.publish(unit),
+            (Some(feeds), _) => {
+                feeds.publish(unit, &mut self.outlet);
+                if let Some(late) = &mut self.late {
+                    late.publish(unit, &mut self.outlet);
+                }
+            }
             (None, Unit::End) => self.outlet.broadcast(unit),
             (None, Unit::Cut(cut)) if matches!(cut.kind, CutKind::Gap { .. }) => self.outlet.broadcast(unit),
             // Ingest announces tracks first, and the session starts the feeds before it hands on what follows.
-            (None, _) => warn!(?unit, "a unit came before the feeds were started and was dropped"),
+            (None, _) => debug_assert!(false, "{unit:?} came before the feeds were started"),
         }
+    }
+
+    fn all_feeds(&self) -> impl Iterator<Item = &Feeds> {
+        self.feeds.iter().chain(&self.late)
     }
 
     /// The edges of the hub, for metrics.
     pub fn edges(&self) -> Vec<crate::flow::hub::EdgeStats> {
-        self.feeds.as_ref().map(|feeds| feeds.hub.stats()).unwrap_or_default()
+        self.all_feeds().flat_map(|feeds| feeds.hub.stats()).collect()
     }
 
     /// What the encoders do, if there are any.
-    pub fn ladder(&self) -> Option<crate::transcode::LadderStats> {
-        self.feeds.as_ref()?.transcoder.as_ref().map(Transcoder::stats)
+    pub fn ladder(&self) -> Option<LadderStats> {
+        let ladders = self.all_feeds().filter_map(|feeds| feeds.transcoder.as_ref()).map(Transcoder::stats);
+        ladders.reduce(LadderStats::and)
     }
 
     /// Drains everything in order: encoders, then package, then store. Blocks. Without a [`Unit::End`] before it, the
     /// open segments are closed and stored and the session can be resumed.
     pub fn join(self) {
-        if let Some(feeds) = self.feeds {
+        for feeds in self.feeds.into_iter().chain(self.late) {
             feeds.join();
         }
         self.outlet.join();
     }
 }
 
-fn package_thread(
-    mut packager: Packager,
-    packets: &Receiver<RenditionUnit>,
-    outputs: &Sender<Output>,
-) -> Result<(), PackageError> {
-    let mut ready = Vec::new();
-    for unit in packets.iter() {
-        packager.push(unit, &mut ready)?;
-        for output in ready.drain(..) {
-            // The store thread is gone only when it failed, which on_failure has reported.
-            let _ = outputs.send(output);
-        }
-    }
-    packager.suspend(&mut ready)?;
-    for output in ready.drain(..) {
-        let _ = outputs.send(output);
-    }
-    Ok(())
-}
-
 /// Journal first, then viewers: what a player has seen survives kill -9.
-fn store_thread(mut writer: Option<SessionWriter>, written: &Receiver<Output>, window: &Window, renditions: usize) {
-    let mut ended = 0;
+fn store_thread(mut writer: Option<SessionWriter>, written: &Receiver<Output>, window: &Window, mut latency: Latency) {
     let (mut newest, mut warned) = (None, false);
     for output in written.iter() {
+        let arrival = latency.before(&output);
         if let Some(writer) = &mut writer {
             // A full or broken disk stops recording with an alarm, which the store raises and logs, never the live path.
             if let Some(point) = resume_point(&output, &mut newest) {
                 let _ = writer.checkpoint(&point);
             }
+            if let Some(SegmentArrival { rendition, msn, at }) = arrival {
+                writer.arrived(rendition, msn, at);
+            }
             if let Err(failure) = writer.append(&output)
                 && !failure.is_disk()
                 && !std::mem::replace(&mut warned, true)
             {
-                error!(%failure, "the store does not take what package made; this is said once");
+                error!(%failure, "a fault of ours: the store does not take what package made, and what it refused is not stored");
             }
         }
         window.apply(&output);
-        ended += usize::from(matches!(output, Output::End(_)));
+        latency.published(&output, window);
     }
     if let Some(writer) = writer {
-        let how = if ended == renditions { Finish::Ended } else { Finish::Suspended };
+        let how = if window.ended() { Finish::Ended } else { Finish::Suspended };
         if let Err(failure) = writer.finish(how) {
-            error!(%failure, "the session's journal could not be closed in order");
+            error!(%failure, "the session's journal could not be closed in order: the next start repairs it; check the spool's disk");
         }
     }
 }
@@ -323,7 +392,7 @@ fn resume_point(output: &Output, newest: &mut Option<u64>) -> Option<ResumePoint
 }
 
 /// Starts a stage of a session whose failure is told to the session.
-fn spawn<E, F>(
+pub(super) fn spawn<E, F>(
     spec: &SessionSpec,
     role: &str,
     span: &LogSpan,
@@ -340,7 +409,7 @@ where
         .map_err(|source| WireError::Thread { name, source })
 }
 
-fn tell<E: std::fmt::Display>(on_failure: &OnFailure, name: &str, outcome: &Outcome<E>) {
+pub(super) fn tell<E: std::fmt::Display>(on_failure: &OnFailure, name: &str, outcome: &Outcome<E>) {
     match outcome {
         Outcome::Finished => {}
         Outcome::Failed(why) => on_failure(name, why.to_string()),
@@ -348,7 +417,7 @@ fn tell<E: std::fmt::Display>(on_failure: &OnFailure, name: &str, outcome: &Outc
     }
 }
 
-fn report<E: std::fmt::Display>(name: &str, outcome: Outcome<E>) {
+pub(super) fn report<E: std::fmt::Display>(name: &str, outcome: Outcome<E>) {
     match outcome {
         Outcome::Finished => {}
         Outcome::Failed(why) => error!(stage = name, %why, "stage failed"),

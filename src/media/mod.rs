@@ -8,12 +8,16 @@
 //! | [`time`] | [`Timestamp`], [`Span`], [`WallTime`]: flicks inside, protocol units at the edges |
 //! | [`packet`] | [`Packet`] and [`Unit`], what flows from ingest to package |
 //! | [`track`] | [`Track`]: what a decoder must know before the first packet |
+//! | [`copy`] | which sources a rung may carry as they are |
 //! | [`cut`] | where segments and parts end |
 //! | [`segment`] | what package hands to the window and the store, and what playlists are made of |
+//! | [`arrivals`] | when the media of a timeline came in, for measuring delays |
 //! | [`naming`] | object names and URL paths |
 //! | [`codec`] | parsers of parameter sets: enough to describe a track, never to decode it |
 
+pub mod arrivals;
 pub mod codec;
+pub mod copy;
 pub mod cut;
 pub mod naming;
 pub mod packet;

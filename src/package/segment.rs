@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::part::PartRule;
 use super::samples::TimedSample;
 use crate::media::segment::{Part, RenditionId, SegmentEnd, SegmentStart};
-use crate::media::{Output, Span, Track};
+use crate::media::{Output, Span, Timestamp, Track};
 use crate::wire::fmp4::{ChunkError, ChunkHead, Sample, write_chunk};
 
 /// A segment that has begun and has not ended.
@@ -79,7 +79,7 @@ impl OpenSegment {
     }
 
     fn end_part(&mut self, sequence: &mut u32, out: &mut Vec<Output>) -> Result<(), ChunkError> {
-        let Some(first) = self.samples.first() else { return Ok(()) };
+        let (Some(first), Some(last)) = (self.samples.first(), self.samples.last()) else { return Ok(()) };
         let independent = first.keyframe;
         // Counted from 1; 2^32 parts of a third of a second are 45 years.
         *sequence = sequence.wrapping_add(1);
@@ -91,6 +91,7 @@ impl OpenSegment {
             epoch: self.epoch,
             index: self.parts,
             duration: self.span(self.part_units),
+            last_pts: self.last_pts(last),
             independent,
             bytes: write_chunk(&head, &self.samples)?,
         }));
@@ -108,6 +109,13 @@ impl OpenSegment {
         let duration = self.span(self.parts_units);
         out.push(Output::Close(SegmentEnd { rendition: self.rendition, msn: self.msn, duration }));
         Ok(())
+    }
+
+    /// When `last`, the last sample of the part that is being filled, is shown.
+    fn last_pts(&self, last: &Sample) -> Timestamp {
+        let decoded = (self.part_decode_time + self.part_units).saturating_sub(u64::from(last.duration));
+        let shown = decoded.saturating_add_signed(i64::from(last.composition_offset));
+        Timestamp::from_units(i64::try_from(shown).unwrap_or(i64::MAX), self.timescale)
     }
 
     fn span(&self, units: u64) -> Span {

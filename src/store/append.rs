@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::time::Duration;
 
 use super::catalog::Disorder;
 use super::journal::Record;
@@ -47,6 +48,7 @@ impl SessionWriter {
         let mut journal = self.session.journal();
         let snapshot = &*self.session.catalog;
         let (record, part) = match output {
+            Output::Join(joined) => (Record::Join(joined.clone()), None),
             Output::Init(init) => (Record::Init(init.clone()), None),
             Output::Open(start) => (Record::Open(start.clone()), None),
             Output::Part(part) => (Record::Part(PartHead::from(part)), Some(part)),
@@ -71,6 +73,7 @@ impl SessionWriter {
     /// Puts in line what the output made ready.
     fn follow(&self, output: &Output) {
         match output {
+            Output::Join(joined) => self.session.publication.join(joined.renditions.len()),
             Output::Init(init) => {
                 let name = MediaName::Init { number: init.number };
                 self.shared.uploads.push(Job::Media(self.session.clone(), init.rendition, name));
@@ -96,6 +99,16 @@ impl SessionWriter {
                 publish::changed(&self.shared, &self.session, end.rendition);
             }
             _ => publish::changed(&self.shared, &self.session, end.rendition),
+        }
+    }
+
+    /// The last frame of the open segment `msn` came in at `at` (monotonic). Say so before its [`Output::Close`]: from then
+    /// on the time until the segment is stored is measured. What is not said is not measured.
+    pub fn arrived(&mut self, rendition: RenditionId, msn: u64, at: Duration) {
+        let mut catalog = self.session.catalog.lock();
+        let log = catalog.renditions.get_mut(usize::from(rendition.0));
+        if let Some(entry) = log.and_then(|log| log.entry_mut(msn)) {
+            entry.arrived = Some(at);
         }
     }
 

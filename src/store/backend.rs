@@ -11,6 +11,7 @@ use object_store::path::Path;
 use object_store::{Attribute, Attributes, GetOptions, GetRange, ObjectStore, ObjectStoreExt, PutOptions};
 
 use super::StoreError;
+use super::files::{Files, Filesystem, OsFiles};
 
 /// An object store and what it can do.
 #[derive(Clone, Debug)]
@@ -19,6 +20,8 @@ pub struct Backend {
     pub objects: Arc<dyn ObjectStore>,
     /// Whether it takes attributes (Content-Type, Cache-Control). A plain folder refuses them.
     pub attributes: bool,
+    /// What has to be synced before an object that was put is durable. `None` for a store that answers when it is.
+    pub filesystem: Option<Arc<dyn Filesystem>>,
 }
 
 impl Backend {
@@ -33,7 +36,7 @@ impl Backend {
             return Err(refuse("a URL is needed: file:PATH or memory:"));
         };
         match scheme {
-            "memory" if rest.is_empty() => Ok(Backend { objects: Arc::new(InMemory::new()), attributes: true }),
+            "memory" if rest.is_empty() => Ok(Backend::remote(Arc::new(InMemory::new()))),
             "memory" => Err(refuse("memory: takes nothing behind the colon")),
             "file" => {
                 let path = match rest.strip_prefix("//") {
@@ -50,13 +53,20 @@ impl Backend {
         }
     }
 
-    /// Objects as files below `root`, each fsynced before it counts as stored.
+    /// A store that takes attributes and answers when an object is durable.
+    pub fn remote(objects: Arc<dyn ObjectStore>) -> Backend {
+        Backend { objects, attributes: true, filesystem: None }
+    }
+
+    /// Objects as files below `root`. They are synced together ([`super::settle`]), or each by itself where the system
+    /// cannot do that.
     fn folder(root: PathBuf) -> Result<Backend, StoreError> {
         fs::create_dir_all(&root).map_err(StoreError::disk("make the folder", &root))?;
         let local = LocalFileSystem::new_with_prefix(&root)
             .map_err(|source| StoreError::Object { key: root.display().to_string(), source })?;
-        let local = local.with_fsync(true).with_automatic_cleanup(true);
-        Ok(Backend { objects: Arc::new(local), attributes: false })
+        let filesystem = OsFiles.filesystem(&root);
+        let local = local.with_fsync(filesystem.is_none()).with_automatic_cleanup(true);
+        Ok(Backend { objects: Arc::new(local), attributes: false, filesystem })
     }
 
     /// Writes, reads and deletes an object of no meaning, as `millstream check` does before anything depends on it. Answers

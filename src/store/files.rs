@@ -36,6 +36,12 @@ pub trait Files: Send + Sync + Debug {
     /// Makes the names in a folder durable.
     fn sync_folder(&self, path: &Path) -> io::Result<()>;
 
+    /// The file system that a folder lies on, if it can be synced in one call.
+    fn filesystem(&self, folder: &Path) -> Option<Arc<dyn Filesystem>> {
+        let _ = folder;
+        None
+    }
+
     /// Takes the lock at `path` for as long as the returned value lives. The inner error is what the holder wrote there.
     fn lock(&self, path: &Path) -> io::Result<Result<Box<dyn Send + Sync>, String>>;
 
@@ -50,6 +56,15 @@ pub trait AppendFile: Send + Sync + Debug {
     fn append(&self, slices: &[&[u8]]) -> io::Result<()>;
 
     /// Makes everything appended before this call durable.
+    fn sync(&self) -> io::Result<()>;
+}
+
+/// A whole file system. Keep it for as long as its answers matter: it knows of the failures since it was opened.
+pub trait Filesystem: Send + Sync + Debug {
+    /// Makes everything that was written to the file system before this call durable, by whomever.
+    ///
+    /// # Errors
+    /// Something that was written since this value was made may be lost.
     fn sync(&self) -> io::Result<()>;
 }
 
@@ -107,6 +122,11 @@ impl Files for OsFiles {
         File::open(path)?.sync_all()
     }
 
+    fn filesystem(&self, folder: &Path) -> Option<Arc<dyn Filesystem>> {
+        let opened = File::open(folder).ok()?;
+        Some(Arc::new(OsFilesystem(opened)))
+    }
+
     fn lock(&self, path: &Path) -> io::Result<Result<Box<dyn Send + Sync>, String>> {
         if let Some(folder) = path.parent() {
             fs::create_dir_all(folder)?;
@@ -157,6 +177,15 @@ impl AppendFile for OsFile {
 
     fn sync(&self) -> io::Result<()> {
         self.0.sync_data()
+    }
+}
+
+#[derive(Debug)]
+struct OsFilesystem(File);
+
+impl Filesystem for OsFilesystem {
+    fn sync(&self) -> io::Result<()> {
+        rustix::fs::syncfs(&self.0).map_err(io::Error::from)
     }
 }
 

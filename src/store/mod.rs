@@ -26,6 +26,7 @@
 //! | `spool` | the bound of all journals, and what goes when it is reached |
 //! | `recovery` | what the journals tell at start |
 //! | `upload`, `publish`, `retention` | jobs with the object store: media, playlists, deletions |
+//! | `settle` | making objects in a folder durable together |
 //! | `read` | reads for viewers whom memory cannot serve |
 //!
 //! Playlists are rendered by `wire/hls`. What is listed live, and what memory holds, is package's window; it and the stored
@@ -43,6 +44,7 @@ mod recovery;
 mod retention;
 mod session;
 mod settings;
+mod settle;
 mod spool;
 mod stats;
 mod upload;
@@ -59,7 +61,7 @@ use tokio_util::task::TaskTracker;
 pub use append::SessionWriter;
 pub use backend::Backend;
 pub use error::StoreError;
-pub use files::{AppendFile, Files, OsFiles};
+pub use files::{AppendFile, Files, Filesystem, OsFiles};
 pub use recovery::{RecoveredRendition, RecoveredSession};
 pub use session::{Finish, ResumePoint, SessionHead};
 pub use settings::StoreSettings;
@@ -73,6 +75,7 @@ use catalog::shared::SharedCatalog;
 use journal::record::Placement;
 use journal::sync::Syncer;
 use session::Session;
+use settle::Settling;
 use spool::Spool;
 use stats::Counters;
 use upload::Uploads;
@@ -89,6 +92,8 @@ pub(crate) struct Shared {
     spool: Arc<Spool>,
     counters: Arc<Counters>,
     uploads: Uploads,
+    settling: Settling,
+    log: upload::RequestLog,
     /// By [`naming::session_prefix`].
     sessions: Mutex<BTreeMap<String, Arc<Session>>>,
     stop: CancellationToken,
@@ -140,7 +145,7 @@ impl Store {
         let lock = files.lock(&path).map_err(StoreError::disk("lock", path))?;
         let lock = lock.map_err(|holder| StoreError::Locked { path: root.clone(), holder })?;
         let counters = Arc::new(Counters::default());
-        let started = Syncer::start(files.clone(), counters.clone(), clock.clone(), settings.sync_every);
+        let started = Syncer::start(files.clone(), &root, counters.clone(), clock.clone(), settings.sync_every);
         let (syncer, stage) = started.map_err(StoreError::disk("start a thread for", &root))?;
         let limits = (settings.spool_max_bytes, settings.file_limit());
         let spool = Spool::new(root, limits, files, syncer, counters.clone(), clock.clone());
@@ -151,6 +156,8 @@ impl Store {
             spool,
             counters,
             uploads: Uploads::default(),
+            settling: Settling::default(),
+            log: upload::RequestLog::default(),
             sessions: Mutex::default(),
             stop: CancellationToken::new(),
             tasks: TaskTracker::new(),
@@ -177,6 +184,7 @@ impl Store {
             *session.remove_at() = retention::remove_at(&self.shared, &session);
         }
         self.shared.tasks.spawn(upload::serve(self.shared.clone()));
+        self.shared.tasks.spawn(settle::run(self.shared.clone()));
         self.shared.tasks.spawn(retention::run(self.shared.clone()));
         Ok(recovered)
     }

@@ -30,7 +30,7 @@ pub struct StoreStats {
     pub append_failures: u64,
     /// Segments that were dropped or never written, and stand as EXT-X-GAP in stored playlists.
     pub lost_segments: u64,
-    /// Files synced by group commit.
+    /// Syncs of group commit: of one file, or of the file system when many were written.
     pub syncs: u64,
     /// Longest of these syncs.
     pub longest_sync: Duration,

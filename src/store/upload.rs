@@ -9,34 +9,40 @@
 
 use std::collections::VecDeque;
 use std::io::ErrorKind;
+use std::panic::AssertUnwindSafe;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
+use futures_util::FutureExt;
 use tokio::sync::{Notify, Semaphore, watch};
 
 use super::catalog::Entry;
 use super::journal::Record;
 use super::journal::record::Placement;
 use super::session::Session;
+use super::settle::Put;
 use super::spool::Extent;
 use super::stats::Counters;
 use super::{Shared, StoreError, publish, retention};
-use crate::media::WallTime;
 use crate::media::naming::{self, MediaName};
-use crate::media::segment::{RenditionId, Segment};
+use crate::media::segment::RenditionId;
+use crate::telemetry::gate::SharedGate;
 use crate::telemetry::names;
 
 /// Content-Type of segments and init segments.
 const MEDIA_TYPE: &str = "video/mp4";
 /// Pause after the first failure; doubles with each further one.
 const FIRST_PAUSE: Duration = Duration::from_millis(250);
+/// How often a job may panic before it is given up: often enough for a fault that passes, and what panics always must not
+/// hold its place for ever.
+const MAX_PANICS: u32 = 5;
 /// Longest pause: how late an upload may notice that the store is back.
 const LONGEST_PAUSE: Duration = Duration::from_secs(15);
 
 /// One piece of work with the object store.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) enum Job {
     /// Put a segment or an init.
     Media(Arc<Session>, RenditionId, MediaName),
@@ -46,6 +52,16 @@ pub(crate) enum Job {
     Delete(Arc<Session>, RenditionId, MediaName),
     /// Delete everything of an ended session.
     Remove(Arc<Session>),
+}
+
+impl Job {
+    fn session(&self) -> &Session {
+        match self {
+            Job::Media(session, ..) | Job::Playlist(session, _) | Job::Delete(session, ..) | Job::Remove(session) => {
+                session
+            }
+        }
+    }
 }
 
 /// The line.
@@ -77,8 +93,19 @@ impl Uploads {
         self.add(|jobs| jobs.push_front(job));
     }
 
-    fn add(&self, put: impl FnOnce(&mut VecDeque<Job>)) {
+    /// One more job is outstanding.
+    pub fn begun(&self) {
         self.outstanding.fetch_add(1, Ordering::SeqCst);
+    }
+
+    /// One is done.
+    pub fn done(&self) {
+        self.outstanding.fetch_sub(1, Ordering::SeqCst);
+        self.changed();
+    }
+
+    fn add(&self, put: impl FnOnce(&mut VecDeque<Job>)) {
+        self.begun();
         put(&mut self.jobs.lock().unwrap_or_else(PoisonError::into_inner));
         self.bell.notify_one();
     }
@@ -128,7 +155,7 @@ pub(crate) async fn serve(shared: Arc<Shared>) {
             tokio::select! {
                 biased; // once stopped, no step is taken any more
                 () = task.stop.cancelled() => {}
-                () = task.run(job) => {}
+                () = task.run_contained(job) => {}
             }
             drop(place);
         });
@@ -140,8 +167,21 @@ struct Done<'a>(&'a Uploads);
 
 impl Drop for Done<'_> {
     fn drop(&mut self) {
-        self.0.outstanding.fetch_sub(1, Ordering::SeqCst);
-        self.0.changed();
+        self.0.done();
+    }
+}
+
+/// The log of requests to the object store, of which an outage brings many: once a minute is enough for a night.
+#[derive(Debug)]
+pub(crate) struct RequestLog {
+    failures: SharedGate,
+    recoveries: SharedGate,
+}
+
+impl Default for RequestLog {
+    fn default() -> Self {
+        const EVERY: Duration = Duration::from_secs(60);
+        RequestLog { failures: SharedGate::every(EVERY), recoveries: SharedGate::every(EVERY) }
     }
 }
 
@@ -154,7 +194,7 @@ pub(crate) struct Patience {
 impl Patience {
     /// Doubles from [`FIRST_PAUSE`] to [`LONGEST_PAUSE`]; the upper half is chance, so that the jobs that failed together
     /// do not come back together.
-    fn pause(&mut self) -> Duration {
+    pub(crate) fn pause(&mut self) -> Duration {
         let longest = FIRST_PAUSE.saturating_mul(1 << self.failures.min(16)).min(LONGEST_PAUSE);
         self.failures = self.failures.saturating_add(1);
         let half = longest / 2;
@@ -173,6 +213,26 @@ enum Source {
 }
 
 impl Shared {
+    /// Runs a job. A panic in it is counted, and the job tried again as after a failure, a few times: other jobs go on.
+    async fn run_contained(self: &Arc<Self>, job: Job) {
+        let mut patience = Patience::default();
+        for _ in 0..MAX_PANICS {
+            if AssertUnwindSafe(self.run(job.clone())).catch_unwind().await.is_ok() {
+                return;
+            }
+            names::STAGE_PANICS.counter(&[("stage", "upload")]).increment(1);
+            tracing::error!(session = job.session().id, "a job with the object store panicked: it is tried again");
+            tokio::time::sleep(patience.pause()).await;
+        }
+        tracing::error!(session = job.session().id, "a job with the object store panics each time: it is given up");
+        if let Job::Media(session, rendition, MediaName::Segment { msn, .. }) = job
+            && session.catalog.lock().lose(rendition, msn)
+        {
+            Counters::add(&self.counters.lost_segments, 1);
+            publish::changed(self, &session, rendition);
+        }
+    }
+
     async fn run(self: &Arc<Self>, job: Job) {
         match job {
             Job::Media(session, rendition, name) => self.put_media(&session, rendition, name).await,
@@ -191,21 +251,34 @@ impl Shared {
     ) -> Option<T> {
         let error = match result {
             Ok(value) => {
-                if self.counters.objects_work() {
-                    tracing::info!("the object store works again");
+                // A folder works when what is in it can be made durable.
+                if self.backend.filesystem.is_none() {
+                    self.objects_work();
                 }
                 return Some(value);
             }
             Err(error) => error,
         };
-        if self.counters.objects_failed() {
-            tracing::warn!(key, %error, "the object store fails: media stays in the spool, uploads go on trying");
-        } else {
-            tracing::debug!(key, %error, "a request to the object store failed");
+        let persists = !self.counters.objects_failed();
+        match self.log.failures.pass(self.clock.monotonic()) {
+            Some(requests) if persists => {
+                tracing::error!(key, requests, %error, "the object store keeps failing: media waits in the spool; check the store, its credentials and the network");
+            }
+            Some(requests) => {
+                tracing::warn!(key, requests, %error, "the object store fails: media waits in the spool, and uploads go on trying");
+            }
+            None => tracing::debug!(key, %error, "a request to the object store failed"),
         }
         self.uploads.changed();
         tokio::time::sleep(patience.pause()).await;
         None
+    }
+
+    /// Ends the alarm of a failing object store.
+    pub(crate) fn objects_work(&self) {
+        if self.counters.objects_work() && self.log.recoveries.pass(self.clock.monotonic()).is_some() {
+            tracing::info!("the object store works again");
+        }
     }
 
     /// Counts an object that was put.
@@ -234,24 +307,33 @@ impl Shared {
             let put = self.backend.put(&key, bytes, MEDIA_TYPE).await;
             if self.attempted(&key, put, &mut patience).await.is_some() {
                 self.count_put(size);
-                self.count_delay(session, rendition, name);
-                self.stored(session, rendition, name).await;
+                if self.backend.filesystem.is_some() {
+                    self.uploads.begun(); // it outlives this job
+                    self.settling.push(Put { session: session.clone(), rendition, name });
+                } else {
+                    self.stored(session, rendition, name).await;
+                }
                 return;
             }
         }
     }
 
-    /// Tells how long a segment, which has just been put, took from its end.
+    /// Tells how long a segment, which has just been put, took from the arrival of its last frame.
     fn count_delay(&self, session: &Session, rendition: RenditionId, name: MediaName) {
         let MediaName::Segment { msn, .. } = name else { return };
         let catalog = session.catalog.lock();
         let entry = catalog.rendition(rendition).and_then(|log| log.entry(msn));
-        if let Some(delay) = entry.and_then(|entry| since_end(&entry.segment, self.clock.wall())) {
-            names::STORE_UPLOAD_SECONDS.histogram(&[]).record(delay);
+        let (arrived, rung) =
+            (entry.and_then(|entry| entry.arrived), catalog.head.renditions.get(usize::from(rendition.0)));
+        if let (Some(arrived), Some(rung)) = (arrived, rung) {
+            let delay = self.clock.monotonic().saturating_sub(arrived);
+            names::INGEST_TO_STORED.histogram(&[("rung", &rung.name)]).record(delay);
         }
     }
 
-    async fn stored(self: &Arc<Self>, session: &Arc<Session>, rendition: RenditionId, name: MediaName) {
+    /// The object is there and durable.
+    pub(crate) async fn stored(self: &Arc<Self>, session: &Arc<Session>, rendition: RenditionId, name: MediaName) {
+        self.count_delay(session, rendition, name);
         let was_lost = session.catalog.lock().stored(rendition, name);
         if was_lost {
             self.counters.regained();
@@ -302,11 +384,6 @@ impl Shared {
     }
 }
 
-/// How long before `now` the segment ended, zero when the wall clock was set back; `None` while it is open.
-fn since_end(segment: &Segment, now: WallTime) -> Option<Duration> {
-    segment.duration.map(|duration| now.since(segment.wall.saturating_add(duration)).to_std())
-}
-
 fn source(session: &Session, rendition: RenditionId, name: MediaName) -> Source {
     let catalog = session.catalog.lock();
     let Some(log) = catalog.rendition(rendition) else { return Source::Gone };
@@ -333,20 +410,6 @@ pub(crate) fn media_key(session: &Session, rendition: RenditionId, name: MediaNa
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::media::Span;
-
-    #[test]
-    fn the_delay_of_an_upload_is_counted_from_the_end_of_the_segment() {
-        let wall = WallTime::from_unix_millis(10_000);
-        let segment = |duration| {
-            let (parts, discontinuity, gap) = (Vec::new(), false, false);
-            Segment { msn: 7, epoch: 1, duration, wall, discontinuity, gap, init: 0, parts }
-        };
-        let at = |millis| since_end(&segment(Some(Span::from_secs(2))), WallTime::from_unix_millis(millis));
-        assert_eq!(at(12_350), Some(Duration::from_millis(350)));
-        assert_eq!(at(11_000), Some(Duration::ZERO));
-        assert_eq!(since_end(&segment(None), wall), None);
-    }
 
     #[test]
     fn pauses_double_to_a_cap_and_their_upper_half_is_chance() {

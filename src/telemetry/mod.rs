@@ -2,6 +2,7 @@
 //!
 //! | module | holds |
 //! |---|---|
+//! | [`gate`] | one log line per cause, however often it comes |
 //! | [`logging`] | `tracing` to standard error, for people or as JSON lines |
 //! | [`names`] | the one table of all metrics: name, kind, unit, help, labels |
 //! | [`samples`] | figures of running sessions, collected when somebody scrapes |
@@ -14,6 +15,7 @@
 //!
 //! No secret and nothing that a stranger chooses (a key, a path, a user agent) may become a label value.
 
+pub mod gate;
 pub mod logging;
 pub mod names;
 pub mod samples;
@@ -25,8 +27,23 @@ use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
 pub use logging::{LogFormat, LoggingError, init_logging};
 pub use samples::{Collect, Samples};
 
-/// Upper bounds, in seconds, of the buckets of every histogram: from one part's share of a frame to a hopeless upload.
-const SECONDS_BUCKETS: [f64; 12] = [0.001, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0, 30.0];
+/// Upper bounds, in seconds, of the buckets of each histogram; dense where the figure is when all is well.
+///
+/// To a part: package holds a picture until the next one comes, so a copied rung takes a frame (17 ms at 60, 40 ms at 25
+/// per second) and an encoded one its reordering and threads more; a third of a second is a part late.
+const TO_PART_BUCKETS: [f64; 14] = [0.005, 0.01, 0.02, 0.035, 0.05, 0.075, 0.1, 0.15, 0.25, 0.4, 0.7, 1.0, 2.0, 5.0];
+/// To the store: a local folder at once, an object store in tenths of seconds; above a segment's length it falls behind,
+/// and the last ones tell an outage's length.
+const TO_STORED_BUCKETS: [f64; 13] = [0.05, 0.1, 0.2, 0.4, 0.7, 1.0, 2.0, 4.0, 8.0, 15.0, 60.0, 300.0, 1_800.0];
+/// To something playable: a part at 334 ms, a playlist with the first segment at 2 s and what the encoders add.
+const TO_PLAYABLE_BUCKETS: [f64; 12] = [0.2, 0.4, 0.6, 0.8, 1.0, 1.5, 2.0, 2.25, 2.5, 3.0, 5.0, 10.0];
+
+/// The buckets of every histogram of the table.
+const BUCKETS: [(&names::Metric, &[f64]); 3] = [
+    (&names::INGEST_TO_PART, &TO_PART_BUCKETS),
+    (&names::INGEST_TO_STORED, &TO_STORED_BUCKETS),
+    (&names::PUBLISH_TO_PLAYABLE, &TO_PLAYABLE_BUCKETS),
+];
 
 /// Metrics cannot be had.
 #[derive(Debug, thiserror::Error)]
@@ -97,7 +114,9 @@ impl Metrics {
 }
 
 fn builder() -> Result<PrometheusBuilder, MetricsError> {
-    Ok(PrometheusBuilder::new().set_buckets_for_metric(Matcher::Suffix("_seconds".to_owned()), &SECONDS_BUCKETS)?)
+    BUCKETS.iter().try_fold(PrometheusBuilder::new(), |builder, (metric, buckets)| {
+        Ok(builder.set_buckets_for_metric(Matcher::Full(metric.name.to_owned()), buckets)?)
+    })
 }
 
 #[cfg(test)]
@@ -129,12 +148,22 @@ mod tests {
     }
 
     #[test]
+    fn every_histogram_has_buckets_that_rise() {
+        let histograms = names::ALL.iter().filter(|metric| metric.kind == names::Kind::Histogram);
+        for metric in histograms {
+            let found = BUCKETS.iter().find(|(of, _)| of.name == metric.name);
+            let (_, buckets) = found.unwrap_or_else(|| panic!("{} would be a summary", metric.name));
+            assert!(buckets.is_sorted_by(|one, next| one < next), "{}", metric.name);
+        }
+    }
+
+    #[test]
     fn durations_are_rendered_as_buckets() {
         let (metrics, recorder) = Metrics::detached().unwrap();
-        metrics::with_local_recorder(&recorder, || names::STORE_UPLOAD_SECONDS.histogram(&[]).record(0.2));
+        metrics::with_local_recorder(&recorder, || names::INGEST_TO_STORED.histogram(&[("rung", "720p")]).record(0.15));
         metrics.upkeep();
         let text = metrics.render();
-        assert!(text.contains("millstream_store_upload_seconds_bucket{le=\"0.1\"} 0\n"), "{text}");
-        assert!(text.contains("millstream_store_upload_seconds_bucket{le=\"0.25\"} 1\n"), "{text}");
+        assert!(text.contains("millstream_ingest_to_stored_seconds_bucket{rung=\"720p\",le=\"0.1\"} 0\n"), "{text}");
+        assert!(text.contains("millstream_ingest_to_stored_seconds_bucket{rung=\"720p\",le=\"0.2\"} 1\n"), "{text}");
     }
 }

@@ -102,7 +102,7 @@ table! {
 
     LISTEN_OPEN = Gauge "listen_connections" ["protocol"] Count "Open connections of encoders.";
     LISTEN_CONNECTIONS = Counter "listen_connections_total" ["protocol"] Count "Connections accepted from encoders.";
-    LISTEN_CONNECTIONS_REFUSED = Counter "listen_connections_refused_total" ["protocol" "reason"] Count "Connections closed at once because too many were open: in total, or of one address.";
+    LISTEN_CONNECTIONS_REFUSED = Counter "listen_connections_refused_total" ["protocol" "reason"] Count "Connections closed because too many were open: at once when all places are taken by publishers (total, address), or before they published, for a newer one (displaced).";
     LISTEN_ACCEPT_ERRORS = Counter "listen_accept_errors_total" ["protocol"] Count "Errors of accepting a connection, such as too many open files.";
     LISTEN_PUBLISHES = Counter "listen_publishes_total" ["protocol"] Count "Publishes accepted.";
     LISTEN_PUBLISHES_REFUSED = Counter "listen_publishes_refused_total" ["protocol" "reason"] Count "Publishes refused, by reason.";
@@ -115,8 +115,13 @@ table! {
     INGEST_BITRATE = Gauge "ingest_bitrate_bits_per_second" ["stream" "session"] BitsPerSecond "Bitrate of the last seconds as it came from the encoder.";
     INGEST_FPS = Gauge "ingest_frames_per_second" ["stream" "session"] CountPerSecond "Frame rate of the last seconds as it came from the encoder.";
     INGEST_DRIFT = Gauge "ingest_drift_seconds" ["stream" "session"] Seconds "How far the audio's clock has left the video's since the last correction.";
+    INGEST_TO_PART = Histogram "ingest_to_part_seconds" ["rung"] Seconds "Time from the arrival of a part's last frame until viewers can fetch the part.";
+    INGEST_TO_STORED = Histogram "ingest_to_stored_seconds" ["rung"] Seconds "Time from the arrival of a segment's last frame until its upload is confirmed.";
+    PUBLISH_TO_PLAYABLE = Histogram "publish_to_playable_seconds" ["what"] Seconds "Time from a session's first accepted publish until its first part of video, and its playlist with a segment, can be fetched.";
     INGEST_REPAIRS = Counter "ingest_repaired_timestamps_total" ["stream" "session"] Count "Timestamps moved because they went back or jumped a little.";
     INGEST_DISCONTINUITIES = Counter "ingest_discontinuities_total" ["stream" "session"] Count "Breaks in the source's timeline.";
+    INGEST_SILENCE = Counter "ingest_silent_frames_total" ["stream" "session"] Count "Frames of silence that stand for sound which the encoder did not send.";
+    INGEST_DROPPED = Counter "ingest_dropped_total" ["stream" "session" "reason"] Count "Messages and packets of the encoder that were left out, by reason.";
 
     EDGE_ITEMS = Gauge "edge_queue_items" ["stream" "session" "edge"] Count "Items waiting between two stages.";
     EDGE_BYTES = Gauge "edge_queue_bytes" ["stream" "session" "edge"] Bytes "Payload bytes waiting between two stages.";
@@ -127,24 +132,34 @@ table! {
     TRANSCODE_QUEUE = Gauge "transcode_queue_frames" ["stream" "session" "rung"] Count "Decoded frames that wait for a rung's encoder.";
     TRANSCODE_SPEED = Gauge "transcode_speed_ratio" ["stream" "session" "rung"] Count "Media seconds that the encoder makes per second of its own time; below 1 it cannot follow.";
 
+    TRANSCODE_OVERLOADED = Gauge "transcode_overloaded" ["stream" "session"] Count "1 while frames are left out because the encoders are slow, and for 5 s of media after that; else 0.";
+    TRANSCODE_BACKLOG = Gauge "transcode_backlog_seconds" ["stream" "session"] Seconds "How late the source is decoded: how far the encoded rungs are behind. Above 1 s frames are left out.";
+    ENCODE_CAPACITY = Gauge "encode_capacity_pixels_per_second" [] CountPerSecond "What this machine can encode, in pixels per second of x264 superfast; 0 while it is measured or when it is unlimited.";
+    ENCODE_IN_USE = Gauge "encode_in_use_pixels_per_second" [] CountPerSecond "What the ladders of running sessions cost, in the same unit.";
+    OVER_CAPACITY = Counter "encode_over_capacity_total" ["outcome"] Count "Sessions that did not fit into the encode capacity: degraded (fewer rungs) or refused.";
+
     PACKAGE_BYTES = Counter "package_bytes_total" ["stream" "session" "rung"] Bytes "Bytes of finished parts.";
     PACKAGE_BITRATE = Gauge "package_bitrate_bits_per_second" ["stream" "session" "rung"] BitsPerSecond "Bitrate of the last segments, container included.";
     PACKAGE_PARTS = Counter "package_parts_total" ["stream" "session" "rung"] Count "Parts finished.";
+    PACKAGE_MEMORY = Gauge "package_memory_bytes" ["stream" "session"] Bytes "Media of the live window that is held in memory.";
     PACKAGE_SEGMENTS = Counter "package_segments_total" ["stream" "session" "rung"] Count "Segments finished.";
 
     STORE_SPOOL_BYTES = Gauge "store_spool_bytes" [] Bytes "Bytes in the spool's journal.";
+    STORE_SPOOL_MAX = Gauge "store_spool_max_bytes" [] Bytes "Most bytes that the spool's journal may have.";
+    STORE_ALARM = Gauge "store_alarm" ["alarm"] Count "1 while an alarm of the store is raised, else 0: disk, spool (full), store (fails).";
     STORE_BACKLOG = Gauge "store_backlog_segments" [] Count "Closed segments that are not in the store yet.";
     STORE_BACKLOG_BYTES = Gauge "store_backlog_bytes" [] Bytes "Bytes of closed segments that are not in the store yet.";
+    STORE_BACKLOG_OLDEST = Gauge "store_backlog_oldest_seconds" [] Seconds "Age of the oldest closed segment that is not in the store yet; 0 when there is none.";
     STORE_WRITTEN = Counter "store_objects_written_total" [] Count "Objects written to the store: init segments, segments, playlists.";
     STORE_WRITTEN_BYTES = Counter "store_written_bytes_total" [] Bytes "Bytes written to the store.";
     STORE_DELETED = Counter "store_objects_deleted_total" [] Count "Objects deleted from the store when their time was over.";
     STORE_FAILURES = Counter "store_failures_total" ["operation"] Count "Operations of spool and store that failed, each try counted.";
     STORE_LOST_SEGMENTS = Counter "store_lost_segments_total" [] Count "Segments that were dropped or never written because the spool was full or its disk failed.";
-    STORE_UPLOAD_SECONDS = Histogram "store_upload_seconds" [] Seconds "Time from a segment's end to its presence in the store.";
 
     HTTP_OPEN = Gauge "http_connections" [] Count "Open connections of HTTP clients.";
     HTTP_REFUSED = Counter "http_connections_refused_total" [] Count "HTTP connections closed at once because too many were open.";
     HTTP_STALLED = Counter "http_connections_stalled_total" [] Count "HTTP connections closed because the client did not read its answer.";
+    HTTP_PANICS = Counter "http_panics_total" [] Count "HTTP connections that ended by a panic.";
     HTTP_REQUESTS = Counter "http_requests_total" ["route" "status"] Count "Requests answered.";
     HTTP_BYTES = Counter "http_response_bytes_total" ["route"] Bytes "Bytes of response bodies handed to connections.";
 }

@@ -17,7 +17,7 @@
 //! | [`body`] | a response body that is a chain of shared buffers |
 //! | [`answer`] | errors as JSON with a stable code |
 //! | [`pages`], [`assets`] | the watch page and the front end inside the binary |
-//! | [`access`] | requests and bytes counted by route |
+//! | [`access`], `report` | requests and bytes counted by route; our own faults logged |
 //! | [`mod@serve`], [`stall`] | connections, their deadlines and their end |
 //!
 //! Invariants: a path component is checked by [`crate::media::naming`] before the source hears of it; no body is copied on its
@@ -32,6 +32,7 @@ pub mod conditional;
 pub mod origin;
 pub mod pages;
 pub mod range;
+mod report;
 pub mod representation;
 pub mod serve;
 pub mod source;

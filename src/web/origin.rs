@@ -28,6 +28,7 @@ use super::answer::{self, method_not_allowed};
 use super::body::Chain;
 use super::conditional::{accepts_gzip, is_not_modified, range_applies};
 use super::range::{self, Requested};
+use super::report::report;
 use super::representation::{Media, Playlist, Text};
 use super::source::{PlaybackError, PlaybackSource};
 use crate::media::naming::{MediaName, is_component};
@@ -116,13 +117,6 @@ async fn media<S: PlaybackSource>(
 
 fn check<const N: usize>(components: [&String; N]) -> Result<()> {
     if components.iter().all(|text| is_component(text)) { Ok(()) } else { Err(PlaybackError::NotFound) }
-}
-
-/// What is not the viewer's fault is logged here, once.
-fn report(error: &PlaybackError, stream: &str) {
-    if let PlaybackError::Internal(reason) = error {
-        tracing::error!(stream, reason, "playback: the source failed a request");
-    }
 }
 
 fn cache_of(playlist: &Playlist) -> HeaderValue {

@@ -26,6 +26,7 @@ use super::access::counted;
 use super::answer::method_not_allowed;
 use super::assets::FrontEnd;
 use super::origin::text_response;
+use super::report::report;
 use super::source::{PlaybackError, PlaybackSource, StreamStatus};
 use crate::media::naming::is_component;
 
@@ -70,11 +71,7 @@ impl<S: PlaybackSource> Pages<S> {
         if !is_component(&stream) {
             return Err(PlaybackError::NoSuchStream);
         }
-        let status = self.source.stream_status(&stream).await.inspect_err(|error| {
-            if let PlaybackError::Internal(reason) = error {
-                tracing::error!(stream, reason, "watch page: the source failed a request");
-            }
-        })?;
+        let status = self.source.stream_status(&stream).await.inspect_err(|error| report(error, &stream))?;
         Ok((stream, status))
     }
 }

@@ -36,6 +36,9 @@ fn the_watch_page_plays_and_switches_levels() {
     // A daemon that was built before `npm run build` in web/ has a page without a player, and says so on it.
     page.wait_for("document.querySelector('video') !== null", PAGE_LIMIT);
     page.wait_for("document.querySelector('video').currentTime > 0", PLAY_LIMIT);
+    // For whoever compares: from the navigation to the page until hls.js has shown something.
+    let shown = page.evaluate("Math.round(performance.now())", PAGE_LIMIT);
+    println!("the first picture of hls.js was seen {shown} ms after the page was asked for");
     let video = "document.querySelector('video')";
     page.evaluate(&format!("window.seenAt = {video}.currentTime"), PLAY_LIMIT);
     page.wait_for(&format!("{video}.currentTime > window.seenAt + 2 && {video}.videoWidth > 0"), PLAY_LIMIT);

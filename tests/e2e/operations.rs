@@ -1,6 +1,8 @@
 //! Health, readiness, metrics and `check`: what an operator looks at.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::path::Path;
 use std::time::Duration;
 
 use crate::broadcast::{FIRST_SEGMENT_LIMIT, test_preset};
@@ -70,8 +72,67 @@ fn metrics_follow_a_session() {
         assert!(of("ingest_messages_total", kind) > 0.0);
     }
     assert!(of("edge_dropped_total", "edge=") < 1.0);
+    everything_documented_is_there(&daemon.url("/metrics"));
     assert!(samples.keys().any(|name| name.starts_with("millstream_http_requests_total{")), "{text}");
     assert!(!text.contains(&credentials.secret), "no key is in the metrics");
+}
+
+/// Metrics that are there once what they count has happened, which it does not in an ordinary broadcast.
+const WHEN_IT_HAPPENS: [&str; 5] = [
+    "millstream_stage_panics_total",
+    "millstream_listen_connections_refused_total",
+    "millstream_listen_publishes_refused_total",
+    "millstream_listen_protocol_errors_total",
+    "millstream_http_connections_stalled_total",
+];
+
+/// Name, type and labels of each row of `docs/metrics.md`.
+fn documented() -> BTreeMap<String, (String, BTreeSet<String>)> {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/metrics.md");
+    let text = fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+    let row = |line: &str| {
+        let mut cells = line.trim_matches('|').split('|').map(|cell| cell.trim().to_owned());
+        let mut next = || cells.next().unwrap_or_else(|| panic!("not a row of a metric: {line}"));
+        let (name, kind, labels) = (next(), next(), next());
+        let words = labels.split(',').map(|label| label.trim().trim_matches('`').to_owned());
+        (name.trim_matches('`').to_owned(), (kind, words.filter(|label| !label.is_empty()).collect()))
+    };
+    text.lines().filter(|line| line.starts_with("| `millstream_")).map(row).collect()
+}
+
+/// Type and labels of each metric of a Prometheus text.
+fn served(text: &str) -> BTreeMap<String, (String, BTreeSet<String>)> {
+    let mut served = BTreeMap::new();
+    let (mut current, mut kind) = (String::new(), String::new());
+    for line in text.lines() {
+        if let Some(declared) = line.strip_prefix("# TYPE ") {
+            let (name, of) = declared.split_once(' ').unwrap_or_else(|| panic!("not a type: {line}"));
+            (current, kind) = (name.to_owned(), of.to_owned());
+        }
+        let Some(sample) = line.strip_prefix(current.as_str()).filter(|_| line.starts_with("millstream_")) else {
+            continue;
+        };
+        let labels =
+            sample.split_once('{').and_then(|(_, rest)| rest.rsplit_once('}')).map_or("", |(labels, _)| labels);
+        let names = labels.split('"').step_by(2).map(|text| text.trim_matches([',', '=']).to_owned());
+        let names = names.filter(|name| !name.is_empty() && name != "le").collect();
+        served.insert(current.clone(), (kind.clone(), names));
+    }
+    served
+}
+
+/// What `docs/metrics.md` tells is what a daemon with a running stream serves, with these types and labels.
+fn everything_documented_is_there(url: &str) {
+    let documented = documented();
+    let expected: BTreeSet<_> = documented.keys().filter(|name| !WHEN_IT_HAPPENS.contains(&name.as_str())).collect();
+    // The first upload may still be under way.
+    let served = Client::default().poll(url, Duration::from_secs(20), |answer| {
+        let served = served(answer.text());
+        expected.iter().all(|name| served.contains_key(*name)).then_some(served)
+    });
+    for (name, shape) in &served {
+        assert_eq!(documented.get(name), Some(shape), "{name}, as docs/metrics.md has it and as it is served");
+    }
 }
 
 /// The metrics, once they name the stream.

@@ -1,4 +1,5 @@
-//! Metrics have one table, `src/telemetry/names.rs`: nobody counts beside it, and every row of it is counted.
+//! Metrics have one table, `src/telemetry/names.rs`: nobody counts beside it, every row of it is counted, and
+//! `docs/metrics.md` says of each what it is.
 
 use super::documents::{documents, read};
 use super::{contains, root, scan, sources};
@@ -8,11 +9,22 @@ const TABLE: &str = "telemetry/names.rs";
 /// What other modules may take of the facade: handles that the table gave them.
 const HANDLES: [&str; 3] = ["Counter", "Gauge", "Histogram"];
 
-/// One row: the constant in the code, the name in `/metrics`.
-#[derive(Debug, PartialEq, Eq)]
-struct Row {
+/// One row: the constant in the code, the name in `/metrics`, and what stands behind it there.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Row {
     constant: String,
-    name: String,
+    pub name: String,
+    /// `counter`, `gauge`, `histogram`.
+    pub kind: String,
+    pub labels: Vec<String>,
+}
+
+impl Row {
+    /// A row of any metric, for tests of whoever reads the table.
+    pub fn of(name: &str, kind: &str, labels: &[&str]) -> Self {
+        let labels = labels.iter().map(|label| (*label).to_owned()).collect();
+        Row { constant: String::new(), name: name.to_owned(), kind: kind.to_owned(), labels }
+    }
 }
 
 /// The rows of `table! { ... }`.
@@ -21,14 +33,19 @@ fn rows(text: &str) -> Vec<Row> {
     let (table, _) = table.split_once("\n}\n").expect("the table ends");
     let row = |line: &str| {
         let (constant, rest) = line.trim().split_once(" = ")?;
+        let (kind, rest) = rest.split_once(' ')?;
         let name = rest.split('"').nth(1)?;
-        Some(Row { constant: constant.to_owned(), name: format!("millstream_{name}") })
+        let (labels, _) = rest.split_once('[')?.1.split_once(']')?;
+        let labels = labels.split_whitespace().map(|label| label.trim_matches('"').to_owned()).collect();
+        let (constant, kind) = (constant.to_owned(), kind.to_lowercase());
+        Some(Row { constant, name: format!("millstream_{name}"), kind, labels })
     };
     let lines = table.lines().filter(|line| !line.trim().is_empty());
     lines.map(|line| row(line).unwrap_or_else(|| panic!("not a row of the table: {line}"))).collect()
 }
 
-fn table() -> Vec<Row> {
+/// The table of the code.
+pub fn table() -> Vec<Row> {
     rows(&read(&root().join("src").join(TABLE)))
 }
 
@@ -73,6 +90,49 @@ fn documents_name_metrics_of_the_table() {
     }
 }
 
+/// The rows of the tables of `docs/metrics.md`: name, type, labels, and the cells behind them.
+fn documented(text: &str) -> Vec<(Row, Vec<String>)> {
+    let of_metrics = |line: &&str| line.starts_with("| `millstream_");
+    let row = |line: &str| {
+        let cells: Vec<_> = line.trim().trim_matches('|').split('|').map(str::trim).collect();
+        let [name, kind, labels, rest @ ..] = &cells[..] else { panic!("not a row of a metric: {line}") };
+        let word = |cell: &str| cell.trim_matches('`').to_owned();
+        let labels = labels.split(',').map(|label| word(label.trim())).filter(|label| !label.is_empty()).collect();
+        let row = Row { constant: String::new(), name: word(name), kind: (*kind).to_owned(), labels };
+        (row, rest.iter().map(|cell| (*cell).to_owned()).collect())
+    };
+    text.lines().filter(of_metrics).map(row).collect()
+}
+
+#[test]
+fn each_metric_is_documented_as_it_is_and_no_other() {
+    let documented = documented(&read(&root().join("docs/metrics.md")));
+    let without_constant = |row: Row| Row { constant: String::new(), ..row };
+    let table: Vec<_> = table().into_iter().map(without_constant).collect();
+    for row in &table {
+        let found: Vec<_> = documented.iter().filter(|(other, _)| other.name == row.name).collect();
+        assert_eq!(found.len(), 1, "docs/metrics.md has {} rows of {}", found.len(), row.name);
+        assert_eq!(found[0].0, *row, "docs/metrics.md and src/{TABLE} differ");
+    }
+    for (row, rest) in &documented {
+        assert!(table.contains(row), "docs/metrics.md tells of a metric that is not there: {row:?}");
+        let [unit, means, _when_it_moves] = &rest[..] else { panic!("cells of {}: {rest:?}", row.name) };
+        assert!(!unit.is_empty() && !means.is_empty(), "{} says nothing of itself", row.name);
+    }
+}
+
+#[test]
+fn rows_of_the_document_are_read_as_they_are_written() {
+    let text = "| name | type |\n|---|---|\n| `millstream_a` | gauge | `b`, `c` | s | means | moves |\n| `millstream_d_total` | counter | | bytes | it | |\n";
+    let read: Vec<_> = documented(text).into_iter().map(|(row, rest)| (row.name, row.kind, row.labels, rest)).collect();
+    let words = |words: &[&str]| words.iter().map(|word| (*word).to_owned()).collect::<Vec<_>>();
+    let expected = [
+        ("millstream_a".to_owned(), "gauge".to_owned(), words(&["b", "c"]), words(&["s", "means", "moves"])),
+        ("millstream_d_total".to_owned(), "counter".to_owned(), Vec::new(), words(&["bytes", "it", ""])),
+    ];
+    assert_eq!(read, expected);
+}
+
 #[test]
 fn what_the_facade_is_named_for_is_found() {
     let found = |text| beside_the_table("listen/rtmp/mod.rs", text);
@@ -87,8 +147,11 @@ fn what_the_facade_is_named_for_is_found() {
 
 #[test]
 fn rows_are_read_as_they_are_written() {
-    let text = "x\ntable! {\n    A_B = Gauge \"a_b\" [\"c\"] Count \"Help.\";\n\n    D = Counter \"d_total\" [] Bytes \"Help.\";\n}\ny";
-    let expected = [("A_B", "millstream_a_b"), ("D", "millstream_d_total")];
-    let expected = expected.map(|(constant, name)| Row { constant: constant.to_owned(), name: name.to_owned() });
+    let text = "x\ntable! {\n    A_B = Gauge \"a_b\" [\"c\" \"e\"] Count \"Help.\";\n\n    D = Counter \"d_total\" [] Bytes \"Help.\";\n}\ny";
+    let row = |constant: &str, name, kind, labels: &[&str]| Row {
+        constant: constant.to_owned(),
+        ..Row::of(name, kind, labels)
+    };
+    let expected = [row("A_B", "millstream_a_b", "gauge", &["c", "e"]), row("D", "millstream_d_total", "counter", &[])];
     assert_eq!(rows(text), expected);
 }

@@ -76,15 +76,16 @@ impl Door {
 }
 
 impl Publisher for Entry {
-    async fn send(&self, unit: Inbound) -> Result<(), CloseReason> {
-        if let Ok(permit) = self.door.intake.acquire().await {
-            permit.forget();
+    async fn send(&self, units: impl Iterator<Item = Inbound> + Send) -> Result<(), CloseReason> {
+        for Inbound::Flv(tag) in units {
+            if let Ok(permit) = self.door.intake.acquire().await {
+                permit.forget();
+            }
+            if &tag.data[..] == b"poison" {
+                return Err(CloseReason::Rejected("Only H.264 is taken.".to_owned()));
+            }
+            self.door.note(Note::Unit(tag));
         }
-        let Inbound::Flv(tag) = unit;
-        if &tag.data[..] == b"poison" {
-            return Err(CloseReason::Rejected("Only H.264 is taken.".to_owned()));
-        }
-        self.door.note(Note::Unit(tag));
         Ok(())
     }
 

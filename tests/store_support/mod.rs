@@ -107,7 +107,8 @@ pub fn open(rendition: RenditionId, epoch: u32, msn: u64) -> Output {
 
 pub fn part(rendition: RenditionId, epoch: u32, msn: u64, index: u32) -> Output {
     let (duration, independent) = (part_duration(), index == 0);
-    Output::Part(Part { rendition, msn, epoch, index, duration, independent, bytes: part_bytes(rendition, msn, index) })
+    let (last_pts, bytes) = (Timestamp::ZERO, part_bytes(rendition, msn, index));
+    Output::Part(Part { rendition, msn, epoch, index, duration, last_pts, independent, bytes })
 }
 
 pub fn close(rendition: RenditionId, msn: u64) -> Output {
@@ -162,7 +163,7 @@ impl Bench {
 
     pub fn scripted(folder: &Path) -> (Self, Arc<ScriptedObjects>) {
         let objects = Arc::new(ScriptedObjects::default());
-        (Self::new(folder, Backend { objects: objects.clone(), attributes: true }), objects)
+        (Self::new(folder, Backend::remote(objects.clone())), objects)
     }
 
     pub fn with_disk(mut self, disk: &Arc<FaultyDisk>) -> Self {

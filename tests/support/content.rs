@@ -59,6 +59,14 @@ fn decode(file: &Path, arguments: &[&str]) -> Vec<u8> {
     output(&mut command)
 }
 
+/// The mean colours of 4x4 areas of each frame, red, green and blue: what a decoder that believes the stream's words shows.
+pub fn colours(file: &Path) -> Vec<Vec<u8>> {
+    // RGB first: swscale shrinks subsampled colours by so much with visible errors.
+    const AREAS: &str = "format=rgb24,scale=4:4:flags=area";
+    let picture = decode(file, &["-map", "0:v", "-vf", AREAS, "-fps_mode", "passthrough", "-f", "rawvideo"]);
+    picture.chunks(4 * 4 * 3).map(<[u8]>::to_vec).collect()
+}
+
 fn read_frame(pixels: &[u8]) -> Frame {
     let light = mean(pixels, PICTURE_ROWS, 0..WIDTH);
     Frame { number: read_number(pixels), white: light > WHITE_LEVEL, black: light < BLACK_LEVEL }
@@ -178,7 +186,8 @@ impl Offsets {
 
 /// What ffprobe says of the only stream in `file`.
 pub fn probe(file: &Path) -> Value {
-    let fields = "stream=codec_name,profile,level,width,height,pix_fmt,sample_rate,channels";
+    let fields =
+        "stream=codec_name,profile,level,width,height,pix_fmt,field_order,color_range,color_space,sample_rate,channels";
     let mut command = Command::new("ffprobe");
     command.args(["-v", "error", "-show_entries", fields, "-of", "json"]).arg(file);
     let answer: Value = serde_json::from_slice(&output(&mut command)).expect("ffprobe prints JSON");

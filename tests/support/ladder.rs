@@ -150,6 +150,9 @@ pub fn preset(rungs: &[(&str, u32, u32, &str)]) -> Preset {
     Preset::parse("test", &text).expect("a right preset")
 }
 
+/// Target duration of the plans here.
+pub const SEGMENT: Span = Span::from_secs(2);
+
 /// What a run gave.
 pub struct Ran {
     pub plan: Plan,
@@ -187,7 +190,7 @@ pub fn run(preset: &Preset, video: Option<Vec<Unit>>, audio: Option<Vec<Unit>>, 
         Track::Audio(audio) => Some(audio),
         Track::Video(_) => None,
     });
-    let plan = plan(preset, video_track, audio_track).expect("a plan");
+    let plan = plan(preset, SEGMENT, video_track, audio_track).expect("a plan");
 
     let mut feeders = Vec::new();
     let mut input = |units: Option<Vec<Unit>>| {
@@ -312,6 +315,17 @@ pub fn mean_luma(track: &VideoTrack, packets: &[&Packet]) -> Vec<u8> {
     let decode = ["-v", "error", "-xerror", "-f", "h264", "-i", "-", "-vf", filter];
     let raw = ["-fps_mode", "passthrough", "-f", "rawvideo", "-"];
     piped("ffmpeg", &[&decode[..], &raw].concat(), annex_b(track, packets))
+}
+
+/// How many frames look like two moments woven into each other, as an independent detector (`idet`) sees it.
+pub fn combs(track: &VideoTrack, packets: &[&Packet]) -> usize {
+    // Each frame is judged by itself; a frame of one moment is passed on, and counted by its byte.
+    let filter = "setpts=N/25/TB,idet=half_life=1,metadata=select:key=lavfi.idet.single.current_frame:value=progressive,\
+                  scale=1:1,format=gray";
+    let decode = ["-v", "error", "-f", "h264", "-i", "-", "-vf", filter];
+    let raw = ["-fps_mode", "passthrough", "-f", "rawvideo", "-"];
+    let progressive = piped("ffmpeg", &[&decode[..], &raw].concat(), annex_b(track, packets));
+    packets.len() - progressive.len()
 }
 
 /// `key=value` lines of ffprobe about an elementary stream.

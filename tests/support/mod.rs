@@ -13,6 +13,7 @@
 //! | [`follower`] | a player without a picture: fetches every segment of every rendition as it is listed |
 //! | [`boxes`] | a reader of init segments and fragments, independent of the daemon's writer |
 //! | [`content`] | what is in the decoded picture and sound |
+//! | [`tone`] | whether a pure tone is unbroken |
 //! | [`browser`] | headless Chromium over its debugging pipe |
 //!
 //! Nothing here uses the daemon's own parsers or writers: what both sides get wrong in the same way would pass.
@@ -29,3 +30,4 @@ pub mod playlist;
 pub mod process;
 pub mod publisher;
 pub mod source;
+pub mod tone;

@@ -18,7 +18,10 @@ use tracing::{debug, info};
 
 use super::Shared;
 use crate::listen::counts::Action;
+use crate::listen::low_water::{Gathering, HOLD, LowWater};
+use crate::listen::places::Place;
 use crate::listen::{Admission, CloseReason, Finish, Protocol, PublishRequest, Publisher, Refusal, RefusalReason};
+use crate::telemetry::gate::SharedGate;
 use crate::wire::Inbound;
 use crate::wire::rtmp::{Event, Phase, PublishStatus, RtmpError, Server};
 
@@ -26,6 +29,10 @@ use crate::wire::rtmp::{Event, Phase, PublishStatus, RtmpError, Server};
 const READ_BUFFER_BYTES: usize = 64 * 1024;
 /// A read is not begun with less room than this.
 const MIN_READ_BYTES: usize = 16 * 1024;
+/// The same two until a publish was accepted: the handshake and the commands of an encoder have less than 4 KiB, and what
+/// a stranger costs is mostly this.
+const STRANGER_BUFFER_BYTES: usize = 4 * 1024;
+const MIN_STRANGER_READ_BYTES: usize = 1024;
 /// Words for a publisher that gave no key.
 const NO_KEY: &str = "No stream key was given. Use rtmp://HOST/live as the server and the stream key as the key.";
 
@@ -40,6 +47,8 @@ enum End {
     NotReading,
     /// The socket failed.
     Io(std::io::ErrorKind),
+    /// Another connection was given its place before it published.
+    Displaced,
     /// The peer broke the protocol.
     Protocol(RtmpError),
     /// The publish was refused.
@@ -57,11 +66,32 @@ impl fmt::Display for End {
             End::TimedOut(what) => write!(f, "timed out: {what}"),
             End::NotReading => f.write_str("the peer does not read"),
             End::Io(kind) => write!(f, "connection lost: {kind}"),
+            End::Displaced => f.write_str("made room for a newer connection"),
             End::Protocol(error) => write!(f, "protocol error: {error}"),
             End::Refused(reason) => write!(f, "refused: {}", reason.as_str()),
             End::Closed(reason) => write!(f, "closed by the session: {}", reason.as_str()),
             End::Shutdown => f.write_str("the server is shutting down"),
         }
+    }
+}
+
+/// The log of connections that end before they publish, which anybody can make as many of as he likes: one line per cause.
+#[derive(Debug, Default)]
+pub(super) struct Strangers {
+    refused: SharedGate,
+    broke_the_protocol: SharedGate,
+    left: SharedGate,
+}
+
+impl Strangers {
+    /// For how many connections a line about this one stands, if it may be written now.
+    fn pass(&self, end: &End, now: Duration) -> Option<u64> {
+        let gate = match end {
+            End::Refused(_) => &self.refused,
+            End::Protocol(_) => &self.broke_the_protocol,
+            _ => &self.left,
+        };
+        gate.pass(now)
     }
 }
 
@@ -89,20 +119,24 @@ pub(super) struct Connection<'a, S, A: Admission> {
     socket: S,
     peer: SocketAddr,
     shared: &'a Arc<Shared<A>>,
+    place: &'a Place,
     server: Server,
     buffer: BytesMut,
     events: Vec<Event>,
     received_bytes: u64,
+    /// A publish was accepted: this is no stranger.
+    has_published: bool,
 }
 
-impl<'a, S: AsyncRead + AsyncWrite + Unpin, A: Admission> Connection<'a, S, A> {
+impl<'a, S: AsyncRead + AsyncWrite + LowWater + Unpin, A: Admission> Connection<'a, S, A> {
     /// A connection of which nothing has been read.
-    pub(super) fn new(socket: S, peer: SocketAddr, shared: &'a Arc<Shared<A>>) -> Self {
+    pub(super) fn new(socket: S, peer: SocketAddr, shared: &'a Arc<Shared<A>>, place: &'a Place) -> Self {
         let server = Server::new(shared.settings.limits);
-        Connection { socket, peer, shared, server, buffer: BytesMut::new(), events: Vec::new(), received_bytes: 0 }
+        let (buffer, events) = (BytesMut::new(), Vec::new());
+        Connection { socket, peer, shared, place, server, buffer, events, received_bytes: 0, has_published: false }
     }
 
-    /// Runs the connection to its end, and writes one line about it.
+    /// Runs the connection to its end, and writes one line about it; about those that never published, one for several.
     pub(super) async fn run(mut self) {
         let clock = &self.shared.settings.clock;
         let began = clock.monotonic();
@@ -111,7 +145,14 @@ impl<'a, S: AsyncRead + AsyncWrite + Unpin, A: Admission> Connection<'a, S, A> {
         self.say_goodbye(&end).await;
         let lasted = clock.monotonic().saturating_sub(began);
         let bytes = self.received_bytes;
-        info!(reason = %end, bytes, seconds = lasted.as_secs(), "RTMP connection ended");
+        let seconds = lasted.as_secs();
+        if self.has_published {
+            info!(reason = %end, bytes, seconds, "RTMP connection ended");
+        } else if let Some(connections) = self.shared.strangers.pass(&end, clock.monotonic()) {
+            info!(reason = %end, bytes, seconds, connections, "RTMP connection ended before it published");
+        } else {
+            debug!(reason = %end, bytes, seconds, "RTMP connection ended before it published");
+        }
     }
 
     /// Publish after publish, until the connection ends.
@@ -158,7 +199,8 @@ impl<'a, S: AsyncRead + AsyncWrite + Unpin, A: Admission> Connection<'a, S, A> {
             tokio::select! {
                 biased;
                 () = self.shared.shutdown.cancelled() => return Err(End::Shutdown),
-                read = timeout_at(began + allowed, self.socket.read_buf(make_room(&mut self.buffer))) => {
+                () = self.place.displaced(), if !self.has_published => return Err(End::Displaced),
+                read = timeout_at(began + allowed, self.socket.read_buf(make_room(&mut self.buffer, self.has_published))) => {
                     let read = read.map_err(|_| End::TimedOut(what))?;
                     self.take_in(read)?;
                 }
@@ -181,17 +223,23 @@ impl<'a, S: AsyncRead + AsyncWrite + Unpin, A: Admission> Connection<'a, S, A> {
     /// Asks admission; refuses in words if it says no.
     async fn admit(&mut self, request: Request) -> Result<A::Publisher, End> {
         self.write_output().await?;
-        match self.decide(request).await {
+        let decided = tokio::select! {
+            biased;
+            decided = self.decide(request) => decided,
+            () = self.place.displaced(), if !self.has_published => return Err(End::Displaced),
+        };
+        match decided {
             Ok(publisher) => {
+                self.place.keep();
+                self.has_published = true;
                 self.shared.attempts.right_key(self.peer.ip());
                 Ok(publisher)
             }
-            Err(Refusal { reason, description }) => {
-                if reason == RefusalReason::BadKey {
-                    let delay = self.shared.attempts.wrong_key(self.peer.ip());
-                    let shutdown = &self.shared.shutdown;
-                    let _ = tokio::time::timeout(delay, shutdown.cancelled()).await;
+            Err(mut refusal) => {
+                if refusal.reason == RefusalReason::BadKey {
+                    refusal = self.slow_down(refusal).await?;
                 }
+                let Refusal { reason, description } = refusal;
                 self.shared.counts.publish_refused(reason);
                 let status = match reason {
                     RefusalReason::Internal | RefusalReason::ShuttingDown => PublishStatus::Failed,
@@ -203,15 +251,27 @@ impl<'a, S: AsyncRead + AsyncWrite + Unpin, A: Admission> Connection<'a, S, A> {
         }
     }
 
+    /// A wrong key: its answer comes later each time, and at once and in other words when there were too many.
+    async fn slow_down(&self, refusal: Refusal) -> Result<Refusal, End> {
+        let ip = self.peer.ip();
+        if let Err(left) = self.shared.attempts.check(ip) {
+            let words = format!("Too many wrong stream keys from this address. Try again in {} s.", left.as_secs() + 1);
+            return Ok(Refusal { reason: RefusalReason::TooManyAttempts, description: words });
+        }
+        let delay = self.shared.attempts.wrong_key(ip);
+        tokio::select! {
+            () = tokio::time::sleep(delay) => {}
+            () = self.shared.shutdown.cancelled() => {}
+            () = self.place.displaced(), if !self.has_published => return Err(End::Displaced),
+        }
+        Ok(refusal)
+    }
+
     async fn decide(&self, request: Request) -> Result<A::Publisher, Refusal> {
         let refuse = |reason, description: &str| Err(Refusal { reason, description: description.to_owned() });
         let Request { key, app, encoder } = request;
         if key.expose_secret().is_empty() {
             return refuse(RefusalReason::Policy, NO_KEY);
-        }
-        if let Err(left) = self.shared.attempts.check(self.peer.ip()) {
-            let words = format!("Too many wrong stream keys from this address. Try again in {} s.", left.as_secs() + 1);
-            return refuse(RefusalReason::TooManyAttempts, &words);
         }
         let request = PublishRequest { key, app, protocol: Protocol::Rtmp, peer: self.peer, encoder };
         tokio::select! {
@@ -231,6 +291,7 @@ impl<'a, S: AsyncRead + AsyncWrite + Unpin, A: Admission> Connection<'a, S, A> {
         let mut closed = pin!(publisher.closed());
         let settings = &self.shared.settings;
         let (mut silent_since, mut pinged) = (Instant::now(), false);
+        let mut gathering = Gathering::new(silent_since);
         let mut media_since = silent_since;
         loop {
             self.write_output().await?;
@@ -249,14 +310,16 @@ impl<'a, S: AsyncRead + AsyncWrite + Unpin, A: Admission> Connection<'a, S, A> {
                 true => silent_since + settings.silence_timeout,
                 false => media_until.min(silent_since + settings.ping_after),
             };
+            let deadline = if gathering.holds() { deadline.min(Instant::now() + HOLD) } else { deadline };
             let read = tokio::select! {
                 biased;
                 reason = closed.as_mut() => return Err(End::Closed(reason)),
                 () = self.shared.shutdown.cancelled() => return Err(End::Shutdown),
-                read = timeout_at(deadline, self.socket.read_buf(make_room(&mut self.buffer))) => read,
+                read = timeout_at(deadline, self.socket.read_buf(make_room(&mut self.buffer, true))) => read,
             };
             match read {
                 Ok(read) => {
+                    gathering.after_read(&self.socket, *read.as_ref().unwrap_or(&0), Instant::now());
                     if let Err(end) = self.take_in(read) {
                         // What was whole before the broken byte is still the publisher's.
                         let unpublished = self.hand_over(publisher, closed.as_mut()).await?;
@@ -265,6 +328,7 @@ impl<'a, S: AsyncRead + AsyncWrite + Unpin, A: Admission> Connection<'a, S, A> {
                     }
                     pinged = false;
                 }
+                Err(_) if gathering.holds() => gathering.release(&self.socket),
                 Err(_) if pinged => return Err(End::TimedOut("the publisher is silent")),
                 // It answers pings, so it is there to be told.
                 Err(_) if Instant::now() >= media_until => {
@@ -286,13 +350,15 @@ impl<'a, S: AsyncRead + AsyncWrite + Unpin, A: Admission> Connection<'a, S, A> {
     ) -> Result<bool, End> {
         let mut events = std::mem::take(&mut self.events);
         let mut unpublished = false;
-        let mut pending = events.drain(..);
-        for event in pending.by_ref() {
+        let mut pending = events.drain(..).peekable();
+        while let Some(event) = pending.next() {
             match event {
                 Event::Media(tag) => {
+                    let behind = std::iter::from_fn(|| pending.next_if_map(media));
+                    let run = std::iter::once(Inbound::Flv(tag)).chain(behind);
                     let sent = tokio::select! {
                         biased;
-                        sent = publisher.send(Inbound::Flv(tag)) => sent,
+                        sent = publisher.send(run) => sent,
                         reason = closed.as_mut() => Err(reason),
                         () = self.shared.shutdown.cancelled() => return Err(End::Shutdown),
                     };
@@ -350,7 +416,7 @@ impl<'a, S: AsyncRead + AsyncWrite + Unpin, A: Admission> Connection<'a, S, A> {
     /// unread input is reset, and the peer may lose what it has not read. So: write, close our half, read on for a moment.
     async fn say_goodbye(&mut self, end: &End) {
         match end {
-            End::Disconnected | End::Io(_) | End::NotReading | End::TimedOut(_) => return,
+            End::Disconnected | End::Io(_) | End::NotReading | End::TimedOut(_) | End::Displaced => return,
             End::Closed(reason) => self.server.end(status_of(reason), &reason.to_string()),
             End::Shutdown => self.server.end(PublishStatus::Unpublished, &CloseReason::ShuttingDown.to_string()),
             End::Refused(_) | End::Protocol(_) => {}
@@ -363,7 +429,7 @@ impl<'a, S: AsyncRead + AsyncWrite + Unpin, A: Admission> Connection<'a, S, A> {
         let mut left = settings.linger_bytes;
         while left > 0 {
             self.buffer.clear();
-            match timeout_at(deadline, self.socket.read_buf(make_room(&mut self.buffer))).await {
+            match timeout_at(deadline, self.socket.read_buf(make_room(&mut self.buffer, self.has_published))).await {
                 Ok(Ok(count)) if count > 0 => left = left.saturating_sub(count),
                 _ => return,
             }
@@ -376,19 +442,47 @@ fn status_of(reason: &CloseReason) -> PublishStatus {
     match reason {
         CloseReason::KeyRevoked | CloseReason::StreamDeleted => PublishStatus::Denied,
         CloseReason::TakenOver => PublishStatus::BadName,
-        CloseReason::Rejected(_) => PublishStatus::Rejected,
+        CloseReason::Rejected(_) | CloseReason::NoCapacity(_) => PublishStatus::Rejected,
+        CloseReason::Failed => PublishStatus::Failed,
         CloseReason::ShuttingDown | CloseReason::SessionEnded | CloseReason::NoMedia(_) => PublishStatus::Unpublished,
     }
 }
 
-/// `buffer` with room for a read worth its system call.
-fn make_room(buffer: &mut BytesMut) -> &mut BytesMut {
-    if buffer.capacity() - buffer.len() < MIN_READ_BYTES {
-        buffer.reserve(READ_BUFFER_BYTES);
+/// What a publisher is sent, or the event as it was.
+fn media(event: Event) -> Result<Inbound, Event> {
+    match event {
+        Event::Media(tag) => Ok(Inbound::Flv(tag)),
+        other => Err(other),
+    }
+}
+
+/// `buffer` with room for a read worth its system call; a stranger's is small.
+fn make_room(buffer: &mut BytesMut, admitted: bool) -> &mut BytesMut {
+    let (least, made) = match admitted {
+        true => (MIN_READ_BYTES, READ_BUFFER_BYTES),
+        false => (MIN_STRANGER_READ_BYTES, STRANGER_BUFFER_BYTES),
+    };
+    if buffer.capacity() - buffer.len() < least {
+        buffer.reserve(made);
     }
     buffer
 }
 
 fn millis(duration: Duration) -> u32 {
     u32::try_from(duration.as_millis()).unwrap_or(u32::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_thousand_strangers_have_one_line_per_cause_and_interval() {
+        let (strangers, at) = (Strangers::default(), Duration::from_secs);
+        let refused = End::Refused(RefusalReason::BadKey);
+        assert_eq!(strangers.pass(&refused, at(1)), Some(1));
+        assert!((0..999).all(|_| strangers.pass(&refused, at(2)).is_none()));
+        assert_eq!(strangers.pass(&End::Disconnected, at(2)), Some(1), "another cause");
+        assert_eq!(strangers.pass(&refused, at(11)), Some(1_000));
+    }
 }

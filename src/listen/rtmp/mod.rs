@@ -18,13 +18,14 @@ use futures_util::FutureExt;
 use tokio::net::{TcpListener, TcpStream};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
-use tracing::{Instrument, debug, error, field, info_span, warn};
+use tracing::{Instrument, debug, error, field, info_span};
 
 use super::attempts::Attempts;
 use super::counts::Counts;
 use super::places::{Place, Places};
 use super::{Admission, Protocol};
-use connection::Connection;
+use crate::telemetry::gate::LogGate;
+use connection::{Connection, Strangers};
 pub use settings::RtmpSettings;
 
 /// Wait after the first failed `accept`; doubles up to [`MAX_ACCEPT_BACKOFF`]. What frees descriptors is a connection's
@@ -47,6 +48,7 @@ pub async fn serve<A: Admission>(
         attempts: Attempts::new(settings.attempts, settings.clock.clone()),
         places: Places::new(settings.max_connections, settings.max_connections_per_address),
         counts: Counts::new(Protocol::Rtmp),
+        strangers: Strangers::default(),
         tasks: TaskTracker::new(),
         settings,
         admission,
@@ -65,6 +67,7 @@ struct Shared<A> {
     attempts: Attempts,
     places: Places,
     counts: Counts,
+    strangers: Strangers,
     tasks: TaskTracker,
     shutdown: CancellationToken,
 }
@@ -75,7 +78,7 @@ where
     A: Admission,
     F: Future<Output = io::Result<(TcpStream, SocketAddr)>>,
 {
-    let mut backoff = FIRST_ACCEPT_BACKOFF;
+    let (mut backoff, mut log) = (FIRST_ACCEPT_BACKOFF, LogGate::default());
     loop {
         let accepted = tokio::select! {
             biased;
@@ -92,7 +95,9 @@ where
             }
             Err(error) => {
                 shared.counts.accept_errors.increment(1);
-                warn!(%error, ?backoff, "cannot accept RTMP connections; is the limit of open files reached?");
+                if let Some(times) = log.pass(shared.settings.clock.monotonic()) {
+                    error!(%error, times, "cannot accept RTMP connections; is the limit of open files (ulimit -n) reached?");
+                }
                 tokio::select! {
                     () = shared.shutdown.cancelled() => return,
                     () = tokio::time::sleep(backoff) => {}
@@ -103,10 +108,13 @@ where
     }
 }
 
-/// Gives the connection a place and a task, or closes it at once.
+/// Gives the connection a place and a task, or closes it at once when all places are taken by publishers.
 fn admit_connection<A: Admission>(shared: &Arc<Shared<A>>, socket: TcpStream, peer: SocketAddr) {
     match shared.places.take(peer.ip()) {
-        Ok(place) => {
+        Ok((place, displaced)) => {
+            if displaced {
+                shared.counts.displaced();
+            }
             let span = info_span!("rtmp", %peer, stream = field::Empty, session = field::Empty);
             shared.tasks.spawn(guarded(shared.clone(), socket, peer, place).instrument(span));
         }
@@ -124,7 +132,7 @@ async fn guarded<A: Admission>(shared: Arc<Shared<A>>, socket: TcpStream, peer: 
     if let Err(error) = socket.set_nodelay(true) {
         debug!(%error, "TCP_NODELAY was not set");
     }
-    let run = Connection::new(socket, peer, &shared).run();
+    let run = Connection::new(socket, peer, &shared, &place).run();
     if AssertUnwindSafe(run).catch_unwind().await.is_err() {
         shared.counts.panics.increment(1);
         error!("the connection's task panicked; only this connection is lost");

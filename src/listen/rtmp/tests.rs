@@ -18,7 +18,7 @@ impl Admission for Nobody {
 }
 
 impl Publisher for Nobody {
-    async fn send(&self, _: Inbound) -> Result<(), CloseReason> {
+    async fn send(&self, _: impl Iterator<Item = Inbound> + Send) -> Result<(), CloseReason> {
         Ok(())
     }
     async fn closed(&self) -> CloseReason {
@@ -30,6 +30,7 @@ impl Publisher for Nobody {
 fn shared(max_connections: usize) -> Arc<Shared<Nobody>> {
     let settings = RtmpSettings::new(SystemClock::shared());
     Arc::new(Shared {
+        strangers: Strangers::default(),
         attempts: Attempts::new(settings.attempts, settings.clock.clone()),
         places: Places::new(max_connections, max_connections),
         counts: Counts::new(Protocol::Rtmp),

@@ -40,6 +40,7 @@ impl Packaged {
         for output in outputs.iter().filter(|output| output.rendition() == rendition) {
             assert!(!packaged.ended);
             match output {
+                Output::Join(joined) => panic!("{joined:?} is not made by a packager"),
                 Output::Init(init) => assert_eq!(init.number, 0),
                 Output::Open(start) => assert!(open.replace((start.clone(), Vec::new())).is_none()),
                 Output::Part(part) => {
@@ -245,4 +246,26 @@ proptest! {
             }
         }
     }
+}
+
+#[test]
+fn a_part_names_the_frame_that_was_decoded_last() {
+    let mut bench = Bench::new(PackageSettings { part_target: Span::from_millis(160), ..settings() });
+    bench.push(VIDEO, Unit::Track(video_track(320)));
+    bench.push(VIDEO, Unit::Cut(cut(0, ZERO, CutKind::Keyframe)));
+    let frame = |n: i64| ZERO + Span::from_millis(40 * n);
+    // Decoded in this order, one frame ahead of what is shown: I0 P2 B1 P4 B3.
+    for (decoded, shown) in [0, 2, 1, 4, 3].into_iter().enumerate() {
+        let dts = frame(i64::try_from(decoded).expect("small") - 1);
+        bench.push(VIDEO, video(dts, frame(shown), decoded == 0));
+    }
+    bench.push(AUDIO, Unit::Track(audio_track(44_100)));
+    bench.push(AUDIO, Unit::Cut(cut(0, ZERO, CutKind::Keyframe)));
+    let frame_of_sound = |n: i64| ZERO + Span::from_units(1_024 * n, 44_100);
+    (0..7).for_each(|n| bench.push(AUDIO, audio(frame_of_sound(n), Span::from_units(1_024, 44_100))));
+    let lasts = bench.out.iter().filter_map(|output| match output {
+        Output::Part(part) => Some((part.rendition, part.last_pts)),
+        _ => None,
+    });
+    assert_eq!(lasts.collect::<Vec<_>>(), [(VIDEO, frame(4)), (AUDIO, frame_of_sound(5))]);
 }

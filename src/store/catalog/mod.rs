@@ -22,8 +22,9 @@ use super::journal::record::{Counters, Known, PartHead, Placement};
 use super::session::{Finish, ResumePoint, SessionHead};
 use super::spool::Extent;
 use crate::media::naming::MediaName;
-use crate::media::segment::{Init, RenditionId, SegmentEnd, SegmentStart};
+use crate::media::segment::{Init, Joined, RenditionId, SegmentEnd, SegmentStart};
 use crate::media::{Segment, Span, Timestamp, WallTime};
+use crate::wire::hls::describe;
 
 /// Most parts of one segment: a record of a snapshot counts them in 16 bits, and no segment comes near.
 const MAX_PARTS: usize = 4_096;
@@ -70,6 +71,8 @@ pub(crate) struct RenditionLog {
     pub listed_end: bool,
     /// Duration of the longest playlist that was stored.
     pub longest_listed: Span,
+    /// The most bits per second of a segment that BANDWIDTH speaks of.
+    pub peak: u64,
 }
 
 /// An init segment. Its bytes are small and stay in memory.
@@ -94,13 +97,15 @@ pub(crate) struct Entry {
     pub left_at: Option<Duration>,
     /// A deletion is under way.
     pub deleting: bool,
+    /// Monotonic time at which its last frame came in, where that is known: not for what an earlier run of the daemon left.
+    pub arrived: Option<Duration>,
 }
 
 impl Entry {
     fn new(start: &SegmentStart) -> Self {
         let placement = Placement::Open;
         let segment = Segment::open(start);
-        Entry { segment, at: start.at, extents: Vec::new(), placement, left_at: None, deleting: false }
+        Entry { segment, at: start.at, extents: Vec::new(), placement, left_at: None, deleting: false, arrived: None }
     }
 
     /// All parts, if all of them lie in the spool.
@@ -156,7 +161,11 @@ impl Catalog {
             Record::Head(head) => {
                 self.head = head.session;
                 self.finish = None;
+                // A file that was begun after renditions had joined; the file where they did may be gone.
+                let count = self.head.renditions.len().max(self.renditions.len());
+                self.renditions.resize_with(count, RenditionLog::default);
             }
+            Record::Join(joined) => self.join(&joined)?,
             Record::Counters(counters) => self.counters(&counters)?,
             Record::Init(init) => self.init(init)?,
             Record::Open(start) => self.open(&start)?,
@@ -196,6 +205,19 @@ impl Catalog {
         Ok(())
     }
 
+    /// Renditions join behind those that are there.
+    pub fn join(&mut self, joined: &Joined) -> Result<(), Disorder> {
+        let known = self.renditions.len();
+        let follows = usize::from(joined.first.0) == known && known == self.head.renditions.len();
+        if !follows || known + joined.renditions.len() > usize::from(u8::MAX) {
+            return Err(Disorder { what: "joining rendition", rendition: joined.first, number: 0 });
+        }
+        self.head.renditions = self.head.renditions.iter().chain(joined.renditions.iter()).cloned().collect();
+        let log = || RenditionLog { discontinuities_gone: joined.discontinuities, ..RenditionLog::default() };
+        self.renditions.extend(joined.renditions.iter().map(|_| log()));
+        Ok(())
+    }
+
     /// A segment begins.
     pub fn open(&mut self, start: &SegmentStart) -> Result<(), Disorder> {
         let log = self.log("segment", start.rendition, start.msn)?;
@@ -223,11 +245,13 @@ impl Catalog {
     /// The open segment is whole; tells where it is now.
     pub fn close(&mut self, end: &SegmentEnd) -> Result<Placement, Disorder> {
         let disorder = Disorder { what: "end of segment", rendition: end.rendition, number: end.msn };
-        let entry = self.log(disorder.what, end.rendition, end.msn)?.open_entry().ok_or(disorder)?;
-        if entry.segment.msn != end.msn {
-            return Err(disorder);
-        }
-        Ok(entry.close(end.duration))
+        let shortest = describe::shortest_judged(self.head.segment_target);
+        let log = self.log(disorder.what, end.rendition, end.msn)?;
+        let entry = log.open_entry().filter(|entry| entry.segment.msn == end.msn).ok_or(disorder)?;
+        let placement = entry.close(end.duration);
+        let rate = entry.segment.bits_per_second(shortest).unwrap_or(0);
+        log.peak = log.peak.max(rate);
+        Ok(placement)
     }
 
     /// The rendition is over.
@@ -286,8 +310,10 @@ impl Catalog {
 
     /// A segment as a snapshot tells it: what an older file said of its bytes still holds.
     fn known(&mut self, known: Known) -> Result<(), Disorder> {
+        let shortest = describe::shortest_judged(self.head.segment_target);
         let log = self.log("segment", known.rendition, known.segment.msn)?;
         let Known { segment, at, placement, .. } = known;
+        log.peak = log.peak.max(segment.bits_per_second(shortest).unwrap_or(0));
         log.next_msn = log.next_msn.max(segment.msn.saturating_add(1));
         match log.entries.binary_search_by_key(&segment.msn, |entry| entry.segment.msn) {
             Ok(index) => {
@@ -297,7 +323,8 @@ impl Catalog {
             }
             Err(index) => {
                 let extents = vec![None; segment.parts.len()];
-                log.entries.insert(index, Entry { segment, at, extents, placement, left_at: None, deleting: false });
+                let (left_at, deleting, arrived) = (None, false, None);
+                log.entries.insert(index, Entry { segment, at, extents, placement, left_at, deleting, arrived });
             }
         }
         Ok(())

@@ -165,7 +165,7 @@ impl<'a> Reader<'a> {
 mod tests {
     use super::*;
     use crate::media::segment::{Init, RenditionId, SegmentEnd};
-    use crate::media::{AudioTrack, Part, Span, Track};
+    use crate::media::{AudioTrack, Part, Span, Timestamp, Track};
     use crate::store::files::OsFiles;
     use crate::store::journal::format::file_header;
     use crate::store::journal::record::part_frame;
@@ -179,6 +179,7 @@ mod tests {
             epoch: 1,
             index: 0,
             duration: Span::from_millis(334),
+            last_pts: Timestamp::ZERO,
             independent: true,
             bytes: Bytes::from((0..len).map(|n| (n % 251) as u8).collect::<Vec<_>>()),
         };

@@ -1,11 +1,14 @@
 //! Group commit: one thread makes the writes of all sessions durable, so that fifty streams cost the disk no more often
 //! than one.
 //!
+//! A few files are synced one by one; more of them with one call for the whole file system, which costs the disk one commit
+//! of its own journal instead of one for each file.
+//!
 //! The first write after a commit starts the interval; when it is over, every file written since is synced. A power cut
 //! takes at most the interval and the time of one sync. kill -9 takes nothing: what was written is the kernel's.
 
 use std::collections::BTreeSet;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -13,8 +16,11 @@ use std::time::Duration;
 use crate::clock::SharedClock;
 use crate::flow::stage::{self, Stage};
 use crate::store::StoreError;
-use crate::store::files::{AppendFile, Files};
+use crate::store::files::{AppendFile, Files, Filesystem};
 use crate::store::stats::Counters;
+
+/// Up to this many files are synced one by one: what else is written to the file system is then not waited for.
+const FEW_FILES: usize = 3;
 
 /// A journal file that is being written, as writer and syncer share it.
 #[derive(Debug)]
@@ -53,6 +59,8 @@ impl Pending {
 #[derive(Debug)]
 pub(crate) struct Syncer {
     files: Arc<dyn Files>,
+    /// The one that all files lie on.
+    filesystem: Option<Arc<dyn Filesystem>>,
     counters: Arc<Counters>,
     clock: SharedClock,
     every: Duration,
@@ -61,18 +69,20 @@ pub(crate) struct Syncer {
 }
 
 impl Syncer {
-    /// Starts the thread.
+    /// Starts the thread for files below `root`, which is there.
     ///
     /// # Errors
     /// The system cannot start another thread.
     pub fn start(
         files: Arc<dyn Files>,
+        root: &Path,
         counters: Arc<Counters>,
         clock: SharedClock,
         every: Duration,
     ) -> std::io::Result<(Arc<Syncer>, Stage<StoreError>)> {
         let pending = Mutex::new(Pending::default());
-        let syncer = Arc::new(Syncer { files, counters, clock, every, pending, bell: Condvar::new() });
+        let filesystem = files.filesystem(root);
+        let syncer = Arc::new(Syncer { files, filesystem, counters, clock, every, pending, bell: Condvar::new() });
         let body = {
             let syncer = syncer.clone();
             move || {
@@ -111,12 +121,14 @@ impl Syncer {
             let mut pending = self.lock();
             (std::mem::take(&mut pending.files), std::mem::take(&mut pending.folders))
         };
-        let mut result = Ok(());
-        for file in files {
+        for file in &files {
             // Cleared before the sync: a write that comes meanwhile is covered by the next commit.
             file.dirty.store(false, Ordering::SeqCst);
-            result = result.and(self.sync_file(&file));
         }
+        let mut result = match &self.filesystem {
+            Some(filesystem) if files.len() > FEW_FILES => self.sync_together(&**filesystem, &files),
+            _ => self.sync_each(&files),
+        };
         for folder in folders {
             let synced = self.files.sync_folder(&folder).map_err(StoreError::disk("sync", &folder));
             result = result.and(synced.inspect_err(|error| self.failed(error)));
@@ -124,13 +136,34 @@ impl Syncer {
         result
     }
 
-    fn sync_file(&self, file: &SharedFile) -> Result<(), StoreError> {
+    /// All of them, also behind one that fails.
+    fn sync_each(&self, files: &[Arc<SharedFile>]) -> Result<(), StoreError> {
+        let mut result = Ok(());
+        for file in files {
+            result = result.and(self.sync_alone(file));
+        }
+        result
+    }
+
+    fn sync_alone(&self, file: &Arc<SharedFile>) -> Result<(), StoreError> {
+        self.sync(std::slice::from_ref(file), || file.file.sync())
+    }
+
+    fn sync_together(&self, filesystem: &dyn Filesystem, files: &[Arc<SharedFile>]) -> Result<(), StoreError> {
+        self.sync(files, || filesystem.sync())
+    }
+
+    /// One call that shall make `files`, of which there is at least one, durable.
+    fn sync(&self, files: &[Arc<SharedFile>], call: impl FnOnce() -> std::io::Result<()>) -> Result<(), StoreError> {
         let start = self.clock.monotonic();
-        let synced = file.file.sync().map_err(StoreError::disk("sync", &file.path));
+        let path = files.first().map(|file| file.path.clone()).unwrap_or_default();
+        let synced = call().map_err(StoreError::disk("sync", path));
         self.counters.synced(self.clock.monotonic().saturating_sub(start));
         synced.inspect_err(|error| {
-            // After a failed sync the kernel may forget which pages were dirty: a later success would prove nothing.
-            file.failed.store(true, Ordering::SeqCst);
+            for file in files {
+                // After a failed sync the kernel may forget which pages were dirty: a later success would prove nothing.
+                file.failed.store(true, Ordering::SeqCst);
+            }
             self.failed(error);
         })
     }
@@ -191,7 +224,8 @@ mod tests {
         let (sender, syncs) = channel();
         let counters = Arc::new(Counters::default());
         let hour = Duration::from_secs(3_600);
-        let started = Syncer::start(Arc::new(OsFiles), counters.clone(), SystemClock::shared(), hour);
+        let started =
+            Syncer::start(Arc::new(OsFiles), Path::new("/nowhere"), counters.clone(), SystemClock::shared(), hour);
         let (syncer, stage) = started.expect("a thread starts");
         let file = |name: &'static str| SharedFile::new(name.into(), Arc::new(Told(Mutex::new(sender.clone()), name)));
         let (a, b) = (file("a"), file("b"));
@@ -211,11 +245,77 @@ mod tests {
         assert_eq!(counters.snapshot().syncs, 3);
     }
 
+    /// Files whose file system tells of its syncs.
+    #[derive(Debug)]
+    struct Together(Arc<Told>);
+
+    impl Filesystem for Told {
+        fn sync(&self) -> io::Result<()> {
+            AppendFile::sync(self)
+        }
+    }
+
+    impl Files for Together {
+        fn filesystem(&self, _: &Path) -> Option<Arc<dyn Filesystem>> {
+            Some(self.0.clone())
+        }
+        fn create(&self, path: &Path) -> io::Result<Arc<dyn AppendFile>> {
+            OsFiles.create(path)
+        }
+        fn read_exact_at(&self, path: &Path, buffer: &mut [u8], offset: u64) -> io::Result<()> {
+            OsFiles.read_exact_at(path, buffer, offset)
+        }
+        fn len(&self, path: &Path) -> io::Result<u64> {
+            OsFiles.len(path)
+        }
+        fn list(&self, folder: &Path) -> io::Result<Vec<String>> {
+            OsFiles.list(folder)
+        }
+        fn remove_file(&self, path: &Path) -> io::Result<()> {
+            OsFiles.remove_file(path)
+        }
+        fn remove_folder(&self, path: &Path) -> io::Result<()> {
+            OsFiles.remove_folder(path)
+        }
+        fn sync_folder(&self, path: &Path) -> io::Result<()> {
+            OsFiles.sync_folder(path)
+        }
+        fn lock(&self, path: &Path) -> io::Result<Result<Box<dyn Send + Sync>, String>> {
+            OsFiles.lock(path)
+        }
+        fn boot_id(&self) -> String {
+            OsFiles.boot_id()
+        }
+    }
+
+    #[test]
+    fn many_files_are_synced_with_one_call_and_fail_together() {
+        let (sender, syncs) = channel();
+        let told = |name| Arc::new(Told(Mutex::new(sender.clone()), name));
+        let (files, hour) = (Arc::new(Together(told("all"))), Duration::from_secs(3_600));
+        let started = Syncer::start(files, Path::new("/"), Arc::default(), SystemClock::shared(), hour);
+        let (syncer, stage) = started.expect("a thread starts");
+        let many: Vec<_> = (0..=FEW_FILES).map(|n| SharedFile::new(n.to_string().into(), told("one"))).collect();
+        many.iter().for_each(|file| syncer.written(file));
+        syncer.commit().expect("synced");
+        assert_eq!(syncs.try_iter().collect::<Vec<_>>(), ["all"]);
+        many.iter().skip(1).for_each(|file| syncer.written(file));
+        syncer.commit().expect("synced");
+        assert_eq!(syncs.try_iter().collect::<Vec<_>>(), ["one"; FEW_FILES]);
+        drop(syncs); // now each sync fails
+        many.iter().for_each(|file| syncer.written(file));
+        syncer.commit().expect_err("failed");
+        assert!(many.iter().all(|file| file.failed.load(Ordering::SeqCst)));
+        syncer.stop();
+        stage.join();
+    }
+
     #[test]
     fn the_thread_commits_by_itself() {
         let (sender, syncs) = channel();
         let millisecond = Duration::from_millis(1);
-        let started = Syncer::start(Arc::new(OsFiles), Arc::default(), SystemClock::shared(), millisecond);
+        let started =
+            Syncer::start(Arc::new(OsFiles), Path::new("/nowhere"), Arc::default(), SystemClock::shared(), millisecond);
         let (syncer, stage) = started.expect("a thread starts");
         let file = SharedFile::new("a".into(), Arc::new(Told(Mutex::new(sender), "a")));
         for _ in 0..3 {
@@ -232,7 +332,8 @@ mod tests {
         drop(syncs); // now each sync fails
         let counters = Arc::new(Counters::default());
         let hour = Duration::from_secs(3_600);
-        let started = Syncer::start(Arc::new(OsFiles), counters.clone(), SystemClock::shared(), hour);
+        let started =
+            Syncer::start(Arc::new(OsFiles), Path::new("/nowhere"), counters.clone(), SystemClock::shared(), hour);
         let (syncer, stage) = started.expect("a thread starts");
         let file = SharedFile::new("a".into(), Arc::new(Told(Mutex::new(sender), "a")));
         syncer.written(&file);

@@ -24,6 +24,11 @@ pub fn independent_segments(rendition: &Rendition) -> bool {
     rendition.kind == Kind::Audio || !rendition.copied
 }
 
+/// The shortest segment that BANDWIDTH speaks of (RFC 8216 4.3.4.2: half of the target duration).
+pub fn shortest_judged(segment_target: Span) -> Span {
+    Span::from_flicks(segment_target.flicks() / 2)
+}
+
 /// A rendition, and what its segments hold.
 #[derive(Clone, Copy, Debug)]
 pub struct Member<'a> {
@@ -33,42 +38,59 @@ pub struct Member<'a> {
     pub newest: &'a Track,
     /// All that playlists may still lead to, the newest too.
     pub held: &'a [&'a Track],
+    /// The most bits per second that a segment of it had so far.
+    pub peak: u64,
+}
+
+impl Member<'_> {
+    /// What was promised or, from a source that no encoder holds back, what was measured and 5 %, rounded up to 100 kbit/s
+    /// so that the text does not change with each segment.
+    fn bandwidth(&self) -> u64 {
+        const STEP: u64 = 100_000;
+        let promised = self.rendition.bandwidth;
+        if self.peak <= promised {
+            return promised;
+        }
+        self.peak.saturating_add(self.peak / 20).div_ceil(STEP).saturating_mul(STEP)
+    }
 }
 
 /// The multivariant playlist of these renditions, URIs relative to the session's folder.
 pub fn multivariant(members: &[Member<'_>]) -> Multivariant {
-    let audio = members.iter().find_map(|member| Some((member.rendition, member.newest.as_audio()?)));
+    let audio = members.iter().find_map(|member| Some((member, member.newest.as_audio()?)));
     let video: Vec<_> = members.iter().filter_map(|member| Some((member, member.newest.as_video()?))).collect();
     let variants = match (video.is_empty(), audio) {
-        (true, Some((rendition, audio))) => vec![audio_variant(rendition, audio)],
+        (true, Some((member, audio))) => vec![audio_variant(member, audio)],
         (_, audio) => video.iter().map(|(member, video)| video_variant(member, video, audio)).collect(),
     };
-    let member =
-        |(rendition, audio): (&Rendition, &AudioTrack)| AudioMember { uri: uri(rendition), channels: audio.channels };
+    let group = |(member, audio): (&Member<'_>, &AudioTrack)| AudioMember {
+        uri: uri(member.rendition),
+        channels: audio.channels,
+    };
     Multivariant {
         variants,
-        audio: audio.filter(|_| !video.is_empty()).map(member),
+        audio: audio.filter(|_| !video.is_empty()).map(group),
         independent_segments: members.iter().all(|member| independent_segments(member.rendition)),
     }
 }
 
-fn audio_variant(rendition: &Rendition, audio: &AudioTrack) -> Variant {
-    let (uri, codecs) = (uri(rendition), audio.codecs.clone());
-    Variant { uri, bandwidth: rendition.bandwidth, codecs, resolution: None, frame_rate: None }
+fn audio_variant(member: &Member<'_>, audio: &AudioTrack) -> Variant {
+    let (uri, codecs) = (uri(member.rendition), audio.codecs.clone());
+    Variant { uri, bandwidth: member.bandwidth(), codecs, resolution: None, frame_rate: None }
 }
 
 /// `audio`: what the audio rendition adds to each variant.
-fn video_variant(member: &Member<'_>, video: &VideoTrack, audio: Option<(&Rendition, &AudioTrack)>) -> Variant {
-    let rendition = member.rendition;
-    let bandwidth = audio.map_or(0, |(audio, _)| audio.bandwidth);
+fn video_variant(member: &Member<'_>, video: &VideoTrack, audio: Option<(&Member<'_>, &AudioTrack)>) -> Variant {
+    let bandwidth = audio.map_or(0, |(audio, _)| audio.bandwidth());
     let decoder = decoder_for(video, member.held.iter().filter_map(|track| track.as_video()));
     let codecs: Vec<_> = [decoder.as_str()].into_iter().chain(audio.map(|(_, audio)| audio.codecs.as_str())).collect();
     Variant {
-        uri: uri(rendition),
-        bandwidth: rendition.bandwidth.saturating_add(bandwidth),
+        uri: uri(member.rendition),
+        bandwidth: member.bandwidth().saturating_add(bandwidth),
         codecs: codecs.join(","),
-        resolution: Some(shown_size(video)),
-        frame_rate: rendition.frame_rate.or(video.frame_rate),
+        resolution: Some(video.shown_size()),
+        // The newest track's: a source may have changed it since the ladder was planned.
+        frame_rate: video.frame_rate.or(member.rendition.frame_rate),
     }
 }
 
@@ -91,13 +113,6 @@ fn profile_and_level(codecs: &str) -> Option<[u8; 3]> {
     let number = u32::from_str_radix(codecs.strip_prefix("avc1.").filter(|hex| hex.len() == 6)?, 16).ok()?;
     let [_, profile, constraints, level] = number.to_be_bytes();
     matches!(profile, 66 | 77 | 100).then_some([profile, constraints, level])
-}
-
-/// The size to show the picture at: wider or narrower than coded when its pixels are not square.
-fn shown_size(video: &VideoTrack) -> (u32, u32) {
-    let (horizontal, vertical) = (u64::from(video.sample_aspect.0), u64::from(video.sample_aspect.1));
-    let width = (u64::from(video.width) * horizontal + vertical / 2).checked_div(vertical).filter(|width| *width > 0);
-    (width.and_then(|width| u32::try_from(width).ok()).unwrap_or(video.width), video.height)
 }
 
 fn uri(rendition: &Rendition) -> String {
@@ -133,7 +148,7 @@ mod tests {
 
     fn described_by(members: &[(&Rendition, &Track)]) -> Multivariant {
         let members: Vec<_> =
-            members.iter().map(|(rendition, newest)| Member { rendition, newest, held: &[] }).collect();
+            members.iter().map(|(rendition, newest)| Member { rendition, newest, held: &[], peak: 0 }).collect();
         multivariant(&members)
     }
 
@@ -152,7 +167,7 @@ mod tests {
             ("avc1.6e0028", "avc1.4d401f", "avc1.4d401f"), // High 10 is in no chain with Main
         ] {
             let (held, newest) = (track(held), track(newest));
-            let member = Member { rendition: &rung, newest: &newest, held: &[&held, &newest] };
+            let member = Member { rendition: &rung, newest: &newest, held: &[&held, &newest], peak: 0 };
             assert_eq!(multivariant(&[member]).variants[0].codecs, named);
         }
     }
@@ -183,6 +198,23 @@ mod tests {
         assert!(described.audio.is_none() && described.independent_segments);
         for aspect in [(0, 1), (1, 0)] {
             assert_eq!(described_by(&[(&rung, &video(aspect))]).variants[0].resolution, Some((720, 576)));
+        }
+    }
+
+    #[test]
+    fn a_promise_that_the_source_broke_is_raised_to_what_was_measured() {
+        let rung = rendition("source", Kind::Video, true, 2_000_000);
+        let track = video((1, 1));
+        let member = |peak| Member { rendition: &rung, newest: &track, held: &[], peak };
+        let stated = |peak| multivariant(&[member(peak)]).variants[0].bandwidth;
+        for (peak, bandwidth) in [
+            (0, 2_000_000),
+            (2_000_000, 2_000_000),
+            (2_000_001, 2_200_000),
+            (8_000_000, 8_400_000),
+            (8_000_010, 8_500_000),
+        ] {
+            assert_eq!(stated(peak), bandwidth, "{peak}");
         }
     }
 

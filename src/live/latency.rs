@@ -1,0 +1,246 @@
+//! How long media takes from the socket to viewers, and a session from its first publish to the first picture.
+//!
+//! Looked at by the thread that publishes, once per part: nothing here is done per packet. Delays are counted from the
+//! moment at which intake took the packet; what waits in front of it, because the daemon cannot follow, is seen in the
+//! depth of the edge `intake`.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use metrics::Histogram;
+
+use crate::clock::SharedClock;
+use crate::media::arrivals::Arrivals;
+use crate::media::segment::{RenditionId, Renditions};
+use crate::media::{Kind, Output};
+use crate::package::Window;
+use crate::telemetry::names;
+
+/// Measures one session's delays where they end.
+#[derive(Debug)]
+pub struct Latency {
+    clock: SharedClock,
+    arrivals: Arc<Arrivals>,
+    lanes: Vec<Lane>,
+    /// Monotonic time of the session's first publish, until all of what it waits for is there. `None` for a session that
+    /// an earlier run of the daemon began: its viewers have something to play already.
+    began: Option<Duration>,
+    first_part: bool,
+}
+
+struct Lane {
+    kind: Kind,
+    to_part: Histogram,
+    /// Arrival of the last frame of the newest part of the open segment.
+    arrived: Option<Duration>,
+}
+
+impl std::fmt::Debug for Lane {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Lane").field("kind", &self.kind).field("arrived", &self.arrived).finish_non_exhaustive()
+    }
+}
+
+/// A segment is whole, and its last frame came in then (monotonic).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SegmentArrival {
+    /// The rendition.
+    pub rendition: RenditionId,
+    /// The segment's number.
+    pub msn: u64,
+    /// When.
+    pub at: Duration,
+}
+
+impl Latency {
+    /// Measures a session with these renditions whose packets `arrivals` knows of. `began` is the monotonic time of its
+    /// first publish, if that was in this run of the daemon.
+    pub fn new(clock: SharedClock, arrivals: Arc<Arrivals>, began: Option<Duration>, renditions: &Renditions) -> Self {
+        let lanes = renditions.iter().map(|rendition| {
+            let to_part = names::INGEST_TO_PART.histogram(&[("rung", &rendition.name)]);
+            Lane { kind: rendition.kind, to_part, arrived: None }
+        });
+        Latency { lanes: lanes.collect(), clock, arrivals, began, first_part: true }
+    }
+
+    /// Looks at an output before it is journalled. Tells when the last frame of a segment that it closes came in.
+    pub fn before(&mut self, output: &Output) -> Option<SegmentArrival> {
+        let rendition = output.rendition();
+        let lane = self.lanes.get_mut(usize::from(rendition.0))?;
+        match output {
+            Output::Part(part) => {
+                lane.arrived = self.arrivals.of(lane.kind, part.last_pts);
+                None
+            }
+            Output::Close(end) => lane.arrived.take().map(|at| SegmentArrival { rendition, msn: end.msn, at }),
+            _ => None,
+        }
+    }
+
+    /// Looks at an output that `window` has just shown to viewers.
+    pub fn published(&mut self, output: &Output, window: &Window) {
+        if let Output::Part(part) = output
+            && let Some(lane) = self.lanes.get(usize::from(part.rendition.0))
+            && let Some(arrived) = lane.arrived
+        {
+            lane.to_part.record(self.clock.monotonic().saturating_sub(arrived));
+        }
+        if let Some(began) = self.began {
+            self.playable(began, output, window);
+        }
+    }
+
+    fn playable(&mut self, began: Duration, output: &Output, window: &Window) {
+        let kind_of = |rendition: RenditionId| self.lanes.get(usize::from(rendition.0)).map(|lane| lane.kind);
+        let waited = || self.clock.monotonic().saturating_sub(began);
+        // Video renditions stand first, so in a session without video this is its sound.
+        if self.first_part && matches!(output, Output::Part(part) if kind_of(part.rendition) == kind_of(RenditionId(0)))
+        {
+            names::PUBLISH_TO_PLAYABLE.histogram(&[("what", "part")]).record(waited());
+            self.first_part = false;
+        }
+        if window.multivariant().is_some() {
+            names::PUBLISH_TO_PLAYABLE.histogram(&[("what", "playlist")]).record(waited());
+            self.began = None;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::clock::{Clock, ManualClock};
+    use crate::media::segment::{Part, Rendition, SegmentEnd, SegmentStart};
+    use crate::media::{Span, Timestamp, WallTime};
+    use crate::package::WindowSettings;
+    use crate::telemetry::Metrics;
+    use bytes::Bytes;
+
+    const PUBLISHED: Duration = Duration::from_secs(100);
+
+    fn renditions() -> Renditions {
+        let rendition = |name: &str, kind, copied| Rendition {
+            name: name.to_owned(),
+            kind,
+            copied,
+            bandwidth: 1_000_000,
+            frame_rate: None,
+        };
+        Arc::from([rendition("720p", Kind::Video, true), rendition("audio", Kind::Audio, true)])
+    }
+
+    fn part(rendition: u8, last_pts: Timestamp) -> Output {
+        let (rendition, duration, bytes) = (RenditionId(rendition), Span::from_millis(80), Bytes::from_static(b"part"));
+        Output::Part(Part { rendition, msn: 0, epoch: 1, index: 0, duration, last_pts, independent: true, bytes })
+    }
+
+    fn open(rendition: u8) -> Output {
+        let (at, wall) = (Timestamp::from_millis(10_000), WallTime::default());
+        let (discontinuity, gap, init, epoch) = (false, false, 0, 1);
+        Output::Open(SegmentStart {
+            rendition: RenditionId(rendition),
+            msn: 0,
+            epoch,
+            at,
+            wall,
+            discontinuity,
+            gap,
+            init,
+        })
+    }
+
+    fn close(rendition: u8) -> Output {
+        Output::Close(SegmentEnd { rendition: RenditionId(rendition), msn: 0, duration: Span::from_millis(80) })
+    }
+
+    struct Rig {
+        clock: Arc<ManualClock>,
+        arrivals: Arc<Arrivals>,
+        latency: Latency,
+        window: Window,
+    }
+
+    impl Rig {
+        fn new() -> Self {
+            let (clock, arrivals) = (ManualClock::new(WallTime::default()), Arc::new(Arrivals::default()));
+            clock.advance(PUBLISHED);
+            let latency = Latency::new(clock.clone(), arrivals.clone(), Some(PUBLISHED), &renditions());
+            let settings =
+                WindowSettings { window: Span::from_secs(60), segment_target: Span::from_secs(2), start: Vec::new() };
+            Rig { clock, arrivals, latency, window: Window::new(renditions(), settings) }
+        }
+
+        fn arrives(&self, kind: Kind, millis: i64) {
+            self.arrivals.note(kind, Timestamp::from_millis(millis), self.clock.monotonic());
+        }
+
+        fn output(&mut self, output: &Output) -> Option<SegmentArrival> {
+            let arrival = self.latency.before(output);
+            self.window.apply(output);
+            self.latency.published(output, &self.window);
+            arrival
+        }
+
+        fn pass(&self, millis: u64) {
+            self.clock.advance(Duration::from_millis(millis));
+        }
+    }
+
+    /// The sums and counts of `/metrics` that are not zero, after `body`.
+    fn measured(body: impl FnOnce()) -> Vec<String> {
+        let (metrics, recorder) = Metrics::detached().expect("the settings are ours");
+        metrics::with_local_recorder(&recorder, body);
+        let text = metrics.render();
+        let sums = text.lines().filter(|line| line.contains("_seconds_sum{") || line.contains("_seconds_count{"));
+        let mut sums: Vec<_> = sums
+            .filter(|line| !line.ends_with(" 0"))
+            .map(|line| line.trim_start_matches("millstream_").to_owned())
+            .collect();
+        sums.sort();
+        sums
+    }
+
+    #[test]
+    fn a_part_is_measured_from_the_arrival_of_its_last_frame_to_its_publication() {
+        let lines = measured(|| {
+            let mut rig = Rig::new();
+            rig.pass(40);
+            rig.arrives(Kind::Video, 10_000);
+            rig.pass(40);
+            rig.arrives(Kind::Video, 10_040);
+            assert_eq!(rig.output(&open(0)), None);
+            rig.pass(17);
+            assert_eq!(rig.output(&part(0, Timestamp::from_millis(10_040))), None);
+            rig.pass(500);
+            let at = PUBLISHED + Duration::from_millis(80);
+            assert_eq!(rig.output(&close(0)), Some(SegmentArrival { rendition: RenditionId(0), msn: 0, at }));
+            assert_eq!(rig.output(&close(0)), None, "a segment without a part has no last frame");
+        });
+        assert_eq!(
+            lines,
+            [
+                "ingest_to_part_seconds_count{rung=\"720p\"} 1",
+                "ingest_to_part_seconds_sum{rung=\"720p\"} 0.017",
+                "publish_to_playable_seconds_count{what=\"part\"} 1",
+                "publish_to_playable_seconds_sum{what=\"part\"} 0.097",
+            ]
+        );
+    }
+
+    #[test]
+    fn sound_alone_is_not_playable_and_silence_of_ours_is_not_measured() {
+        let lines = measured(|| {
+            let mut rig = Rig::new();
+            rig.arrives(Kind::Audio, 10_000);
+            rig.pass(25);
+            rig.output(&open(1));
+            rig.output(&part(1, Timestamp::from_millis(10_000)));
+            rig.output(&part(1, Timestamp::from_millis(12_000)));
+            assert_eq!(rig.output(&close(1)), None);
+        });
+        assert_eq!(
+            lines,
+            ["ingest_to_part_seconds_count{rung=\"audio\"} 1", "ingest_to_part_seconds_sum{rung=\"audio\"} 0.025"]
+        );
+    }
+}

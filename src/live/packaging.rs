@@ -1,0 +1,140 @@
+//! Where a session is packaged: on the thread that hands the units in, or on a thread of its own.
+//!
+//! Packaging copies bytes and computes next to nothing. While nothing is encoded, handing each packet to another thread costs more than
+//! the work itself, so it is done on the intake thread. Encoders are several and slow: they get a queue with a thread behind it.
+//! Either way a failure or panic is told as that of the stage `package`, ends this session, and nobody else notices.
+
+use tracing::Span as LogSpan;
+
+use super::SessionSpec;
+use super::wiring::{OnFailure, PACKAGE, WireError, report, spawn, tell};
+use crate::flow::channel::{Receiver, Sender, bounded};
+use crate::flow::stage::{self, Outcome, Stage};
+use crate::media::Output;
+use crate::media::segment::RenditionUnit;
+use crate::package::{PackageError, Packager};
+
+/// Name of the stage in logs and metrics.
+const STAGE: &str = "package";
+
+/// The package stage of one session.
+#[derive(Debug)]
+pub enum Packaging {
+    /// On the caller's thread.
+    Here(Packer),
+    /// On its own.
+    Thread {
+        /// Its queue.
+        units: Sender<RenditionUnit>,
+        /// The thread.
+        stage: Stage<PackageError>,
+    },
+    /// It failed, which was told; what comes is dropped while the session ends.
+    Failed,
+}
+
+/// The packager and where its outputs go.
+#[derive(Debug)]
+pub struct Packer {
+    packager: Packager,
+    outputs: Sender<Output>,
+    ready: Vec<Output>,
+}
+
+impl Packer {
+    /// A packer on the thread that it is used on.
+    pub fn new(packager: Packager, outputs: Sender<Output>) -> Self {
+        Packer { packager, outputs, ready: Vec::new() }
+    }
+
+    /// Waits while the store's queue is full.
+    fn push(&mut self, unit: RenditionUnit) -> Result<(), PackageError> {
+        let result = self.packager.push(unit, &mut self.ready);
+        // What was whole before an error is used.
+        self.hand_on();
+        result
+    }
+
+    fn hand_on(&mut self) {
+        for output in self.ready.drain(..) {
+            // The store thread is gone only when it failed, which on_failure has reported.
+            let _ = self.outputs.send(output);
+        }
+    }
+
+    /// Closes the open segments with what they have.
+    fn suspend(mut self) -> Result<(), PackageError> {
+        let result = self.packager.suspend(&mut self.ready);
+        for output in self.ready.drain(..) {
+            let _ = self.outputs.send(output);
+        }
+        result
+    }
+
+    /// The body of a thread.
+    fn run(mut self, units: &Receiver<RenditionUnit>) -> Result<(), PackageError> {
+        for unit in units.iter() {
+            self.push(unit)?;
+        }
+        self.suspend()
+    }
+}
+
+impl Packaging {
+    /// Packages one unit, or hands it to the thread that does.
+    pub fn push(&mut self, unit: RenditionUnit, on_failure: &OnFailure) {
+        match self {
+            // The thread is gone only when it failed, which on_failure has reported.
+            Packaging::Thread { units, .. } => drop(units.send(unit)),
+            Packaging::Here(packer) => {
+                let outcome = stage::contain(STAGE, || packer.push(unit));
+                if !matches!(outcome, Outcome::Finished) {
+                    tell(on_failure, STAGE, &outcome);
+                    *self = Packaging::Failed;
+                }
+            }
+            Packaging::Failed => {}
+        }
+    }
+
+    /// Moves the packaging to a thread of its own if it has none, and answers with its queue.
+    ///
+    /// # Errors
+    /// The system has no thread for it.
+    pub fn queue(
+        &mut self,
+        spec: &SessionSpec,
+        span: &LogSpan,
+        on_failure: &OnFailure,
+    ) -> Result<Sender<RenditionUnit>, WireError> {
+        let (queue, packets) = match std::mem::replace(self, Packaging::Failed) {
+            Packaging::Here(packer) => {
+                let (units, packets) = bounded::<RenditionUnit>(PACKAGE);
+                let stage = spawn(spec, STAGE, span, on_failure, move || packer.run(&packets))?;
+                *self = Packaging::Thread { units: units.clone(), stage };
+                return Ok(units);
+            }
+            Packaging::Thread { units, stage } => {
+                let queue = units.clone();
+                *self = Packaging::Thread { units, stage };
+                return Ok(queue);
+            }
+            // Whoever sends into it is told that its receiver is gone.
+            Packaging::Failed => bounded::<RenditionUnit>(PACKAGE),
+        };
+        drop(packets);
+        Ok(queue)
+    }
+
+    /// Waits until everything that was handed in is packaged and handed on.
+    pub fn join(self) {
+        match self {
+            Packaging::Here(packer) => report(STAGE, stage::contain(STAGE, || packer.suspend())),
+            Packaging::Thread { units, stage } => {
+                drop(units);
+                report(STAGE, stage.join());
+            }
+            Packaging::Failed => {}
+        }
+    }
+}
