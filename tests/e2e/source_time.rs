@@ -15,7 +15,7 @@ use crate::broadcast::{FIRST_SEGMENT_LIMIT, test_preset};
 use crate::support::boxes;
 use crate::support::content::{Expectation, Pictures, Report};
 use crate::support::daemon::{Credentials, Daemon, Home};
-use crate::support::follower::{Follower, Rendition};
+use crate::support::follower::{Follower, Rendition, Run};
 use crate::support::machine;
 use crate::support::publisher::{Feed, RawPublisher, Status};
 
@@ -79,6 +79,18 @@ impl Seen {
         assert_eq!(self.codes(), ["NetStream.Publish.Start", "NetStream.Unpublish.Success"]);
         assert_eq!(self.breaks(), 0, "discontinuities");
         self.assert_playable();
+    }
+
+    /// In each run the first frame of sound is the first that does not begin before the picture.
+    fn assert_sound_begins_with_the_picture(&self) {
+        let begins = |rendition: &Rendition| -> Vec<i64> {
+            let first =
+                |run: &Run<'_>| run.samples()[0].pts * 1_000_000 / i64::from(boxes::Init::parse(run.init).timescale);
+            rendition.runs().iter().map(first).collect()
+        };
+        let (video, audio) = (begins(self.video()), begins(self.player().audio()));
+        let late: Vec<_> = audio.iter().zip(&video).skip(1).map(|(sound, picture)| sound - picture).collect();
+        assert!(late.iter().all(|late| (0..21_334).contains(late)), "sound begins {late:?} us behind the picture");
     }
 
     /// What holds for every source: MSNs rise by one, no segment is too long (the reader of playlists sees to that), both
@@ -184,6 +196,7 @@ fn a_jump_at_a_keyframe_is_one_discontinuity_and_loses_nothing() {
         let seen = Seen::of(name);
         assert_eq!((seen.codes().len(), seen.breaks()), (2, 1), "{name}");
         seen.assert_playable();
+        seen.assert_sound_begins_with_the_picture();
         // The clock jumps where a beep begins, of which the new run has one frame less.
         let expected = Expectation { beeps: Some(8), sound_ms: 9_800, av_limit_us: BEEP_AT_BREAK_US, ..whole() };
         seen.report().assert_whole(&expected);
@@ -195,6 +208,7 @@ fn a_jump_between_keyframes_loses_what_cannot_be_decoded() {
     let seen = Seen::of("plus 1 h");
     assert_eq!((seen.codes().len(), seen.breaks()), (2, 1));
     seen.assert_playable();
+    seen.assert_sound_begins_with_the_picture();
     // One second, up to the keyframe, where a beep begins.
     let expected = Expectation { av_limit_us: BEEP_AT_BREAK_US, ..with_a_hole(265, 10) };
     seen.report().assert_whole(&Expectation { beeps: Some(8), sound_ms: 8_800, ..expected });
