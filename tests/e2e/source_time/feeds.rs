@@ -64,7 +64,7 @@ fn clocks() -> Vec<Case> {
         ("from below zero", feed().each(|tag| tag.move_stamp(-1_500))),
         ("to below zero", jump(AT_KEYFRAME_MS, -6_000)),
         ("sound 5 s ahead", feed().each(|tag| tag.move_stamp(if tag.kind == Kind::Audio { 5_000 } else { 0 }))),
-        ("decoding order", feed().edit(unorder)),
+        ("decoding order", feed().edit(|tags| unorder(tags))),
     ]
 }
 
@@ -76,7 +76,7 @@ fn noise() -> impl Iterator<Item = i64> {
 }
 
 /// Every tenth picture is stamped 50 ms early, and so before its predecessor; it is presented when it was.
-fn unorder(tags: &mut Vec<Tag>) {
+fn unorder(tags: &mut [Tag]) {
     for picture in tags.iter_mut().filter(|tag| tag.is_picture() && !tag.is_keyframe()).step_by(10) {
         picture.move_stamp(-50);
         picture.set_composition_ms(picture.composition_ms() + 50);
@@ -87,10 +87,10 @@ fn pictures() -> Vec<Case> {
     vec![
         ("headers repeated", feed().edit(repeat_headers)),
         ("headers doubled", feed().edit(double_headers)),
-        ("composition damaged", feed().edit(damage_composition)),
-        ("composition negative", feed().edit(negative_composition)),
+        ("composition damaged", feed().edit(|tags| damage_composition(tags))),
+        ("composition negative", feed().edit(|tags| negative_composition(tags))),
         ("other frame rate", feed().edit(drop_disposable)),
-        ("other bitrate", feed().edit(other_bitrate)),
+        ("other bitrate", feed().edit(|tags| other_bitrate(tags))),
         ("pyramids", Feed::of(&pyramids())),
         ("keyframes 10 s apart", Feed::of(&long_groups())),
         ("keyframes lost", feed().edit(lose_keyframes)),
@@ -126,7 +126,7 @@ fn double_headers(tags: &mut Vec<Tag>) {
 }
 
 /// Four pictures far apart claim to be shown hours later or earlier.
-fn damage_composition(tags: &mut Vec<Tag>) {
+fn damage_composition(tags: &mut [Tag]) {
     let pictures: Vec<_> = tags.iter_mut().filter(|tag| tag.is_picture()).collect();
     for (index, picture) in pictures.into_iter().enumerate() {
         match index {
@@ -138,7 +138,7 @@ fn damage_composition(tags: &mut Vec<Tag>) {
 }
 
 /// As encoders that decode the first picture when it is shown: B-frames are presented before they are decoded.
-fn negative_composition(tags: &mut Vec<Tag>) {
+fn negative_composition(tags: &mut [Tag]) {
     let lead = tags.iter().find(|tag| tag.is_keyframe()).map_or(0, Tag::composition_ms);
     assert!(lead > 0, "the source reorders");
     for picture in tags.iter_mut().filter(|tag| tag.is_picture()) {
@@ -177,7 +177,7 @@ pub fn numbers_without_disposable() -> Vec<u32> {
 }
 
 /// From the third group on, the pictures of an encoder that was told another bitrate.
-fn other_bitrate(tags: &mut Vec<Tag>) {
+fn other_bitrate(tags: &mut [Tag]) {
     let other: Vec<_> = crate::support::flv::tags(&Source::new(640, 360, 30, 10, 3_000));
     let other = other.into_iter().filter(Tag::is_picture);
     let pictures = tags.iter_mut().filter(|tag| tag.is_picture());
