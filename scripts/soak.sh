@@ -1,11 +1,19 @@
 #!/usr/bin/env bash
-# The long form of the frame tests: the same questions, asked of minutes instead of seconds.
+# The long forms: the frame tests' questions, asked of minutes instead of seconds, and memory that must stay flat.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 . scripts/lib.sh
 . scripts/packages.sh
 
+# A frame carries its number in 16 bits.
+most_frame_minutes=36
+# Memory settles while windows fill, caches warm and the allocator finds its arenas. Then it may grow by this at most.
+warm_up_minutes=3
+most_kib_per_minute=64
+
 minutes=10
+only=
+profile=release
 while [ "$#" -gt 0 ]; do
     case "$1" in
         --minutes)
@@ -13,13 +21,99 @@ while [ "$#" -gt 0 ]; do
             minutes=$2
             shift 2
             ;;
+        --only)
+            need_value "$@"
+            only=$2
+            shift 2
+            ;;
+        --profile)
+            need_value "$@"
+            profile=$2
+            shift 2
+            ;;
         *) die "soak has no option \"$1\": see ./dev --help" ;;
     esac
 done
-# A frame carries its number in 16 bits.
-[ "$minutes" -le 36 ] || die "--minutes can be 36 at most: a frame's number has 16 bits"
+case "$only" in '' | frames | memory) ;; *) die "--only can be frames or memory, not \"$only\"" ;; esac
+case "$profile" in dev) build=(cargo build) folder=debug ;; release) build=(cargo build --release) folder=release ;;
+    *) die "--profile can be dev or release, not \"$profile\"" ;; esac
+
+# slope: of the lines "MINUTE KIB" on standard input, KiB per minute by least squares.
+slope() {
+    awk '{ n++; x += $1; y += $2; xx += $1 * $1; xy += $1 * $2 }
+         END { d = n * xx - x * x; printf "%.1f\n", d ? (n * xy - x * y) / d : 0 }'
+}
+
+# push KEY FILE: a push in real time that goes on until it is killed.
+push() {
+    ffmpeg -nostdin -hide_banner -loglevel error -re -stream_loop -1 -i "$2" -c copy \
+        -flvflags no_duration_filesize -f flv "rtmp://$daemon_rtmp/live/$1" </dev/null >/dev/null 2>&1 &
+    pushes+=("$!")
+}
+
+# watch STREAM: a viewer who asks for every playlist and the newest segment, once.
+watch() {
+    local base="http://$daemon_http/live/$1" rung segment
+    for rung in $(curl -fsS "$base/index.m3u8" | grep -v '^#' | grep -o '^[^?]*' || true); do
+        segment=$(curl -fsS "$base/${rung#./}" | grep '\.m4s$' | tail -n 1 || true)
+        [ -z "$segment" ] || curl -fsS -o /dev/null "$base/${rung%/*}/$segment" || true
+    done
+}
+
+stop_pushes() {
+    [ "${#pushes[@]}" -eq 0 ] || kill "${pushes[@]}" 2>/dev/null || true
+    pushes=()
+}
+
+# One ladder and one passthrough stream run through; a third comes and goes, with a wrong key in between.
+soak_memory() {
+    local work source binary=target/$folder/millstream samples minute growth
+    work=$(mktemp -d)
+    pushes=()
+    trap 'stop_pushes; kill -TERM "${daemon_pid:-}" 2>/dev/null || true; wait; rm -rf "$work"' EXIT
+    "${build[@]}"
+    source=$work/source.flv samples=$work/samples
+    scripts/source.sh 640 360 30 20 1000 "$source"
+    start_daemon "$PWD/$binary" "$work" MILLSTREAM_HTTP__LISTEN=127.0.0.1:0 MILLSTREAM_RTMP__LISTEN=127.0.0.1:0 \
+        MILLSTREAM_STORAGE__SPOOL_MAX=256MiB MILLSTREAM_SESSION__GRACE=5s
+    local ladder_id
+    new_stream "$binary" ladder
+    ladder_id=$stream_id
+    push "$stream_key" "$source"
+    stream_id=$(cli "$binary" streams create --name copied --preset passthrough | json_text id)
+    stream_key=$(cli "$binary" keys create --stream "$stream_id" | json_text secret)
+    push "$stream_key" "$source"
+    new_stream "$binary" restless
+    say "minute  resident KiB"
+    for ((minute = 1; minute <= minutes; minute++)); do
+        timeout 20 ffmpeg -nostdin -loglevel quiet -re -i "$source" -c copy -f flv \
+            "rtmp://$daemon_rtmp/live/$stream_key" </dev/null >/dev/null 2>&1 || true
+        timeout 5 ffmpeg -nostdin -loglevel quiet -re -i "$source" -c copy -f flv \
+            "rtmp://$daemon_rtmp/live/wrong-$minute" </dev/null >/dev/null 2>&1 || true
+        while [ $((SECONDS % 60)) -ne 0 ]; do
+            watch "$ladder_id"
+            sleep 1
+        done
+        alive "$daemon_pid" || die "the daemon ended: $(tail -n 5 "$daemon_log")"
+        printf '%6d  %d\n' "$minute" "$(rss_kib "$daemon_pid")" | tee -a "$samples"
+        sleep 1
+    done
+    growth=$(awk -v from="$warm_up_minutes" '$1 > from' "$samples" | slope)
+    say "growth after $warm_up_minutes minutes: $growth KiB a minute (at most $most_kib_per_minute)"
+    stop_pushes
+    stop_daemon || die "the daemon did not stop in order"
+    awk -v growth="$growth" -v most="$most_kib_per_minute" 'BEGIN { exit growth > most }' || die "memory grows"
+}
 
 need_packages "${packages_build[@]}" "${packages_run[@]}"
 need_rust
-step "$minutes minutes through an encoded ladder: every frame, sound with picture, cuts, durations"
-E2E_SECONDS=$((minutes * 60)) cargo test --release --test e2e ladder:: -- --skip full_ladder:: --nocapture
+if [ "$only" != memory ]; then
+    frames=$((minutes < most_frame_minutes ? minutes : most_frame_minutes))
+    step "$frames minutes through an encoded ladder: every frame, sound with picture, cuts, durations"
+    E2E_SECONDS=$((frames * 60)) cargo test --profile "$profile" --test e2e ladder:: -- --skip full_ladder:: --nocapture
+fi
+if [ "$only" != frames ]; then
+    [ "$minutes" -gt $((warm_up_minutes + 1)) ] || die "memory needs more than $((warm_up_minutes + 1)) minutes"
+    step "$minutes minutes of a ladder, a copy and one that comes and goes: resident memory"
+    soak_memory
+fi

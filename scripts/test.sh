@@ -52,7 +52,7 @@ check_front_end() {
     (cd web && npm run --if-present check && npm run --if-present test) </dev/null
 }
 
-check_scripts() { shellcheck -x dev .ci/run scripts/*.sh benches/*.sh && find fixtures -name '*.sh' -exec shellcheck -x {} +; }
+check_scripts() { shellcheck -x dev .ci/run scripts/*.sh benches/*.sh && find fixtures tests -name '*.sh' -exec shellcheck -x {} +; }
 
 # The image has no engine here to build it: what can be seen without one is looked at.
 check_dockerfile() {
@@ -82,6 +82,7 @@ run "front end: types and tests" check_front_end
 run "scripts: shellcheck" check_scripts
 run "Dockerfile" check_dockerfile
 run "format" cargo fmt --all --check
+run "format of the fuzz targets" cargo fmt --manifest-path tests/fuzz/Cargo.toml --check
 run "clippy" cargo clippy --all-targets --quiet -- -D warnings
 run "build of the tests" cargo test --no-run --quiet
 run "tests" guarded_tests

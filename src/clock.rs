@@ -54,6 +54,13 @@ impl Clock for SystemClock {
     }
 }
 
+/// Processor time that the calling thread has used since it began.
+pub fn thread_cpu_time() -> Duration {
+    let time = rustix::time::clock_gettime(rustix::time::ClockId::ThreadCPUTime);
+    let (secs, nanos) = (u64::try_from(time.tv_sec).unwrap_or(0), u32::try_from(time.tv_nsec).unwrap_or(0));
+    Duration::new(secs, nanos)
+}
+
 /// Sleepers look this often at a clock that may be moved at any time.
 const MANUAL_PAUSE: Duration = Duration::from_millis(1);
 

@@ -304,37 +304,6 @@ async fn a_part_beyond_the_bound_is_refused_and_its_segment_is_a_gap() {
     assert_eq!(store.stats().lost_segments, 1);
 }
 
-#[tokio::test(start_paused = true)]
-async fn the_delay_of_a_segment_runs_from_its_last_frame_until_it_is_stored() {
-    let folder = tempfile::tempdir().expect("a folder");
-    let (metrics, recorder) = Metrics::detached().expect("the settings are ours");
-    // This test's tasks run on its own thread.
-    let _recorded = metrics::set_default_local_recorder(&recorder);
-    let (bench, objects) = Bench::scripted(folder.path());
-    let (store, _) = bench.open().await;
-    let mut writer = store.begin(head("s1", 1)).expect("begun");
-    append_inits(&mut writer);
-    until_uploaded(&store).await;
-    objects.fail(|_| true);
-    let arrived = bench.clock.monotonic();
-    for output in [open(VIDEO, 1, 0), part(VIDEO, 1, 0, 0)] {
-        writer.append(&output).expect("journalled");
-    }
-    writer.arrived(VIDEO, 0, arrived);
-    writer.append(&close(VIDEO, 0)).expect("journalled");
-    // Nobody says when the last frame of the sound came in.
-    segment(AUDIO, 1, 0).iter().for_each(|output| writer.append(output).expect("journalled"));
-    until(&store, |stats| stats.object_failures > 3).await;
-    bench.clock.advance(Duration::from_millis(61_250));
-    objects.succeed();
-    until_uploaded(&store).await;
-    let text = metrics.render();
-    let lines: Vec<_> = text.lines().filter(|line| line.contains("stored_seconds_sum{")).collect();
-    assert_eq!(lines, ["millstream_ingest_to_stored_seconds_sum{rung=\"720p\"} 61.25"]);
-    assert!(text.contains("stored_seconds_bucket{rung=\"720p\",le=\"60\"} 0\n"), "{text}");
-    assert!(text.contains("stored_seconds_bucket{rung=\"720p\",le=\"300\"} 1\n"), "{text}");
-}
-
 /// A file system whose syncs fail by order, and are counted.
 #[derive(Debug, Default)]
 struct ScriptedFilesystem {
@@ -376,4 +345,70 @@ async fn objects_of_a_folder_are_stored_once_one_sync_has_covered_them_and_are_p
     }
     assert!(filesystem.syncs.load(Ordering::SeqCst) - before < 12, "one sync covers many objects");
     assert!(!store.stats().alarms.objects);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_panic_in_an_upload_is_counted_and_tried_again_and_others_go_on() {
+    let (metrics, recorder) = millstream::telemetry::Metrics::detached().expect("the settings are ours");
+    let _guard = metrics::set_default_local_recorder(&recorder);
+    let folder = tempfile::tempdir().expect("a folder");
+    let (bench, objects) = Bench::scripted(folder.path());
+    let (store, _) = bench.open().await;
+    let mut once = true;
+    objects.fail(move |key| {
+        assert!(!(key.contains("s1/720p/1-0.") && std::mem::take(&mut once)), "a broken assumption, once");
+        assert!(!key.contains("s1/720p/1-1."), "a broken assumption, each time");
+        false
+    });
+    let mut bad = store.begin(head("s1", 1)).expect("begun");
+    let mut good = store.begin(head("s2", 1)).expect("begun");
+    for writer in [&mut bad, &mut good] {
+        append_inits(writer);
+        for msn in 0..3 {
+            append_segment(writer, 1, msn);
+        }
+    }
+    for session in ["s1", "s2"] {
+        for rendition in RENDITIONS {
+            until_playlist(&store, session, Some(rendition), |text| text.contains("1-2.m4s")).await;
+        }
+    }
+    until_uploaded(&store).await;
+    let keys = objects.keys().await;
+    let lost: Vec<_> = (0..3).filter(|msn| !keys.contains(&format!("live/stream1/s1/720p/1-{msn}.m4s"))).collect();
+    assert_eq!((lost, store.stats().lost_segments), (vec![1], 1), "tried again, and given up where nothing helps");
+    assert_eq!(objects.violations(), [""; 0]);
+    let text = metrics.render();
+    assert!(text.contains("\nmillstream_stage_panics_total{stage=\"upload\"} 6\n"), "{text}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_delay_of_a_segment_runs_from_its_last_frame_until_it_is_stored() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let (metrics, recorder) = Metrics::detached().expect("the settings are ours");
+    // This test's tasks run on its own thread.
+    let _recorded = metrics::set_default_local_recorder(&recorder);
+    let (bench, objects) = Bench::scripted(folder.path());
+    let (store, _) = bench.open().await;
+    let mut writer = store.begin(head("s1", 1)).expect("begun");
+    append_inits(&mut writer);
+    until_uploaded(&store).await;
+    objects.fail(|_| true);
+    let arrived = bench.clock.monotonic();
+    for output in [open(VIDEO, 1, 0), part(VIDEO, 1, 0, 0)] {
+        writer.append(&output).expect("journalled");
+    }
+    writer.arrived(VIDEO, 0, arrived);
+    writer.append(&close(VIDEO, 0)).expect("journalled");
+    // Nobody says when the last frame of the sound came in.
+    segment(AUDIO, 1, 0).iter().for_each(|output| writer.append(output).expect("journalled"));
+    until(&store, |stats| stats.object_failures > 3).await;
+    bench.clock.advance(Duration::from_millis(61_250));
+    objects.succeed();
+    until_uploaded(&store).await;
+    let text = metrics.render();
+    let lines: Vec<_> = text.lines().filter(|line| line.contains("stored_seconds_sum{")).collect();
+    assert_eq!(lines, ["millstream_ingest_to_stored_seconds_sum{rung=\"720p\"} 61.25"]);
+    assert!(text.contains("stored_seconds_bucket{rung=\"720p\",le=\"60\"} 0\n"), "{text}");
+    assert!(text.contains("stored_seconds_bucket{rung=\"720p\",le=\"300\"} 1\n"), "{text}");
 }

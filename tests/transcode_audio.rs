@@ -2,13 +2,20 @@
 
 #[path = "support/ladder.rs"]
 mod ladder;
+#[path = "support/tone.rs"]
+mod tone;
 
 use ladder::{
     Feed, Ran, START, Source, audio, break_at, cut, cuts_of, heard, packets_of, preset, run, script, shape, tracks_of,
 };
 use millstream::config::preset::Preset;
 use millstream::flow::stage::Outcome;
-use millstream::media::{AudioTrack, Cut, CutKind, Packet, Span, Timestamp, Track, Unit};
+use millstream::ingest::{Ingest, Input, Now, Settings};
+use millstream::media::codec::aac::{silent_frame, track_from_config};
+use millstream::media::{AudioTrack, Cut, CutKind, Packet, Span, Timestamp, Track, Unit, WallTime};
+use millstream::wire::Inbound;
+use millstream::wire::flv::{AudioTag, Tag, TagKind};
+use tone::Tone;
 
 /// Three seconds with a beep of 100 ms at each whole second but the first; the moment of second 1 and 2.
 fn beeps(rate: u32, channels: u32, seconds: u32) -> String {
@@ -223,4 +230,95 @@ fn broken_packets_are_counted_and_become_silence() {
     check_onsets(&onsets(track_of(&ran.units[0]), &packets), &[at(1_000)]);
     let stats = ran.stats.audio.expect("audio");
     assert!(stats.decode_errors >= 1, "{stats:?}");
+}
+
+/// A tone of 500 Hz, with `per_mille` more samples in a second than it says: sent as RTMP does, with stamps in milliseconds.
+fn drifting(rate: u32, per_mille: i64, seconds: u32) -> (Source<AudioTrack>, Vec<Unit>) {
+    let arguments = format!(
+        "-f lavfi -i 'aevalsrc=0.3*sin(2*PI*500*t)|0.3*sin(2*PI*500*t):s={rate}:d={seconds}' -c:a aac -b:a 128k"
+    );
+    let source = audio(&arguments, Span::ZERO);
+    let mut ingest = Ingest::new(Settings::default());
+    let (mut units, wall) = (Vec::new(), WallTime::from_unix_millis(0));
+    let mut push = |stamp: i64, data: AudioTag| {
+        let now = Now { monotonic: std::time::Duration::from_millis(stamp.unsigned_abs()), wall };
+        let tag =
+            Tag { kind: TagKind::Audio, timestamp_ms: u32::try_from(stamp).expect("positive"), data: data.to_body() };
+        ingest.push(Input::Media(Inbound::Flv(tag)), now, &mut units).expect("nothing to reject");
+        (now, ingest.stats())
+    };
+    push(0, AudioTag::Config(source.track.config.clone()));
+    let mut last = None;
+    for (n, packet) in source.packets.iter().enumerate() {
+        let stamp = n as i64 * 1_024 * 1_000 * 1_000 / (i64::from(rate) * (1_000 + per_mille));
+        last = Some(push(stamp, AudioTag::Frame(packet.data.clone())));
+    }
+    let (now, stats) = last.expect("packets");
+    assert!(stats.drift_corrections >= 2 || per_mille == 0, "{stats:?}");
+    ingest.end(now, &mut units);
+    (source, units)
+}
+
+#[test]
+fn a_clock_that_runs_wrong_is_followed_without_a_click() {
+    const SECONDS: u32 = 50;
+    for (rate, per_mille) in [(48_000, 1), (48_000, -1), (44_100, 1), (44_100, 0)] {
+        let name = format!("{rate} Hz, {per_mille} per mille");
+        let (source, units) = drifting(rate, per_mille, SECONDS);
+        let ran = ladder(units);
+        let packets = packets_of(&ran.units[0]);
+        check_counted(&packets);
+        let stats = ran.stats.audio.expect("audio");
+        assert_eq!((stats.silence_samples, stats.trimmed_samples), (0, 0), "{name}: {stats:?}");
+        assert_eq!(stats.drifts > 0, per_mille != 0, "{name}: {stats:?}");
+        // As long as its clock says, within what is promised.
+        let samples_of_source = source.packets.len() as i64 * 1_024;
+        let told = Span::from_units(samples_of_source * 1_000, rate).flicks() / (1_000 + per_mille);
+        let off = packets.last().expect("some").pts - packets[0].pts - Span::from_flicks(told);
+        assert!(off.abs() <= Span::from_millis(45), "{name}: {off} off");
+        // What was corrected of 50 ms.
+        let drift_us = if per_mille == 0 { 50.0 } else { 55_000.0 };
+        let tone = Tone::measure(&heard(track_of(&ran.units[0]), &packets));
+        tone.assert_unbroken(&name, drift_us);
+        assert!(per_mille == 0 || tone.drift_us.abs() > 25_000.0, "{name}: it follows: {tone:?}");
+    }
+}
+
+#[test]
+fn every_rate_is_one_unbroken_tone() {
+    for rate in [8_000, 11_025, 12_000, 16_000, 22_050, 24_000, 32_000, 44_100, 48_000, 64_000, 88_200, 96_000] {
+        let (_, units) = drifting(rate, 0, 3);
+        let ran = ladder(units);
+        let packets = packets_of(&ran.units[0]);
+        check_counted(&packets);
+        let stats = ran.stats.audio.expect("audio");
+        assert_eq!((stats.silence_samples, stats.trimmed_samples, stats.drifts), (0, 0, 0), "{rate}: {stats:?}");
+        Tone::measure(&heard(track_of(&ran.units[0]), &packets)).assert_unbroken(&rate.to_string(), 50.0);
+    }
+}
+
+#[test]
+fn silent_frames_are_silence_to_a_decoder() {
+    // AAC-LC at 48 kHz from mono to 7.1.
+    for configuration in 1..=7_u8 {
+        let config = bytes::Bytes::copy_from_slice(&[0x11, 0x80 | configuration << 3]);
+        let track = track_from_config(config).expect("a configuration");
+        let frame = silent_frame(&track).expect("a usual layout");
+        let packet = |n: i64| Packet {
+            kind: millstream::media::Kind::Audio,
+            dts: START + samples(n * 1_024),
+            pts: START + samples(n * 1_024),
+            duration: samples(1_024),
+            keyframe: true,
+            data: frame.clone(),
+        };
+        let source = Source { track, packets: (0..50).map(packet).collect() };
+        let ran = ladder(whole(&source, &[cut(0, at(0))]));
+        let stats = ran.stats.audio.expect("audio");
+        assert_eq!((stats.decode_errors, stats.silence_samples), (0, 0), "{configuration}: {stats:?}");
+        assert!(stats.encoded_samples >= 50 * 1_024, "{configuration}: {stats:?}");
+        let packets = packets_of(&ran.units[0]);
+        let loudest = heard(track_of(&ran.units[0]), &packets).into_iter().map(f32::abs).fold(0.0, f32::max);
+        assert!(loudest < 0.000_1, "{configuration}: {loudest}");
+    }
 }

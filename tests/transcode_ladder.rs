@@ -5,8 +5,8 @@ mod ladder;
 
 use bytes::Bytes;
 use ladder::{
-    Feed, Ran, SEGMENT, START, Source, annex_b, break_at, cut, cuts_of, mean_luma, nals, packets_of, preset, probe,
-    run, script, shape, sorted_pts, tracks_of, video,
+    Feed, Ran, SEGMENT, START, Source, annex_b, break_at, combs, cut, cuts_of, mean_luma, nals, packets_of, preset,
+    probe, run, script, shape, sorted_pts, tracks_of, video,
 };
 use millstream::config::preset::Preset;
 use millstream::flow::stage::Outcome;
@@ -184,13 +184,34 @@ fn passthrough_starts_no_thread() {
     assert_eq!((ran.units.concat().len(), ran.stats.rungs.len(), ran.stats.audio), (0, 0, None));
 }
 
+/// What every encoded rung says of its pictures, with `matrix` of H.273 in ffprobe's word.
+fn assert_says(units: &[Unit], size: (u32, u32), matrix: &str) {
+    let track = video_track(units);
+    assert_eq!((track.width, track.height, track.sample_aspect, track.plain), (size.0, size.1, (1, 1), true));
+    let text = probe(track, &packets_of(units), "pix_fmt,field_order,color_range,color_space");
+    let said = format!("pix_fmt=yuv420p\ncolor_range=tv\ncolor_space={matrix}\nfield_order=progressive\n");
+    assert_eq!(text, said, "{size:?}");
+}
+
 #[test]
-fn odd_sizes_and_rich_formats_become_plain_with_their_colours_kept() {
+fn odd_sizes_and_rich_formats_become_plain_and_say_what_they_are() {
     let odd_444 = "-pix_fmt yuv444p -color_range pc -colorspace bt709 -color_primaries bt709 -color_trc bt709";
-    for (size, more, expected) in [
-        ("321x181", odd_444, (320, 180, "pc", "bt709")),
-        ("320x180", "-pix_fmt yuv422p10le", (320, 180, "tv", "unknown")),
-        ("320x180", "-pix_fmt yuvj420p -colorspace smpte170m", (320, 180, "pc", "smpte170m")),
+    for (size, more, expected, words) in [
+        (
+            "321x181",
+            odd_444,
+            (320, 180, "bt709"),
+            "4:4:4 with 8 bit to 4:2:0 with 8 bit, brought from full to limited range",
+        ),
+        ("320x180", "-pix_fmt yuv422p10le", (320, 180, "smpte170m"), "4:2:2 with 10 bit to 4:2:0 with 8 bit"),
+        ("320x180", "-pix_fmt yuvj420p -colorspace smpte170m", (320, 180, "smpte170m"), "full to limited range"),
+        (
+            "180x320",
+            "-pix_fmt gray",
+            (180, 320, "smpte170m"),
+            "monochrome with 8 bit to 4:2:0 with 8 bit, brought from full to limited range",
+        ),
+        ("1280x64", "-pix_fmt yuv444p10le", (640, 32, "bt709"), "4:4:4 with 10 bit to 4:2:0 with 8 bit"),
     ] {
         let source = video(&moving(size, 30, 8, more), Span::ZERO);
         let ran = run(
@@ -200,19 +221,139 @@ fn odd_sizes_and_rich_formats_become_plain_with_their_colours_kept() {
             Feed::Patiently,
         );
         check_order(&ran);
+        let reason = ran.plan.reasons[0].to_string();
+        assert!(reason.ends_with(&format!("; the picture is brought from {words}")), "{reason}");
         let truth = mean_luma(&source.track, &source.packets.iter().collect::<Vec<_>>());
-        for (units, scale) in ran.units.iter().zip([1, 2]) {
-            let (track, packets) = (video_track(units), packets_of(units));
-            assert_eq!((track.width, track.height, track.plain), (expected.0 / scale, expected.1 / scale, true));
-            let text = probe(track, &packets, "pix_fmt,color_range,color_space");
-            let range = if expected.2 == "pc" { "pix_fmt=yuvj420p\ncolor_range=pc" } else { "pix_fmt=yuv420p\n" };
-            assert!(text.starts_with(range) && text.contains(&format!("color_space={}", expected.3)), "{size}: {text}");
-            let lumas = mean_luma(track, &packets);
+        for (units, half) in ran.units.iter().zip([false, true]) {
+            let whole = (expected.0, expected.1);
+            let size = if half { millstream::transcode::plan::fit((160, 90), whole) } else { whole };
+            assert_says(units, size, expected.2);
+            let lumas = mean_luma(video_track(units), &packets_of(units));
             assert_eq!(lumas.len(), 8);
             for (found, sent) in lumas.iter().zip(&truth) {
-                assert!(found.abs_diff(*sent) <= 3, "{size} {more}: {found} for {sent}");
+                assert!(found.abs_diff(*sent) <= 3, "{size:?} {more}: {found} for {sent}");
             }
         }
+    }
+}
+
+#[test]
+fn rgb_becomes_limited_yuv_that_says_so() {
+    let rgb =
+        "-f lavfi -i color=c=0x40c020:s=160x90:r=30 -frames:v 4 -vf format=gbrp -c:v libx264rgb -pix_fmt gbrp -qp 0";
+    for encoder in ["libx264rgb", "libx264"] {
+        let text = rgb
+            .replace("libx264rgb", encoder)
+            .replace("gbrp -qp", if encoder == "libx264" { "yuv444p -qp" } else { "bgr24 -qp" });
+        let source = video(&text, Span::ZERO);
+        let ran = run(&preset(&[("a", 160, 90, "")]), Some(whole(&source, &[cut(0, at(0))])), None, Feed::Patiently);
+        check_order(&ran);
+        assert_says(&ran.units[0], (160, 90), "smpte170m");
+        // Green with a little red, in BT.601: 0.299 * 64 + 0.587 * 192 + 0.114 * 32 = 135.
+        let luma = mean_luma(video_track(&ran.units[0]), &packets_of(&ran.units[0]))[0];
+        assert!(luma.abs_diff(135) <= 3, "{encoder}: {luma}");
+    }
+}
+
+#[test]
+fn pixels_are_squared_and_the_size_shown_is_what_must_fit() {
+    for (size, aspect, sizes, words) in [
+        ("360x288", "64/45", [(512, 288), (160, 90)], "made of square pixels (from 64:45)"),
+        ("320x180", "1/2", [(160, 180), (102, 114)], "made of square pixels (from 1:2)"),
+    ] {
+        let source = video(&moving(size, 25, 6, &format!("-vf setsar={aspect}")), Span::ZERO);
+        let rungs = preset(&[("top", 640, 360, "mode = \"auto\""), ("low", 160, 102, "")]);
+        let ran = run(&rungs, Some(whole(&source, &[cut(0, at(0))])), None, Feed::Patiently);
+        check_order(&ran);
+        let reason = ran.plan.reasons[0].to_string();
+        assert!(reason.contains("encoded: the source's pixels are not square") && reason.ends_with(words), "{reason}");
+        for (units, size) in ran.units.iter().zip(sizes) {
+            assert_says(units, size, "smpte170m");
+            assert_eq!(packets_of(units).len(), 6);
+        }
+    }
+}
+
+#[test]
+fn fields_become_frames_one_for_one_at_their_own_times() {
+    // Two fields of different moments in a frame: comes out as combs if they are only woven. The detector takes some edges for combs.
+    let woven = "-f lavfi -i testsrc2=s=320x180:r=50 -vf tinterlace=interleave_top -frames:v 50 -c:v libx264 -preset ultrafast \
+                 -flags +ildct+ilme -x264-params tff=1 -bf 2 -g 25 -sc_threshold 0";
+    let source = video(woven, Span::ZERO);
+    let cuts = [cut(0, at(0)), cut(1, at(1_000))];
+    let ran = run(
+        &preset(&[("top", 320, 180, "mode = \"auto\""), ("low", 160, 90, "")]),
+        Some(whole(&source, &cuts)),
+        None,
+        Feed::Patiently,
+    );
+    check_order(&ran);
+    let reasons: Vec<_> = ran.plan.reasons.iter().map(ToString::to_string).collect();
+    let done = "the picture is deinterlaced (bwdif)";
+    assert_eq!(
+        reasons,
+        [
+            format!("top is encoded: the source is interlaced; {done}"),
+            format!("low is encoded, as the preset says; {done}")
+        ]
+    );
+    let expected = sorted_pts(&source.packets);
+    for (units, size) in ran.units.iter().zip([(320, 180), (160, 90)]) {
+        assert_says(units, size, "smpte170m");
+        let packets = packets_of(units);
+        assert_eq!(sorted_pts(packets.iter().copied()), expected, "each frame once, at its own time");
+        let idrs: Vec<Timestamp> = packets.iter().filter(|packet| packet.keyframe).map(|packet| packet.pts).collect();
+        assert_eq!(idrs, [at(0), at(1_000)]);
+    }
+    let (before, after) = (
+        combs(&source.track, &source.packets.iter().collect::<Vec<_>>()),
+        combs(video_track(&ran.units[0]), &packets_of(&ran.units[0])),
+    );
+    assert!(before > 40 && after <= 5, "{before} of 50 frames were interlaced, {after} are");
+}
+
+#[test]
+fn frame_rates_above_sixty_are_thinned_by_a_whole_number_and_others_are_kept() {
+    for (rate, kept_one_of, (num, den)) in [
+        ("120", 2, (60, 1)),
+        ("60000/1001", 1, (60_000, 1_001)),
+        ("60", 1, (60, 1)),
+        ("24000/1001", 1, (24_000, 1_001)),
+        ("15", 1, (15, 1)),
+    ] {
+        let text = format!(
+            "-f lavfi -i testsrc2=s=160x90:r={rate} -frames:v 24 -c:v libx264 -preset ultrafast -bf 2 -g 24 -sc_threshold 0"
+        );
+        let source = video(&text, Span::ZERO);
+        let rungs = preset(&[("top", 160, 90, "mode = \"auto\""), ("low", 80, 44, "")]);
+        let ran = run(&rungs, Some(whole(&source, &[cut(0, at(0))])), None, Feed::Patiently);
+        check_order(&ran);
+        assert_eq!(ran.plan.copied.is_some(), kept_one_of == 1, "{rate}");
+        let expected: Vec<_> = sorted_pts(&source.packets).into_iter().step_by(kept_one_of).collect();
+        let low = &ran.units[1];
+        assert_eq!(sorted_pts(packets_of(low)), expected, "{rate}");
+        assert_eq!(video_track(low).frame_rate, Some((num, den)));
+        assert_eq!(ran.plan.renditions[1].frame_rate, Some((num, den)));
+        assert_eq!(
+            ran.plan.reasons[0].to_string().contains("thinned from"),
+            kept_one_of > 1,
+            "{rate}: {}",
+            ran.plan.reasons[0]
+        );
+    }
+}
+
+#[test]
+fn tiny_and_cropped_pictures_are_carried_at_their_size() {
+    for size in [(16, 16), (64, 48), (34, 18), (322, 182), (96, 160)] {
+        let source = video(&moving(&format!("{}x{}", size.0, size.1), 30, 8, ""), Span::ZERO);
+        assert_eq!((source.track.width, source.track.height), size, "cropped in the SPS");
+        let ran = run(&preset(&[("a", 640, 360, "")]), Some(whole(&source, &[cut(0, at(0))])), None, Feed::Patiently);
+        check_order(&ran);
+        assert_says(&ran.units[0], size, "smpte170m");
+        let truth = mean_luma(&source.track, &source.packets.iter().collect::<Vec<_>>());
+        let found = mean_luma(video_track(&ran.units[0]), &packets_of(&ran.units[0]));
+        assert!(found.len() == 8 && found.iter().zip(&truth).all(|(a, b)| a.abs_diff(*b) <= 4), "{found:?} {truth:?}");
     }
 }
 
@@ -280,7 +421,23 @@ fn a_backlog_is_shed_evenly_for_all_rungs_and_cuts_survive() {
     for units in &ran.units {
         assert_eq!(cuts_of(units), cuts.iter().collect::<Vec<_>>());
         assert!((0..4).all(|second| sorted_pts(packets_of(units)).contains(&at(1_000 * second))));
+        // Segments are as long as their cuts are apart, whatever was dropped in between.
+        let idrs = packets_of(units).into_iter().filter(|packet| packet.keyframe);
+        let leads: Vec<_> = idrs.map(|idr| idr.pts - idr.dts).collect();
+        assert_eq!(leads, [Span::from_units(2, 30); 4]);
     }
+}
+
+#[test]
+fn a_segment_behind_a_break_begins_as_far_before_its_picture_as_any_other() {
+    let source = video(&moving("160x90", 30, 150, ""), Span::ZERO);
+    let cuts = [cut(0, at(0)), break_at(1, at(1_000)), cut(2, at(2_000)), cut(3, at(3_000)), cut(4, at(4_000))];
+    let ran = run(&preset(&[("a", 160, 90, "")]), Some(whole(&source, &cuts)), None, Feed::AllAtOnce);
+    check_order(&ran);
+    assert!(ran.stats.shed_frames > 30, "{} shed", ran.stats.shed_frames);
+    let idrs = packets_of(&ran.units[0]).into_iter().filter(|packet| packet.keyframe);
+    let leads: Vec<_> = idrs.map(|idr| idr.pts - idr.dts).collect();
+    assert_eq!(leads, [Span::from_units(2, 30); 5]);
 }
 
 #[test]

@@ -1,5 +1,7 @@
 //! Request bodies: JSON of a bounded size, whatever Content-Type says, with our own errors.
 
+use std::time::Duration;
+
 use axum::body::Body;
 use axum::extract::{FromRequest, Request};
 use http_body_util::{BodyExt, LengthLimitError, Limited};
@@ -9,6 +11,8 @@ use super::error::ApiError;
 
 /// The largest request has five short texts.
 const MAX_BODY_BYTES: usize = 64 << 10;
+/// For the whole of it: at this size every link that is worth the name needs less than a second.
+const BODY_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// A body that was read as `T`.
 pub(super) struct JsonBody<T>(pub(super) T);
@@ -26,9 +30,10 @@ impl<T: DeserializeOwned, S: Send + Sync> FromRequest<S> for JsonBody<T> {
 }
 
 async fn read(body: Body) -> Result<Vec<u8>, ApiError> {
-    match Limited::new(body, MAX_BODY_BYTES).collect().await {
-        Ok(collected) => Ok(collected.to_bytes().into()),
-        Err(error) if error.is::<LengthLimitError>() => Err(ApiError::body_too_large(MAX_BODY_BYTES)),
-        Err(_) => Err(ApiError::bad_request("the body did not arrive whole".to_owned())),
+    match tokio::time::timeout(BODY_TIMEOUT, Limited::new(body, MAX_BODY_BYTES).collect()).await {
+        Ok(Ok(collected)) => Ok(collected.to_bytes().into()),
+        Ok(Err(error)) if error.is::<LengthLimitError>() => Err(ApiError::body_too_large(MAX_BODY_BYTES)),
+        Ok(Err(_)) => Err(ApiError::bad_request("the body did not arrive whole".to_owned())),
+        Err(_) => Err(ApiError::body_too_slow(BODY_TIMEOUT)),
     }
 }

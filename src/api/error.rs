@@ -5,6 +5,7 @@
 //! something failed.
 
 use std::error::Error;
+use std::time::Duration;
 
 use axum::Json;
 use axum::http::StatusCode;
@@ -72,6 +73,12 @@ impl ApiError {
     pub(super) fn method_not_allowed() -> Self {
         let message = "this path does not take that method; the header Allow lists those that it takes".to_owned();
         ApiError { status: StatusCode::METHOD_NOT_ALLOWED, code: "method_not_allowed", message }
+    }
+
+    /// 408.
+    pub(super) fn body_too_slow(limit: Duration) -> Self {
+        let message = format!("the body did not arrive within {} s", limit.as_secs());
+        ApiError { status: StatusCode::REQUEST_TIMEOUT, code: "body_too_slow", message }
     }
 
     /// 413.

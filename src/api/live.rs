@@ -17,8 +17,12 @@ pub struct LiveDetails {
     pub peer: Option<String>,
     /// Bits per second that came in, over the last seconds.
     pub ingest_bits_per_second: u64,
-    /// Frames are dropped because encoding is too slow.
+    /// Frames are dropped because encoding is too slow, or were a few seconds ago.
     pub overloaded: bool,
+    /// How many were dropped since the session began here, in all encoded rungs alike.
+    pub dropped_frames: u64,
+    /// Rungs of the preset that this session does not have, and why: the source is small, or the machine has no room.
+    pub left_out: Vec<LeftOutRung>,
     /// Video rungs from the largest down, then audio.
     pub renditions: Vec<LiveRendition>,
 }
@@ -34,6 +38,15 @@ pub struct LiveRendition {
     pub reason: Option<String>,
     /// Bits per second that went out, over the last seconds.
     pub bits_per_second: u64,
+}
+
+/// A rung that a session does not have.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LeftOutRung {
+    /// Its name in the preset.
+    pub name: String,
+    /// Why, in a sentence.
+    pub reason: String,
 }
 
 /// Nothing runs: for tests and tools.

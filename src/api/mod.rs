@@ -29,6 +29,6 @@ mod sessions;
 pub mod socket;
 mod streams;
 
-pub use live::{LiveDetails, LiveRendition, LiveSessions, NoLiveSessions};
+pub use live::{LeftOutRung, LiveDetails, LiveRendition, LiveSessions, NoLiveSessions};
 pub use router::{ApiState, protected_router, router};
 pub use socket::{SocketError, serve_control_socket};

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use crate::api::operations::{Check, Readiness};
-use crate::api::{LiveDetails, LiveRendition, LiveSessions};
+use crate::api::{LeftOutRung, LiveDetails, LiveRendition, LiveSessions};
 use crate::control::{Control, SessionId};
 use crate::ingest::Dropped;
 use crate::live::stats::SessionStats;
@@ -62,6 +62,9 @@ impl Collect for Figures {
         for session in sessions.iter().filter(|session| session.state() != SessionState::Ended) {
             collect_session(session, samples);
         }
+        let (capacity, in_use) = self.sessions.capacity().figures();
+        samples.add(&names::ENCODE_CAPACITY, &[], capacity.unwrap_or_default().kilopixels().saturating_mul(1_000));
+        samples.add(&names::ENCODE_IN_USE, &[], in_use.kilopixels().saturating_mul(1_000));
         let stats = self.store.stats();
         samples.add(&names::STORE_SPOOL_BYTES, &[], stats.spool_bytes);
         samples.add(&names::STORE_SPOOL_MAX, &[], stats.spool_max_bytes);
@@ -110,6 +113,7 @@ fn collect_session(session: &Session, samples: &mut Samples) {
     if let Some(ladder) = &stats.ladder {
         out.add(&names::TRANSCODE_DROPPED, &[], ladder.shed_frames);
         out.add(&names::TRANSCODE_OVERLOADED, &[], u64::from(ladder.overloaded));
+        out.add(&names::TRANSCODE_BACKLOG, &[], ladder.backlog.as_secs_f64());
         for (rung, speed) in ladder.rungs.iter().zip(&stats.encode_speeds) {
             let label = [("rung", rung.name.as_str())];
             out.add(&names::TRANSCODE_FRAMES, &label, rung.encoded_frames);
@@ -118,6 +122,7 @@ fn collect_session(session: &Session, samples: &mut Samples) {
         }
     }
     if let Some(window) = session.window().borrow().as_ref() {
+        out.add(&names::PACKAGE_MEMORY, &[], window.memory_bytes() as u64);
         for (rendition, view, totals) in lanes(window) {
             let label = [("rung", rendition.as_str())];
             out.add(&names::PACKAGE_BYTES, &label, totals.bytes);
@@ -156,10 +161,11 @@ fn collect_intake(stats: &SessionStats, out: &mut SessionSamples<'_>) {
 }
 
 fn lanes(window: &Window) -> impl Iterator<Item = (String, Arc<View>, crate::package::Totals)> + '_ {
-    window.renditions().iter().enumerate().filter_map(|(index, rendition)| {
-        let id = RenditionId(u8::try_from(index).ok()?);
-        Some((rendition.name.clone(), window.rendition(id)?, window.totals(id)?))
-    })
+    let names: Vec<_> = window.renditions().iter().map(|rendition| rendition.name.clone()).collect();
+    (0..=u8::MAX)
+        .map(RenditionId)
+        .zip(names)
+        .filter_map(|(id, name)| Some((name, window.rendition(id)?, window.totals(id)?)))
 }
 
 /// Bits per second of the newest segments, container included.
@@ -190,19 +196,26 @@ impl LiveSessions for LiveTable {
         let stats: Arc<SessionStats> = session.stats();
         let window = session.window().borrow().clone();
         let renditions = window.as_deref().map(|window| {
-            let listed = window.renditions().iter().zip(lanes(window));
-            listed.map(|(rendition, (name, view, _))| LiveRendition {
+            let listed = window.renditions();
+            let listed = listed.iter().zip(lanes(window)).map(|(rendition, (name, view, _))| LiveRendition {
                 reason: stats.reasons.iter().find(|(rung, _)| *rung == name).map(|(_, why)| why.clone()),
                 name,
                 copied: rendition.copied,
                 bits_per_second: recent_bitrate(&view) as u64,
-            })
+            });
+            listed.collect()
         });
+        let is_there = |name: &str| {
+            window.as_deref().is_some_and(|window| window.renditions().iter().any(|rendition| rendition.name == name))
+        };
+        let left_out = stats.reasons.iter().filter(|(rung, _)| !is_there(rung));
         Some(LiveDetails {
+            dropped_frames: stats.ladder.as_ref().map_or(0, |ladder| ladder.shed_frames),
+            left_out: left_out.map(|(rung, why)| LeftOutRung { name: rung.clone(), reason: why.clone() }).collect(),
             peer: session.peer(),
             ingest_bits_per_second: stats.rates.bits_per_second as u64,
             overloaded: stats.ladder.as_ref().is_some_and(|ladder| ladder.overloaded),
-            renditions: renditions.map(Iterator::collect).unwrap_or_default(),
+            renditions: renditions.unwrap_or_default(),
         })
     }
 }

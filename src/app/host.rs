@@ -20,6 +20,11 @@ impl Host for DaemonHost {
         Ok(())
     }
 
+    async fn encode_costs(&self, config: &Config) -> Result<Vec<(String, String)>, HostError> {
+        let config = config.clone();
+        tokio::task::spawn_blocking(move || super::capacity::report(&config)).await?
+    }
+
     async fn probe_storage(&self, config: &Config) -> Result<String, HostError> {
         Ok(Backend::from_url(&config.storage.url.to_string())?.probe().await?)
     }

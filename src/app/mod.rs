@@ -10,9 +10,13 @@
 //! | [`admission`] | keys (control) and sessions (live) to `listen::Admission` |
 //! | [`playback`] | sessions and store to `web::PlaybackSource` |
 //! | [`host`] | the daemon to the command line |
+//! | [`capacity`] | what the machine can encode: configured, remembered or measured |
+//! | [`descriptors`] | the system's limit of open files to the doors' limits of connections |
 //! | [`figures`] | sessions and store to `/metrics`, `/readyz` and the API's live details |
 
 pub mod admission;
+pub mod capacity;
+pub mod descriptors;
 pub mod figures;
 pub mod host;
 pub mod playback;
@@ -24,7 +28,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpSocket};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{broadcast, mpsc};
 use tokio_util::sync::CancellationToken;
@@ -38,7 +42,7 @@ use crate::config::preset::{Preset, PresetError};
 use crate::control::{Control, ControlError, ControlEvent, SessionRow, StreamId};
 use crate::listen::CloseReason;
 use crate::listen::rtmp::{self, RtmpSettings};
-use crate::live::{HlsSpec, SessionEvent, SessionSpec, Sessions, wiring::Stop};
+use crate::live::{HlsSpec, SessionChange, SessionEvent, SessionSpec, Sessions, wiring::Stop};
 use crate::store::{RecoveredSession, SessionHead, Store, StoreError, StoreSettings};
 use crate::telemetry::{Metrics, MetricsError, names};
 use crate::web;
@@ -52,6 +56,9 @@ use playback::Playback;
 const STOP_DEADLINE: Duration = Duration::from_secs(9);
 /// What uploads get of it. What is left goes on after the next start.
 const UPLOAD_DEADLINE: Duration = Duration::from_secs(4);
+/// Connections that wait to be accepted; the system may allow fewer (`net.core.somaxconn`, 4096 by default). With the usual
+/// 1024, a thousand that come at once make the next one's SYN be dropped, and it comes back a second later.
+const BACKLOG: u32 = 4096;
 /// Ended sessions are forgotten and histograms emptied this often.
 const HOUSEKEEPING_EVERY: Duration = Duration::from_secs(5);
 /// Changes of session states that wait for the database. They are few: a state lasts for seconds.
@@ -92,6 +99,7 @@ pub enum ServeError {
 /// # Errors
 /// What keeps the daemon from starting. Once it runs, nothing but a signal stops it.
 pub async fn serve(config: Config, end_sessions: bool) -> Result<(), ServeError> {
+    crate::transcode::settle_heap();
     let mut signals = Signals::watch()?;
     let daemon = Daemon::start(config).await?;
     info!("ready");
@@ -148,17 +156,19 @@ struct Daemon {
 impl Daemon {
     async fn start(config: Config) -> Result<Self, ServeError> {
         let clock = SystemClock::shared();
+        let descriptors = descriptors::raise();
         let metrics = Metrics::install()?;
         let control = Control::open(&config.data_dir, clock.clone()).await?;
         let (store, recovered) = Store::open(store_settings(&config), clock.clone()).await?;
         let specs = Arc::new(Specs::new(&config)?);
         let open = control.open_sessions().await?;
         // Everything that can fail for a reason of the operator's is done before a session is touched.
-        let http = bind("http.listen", config.http.listen).await?;
-        let rtmp = bind("rtmp.listen", config.rtmp.listen).await?;
+        let http = bind("http.listen", config.http.listen)?;
+        let rtmp = bind("rtmp.listen", config.rtmp.listen)?;
 
         let (tell, told) = mpsc::channel(EVENT_QUEUE);
-        let sessions = Sessions::new(store.clone(), clock.clone(), move |event| {
+        let capacity = capacity::learn(&config);
+        let sessions = Sessions::within(capacity, store.clone(), clock.clone(), move |event| {
             // Called on session threads, which may wait for the database; it ends only after them.
             let _ = tell.blocking_send(event);
         });
@@ -180,7 +190,8 @@ impl Daemon {
             daemon.errands.clone(),
         ));
         daemon.resume(&specs, open, recovered).await;
-        daemon.open_doors(&config, &specs, clock, metrics, http, rtmp);
+        let options = http_options(&config, descriptors);
+        daemon.open_doors(&config, &specs, clock, metrics, (http, options), rtmp);
         Ok(daemon)
     }
 
@@ -237,7 +248,7 @@ impl Daemon {
         specs: &Arc<Specs>,
         clock: SharedClock,
         metrics: Metrics,
-        http: TcpListener,
+        (http, options): (TcpListener, web::ServeOptions),
         rtmp: TcpListener,
     ) {
         names::BUILD_INFO.gauge(&[("version", env!("CARGO_PKG_VERSION"))]).set(1.0);
@@ -258,7 +269,7 @@ impl Daemon {
             .merge(api::operations::router(figures.clone(), metrics.with_collector(Arc::new(figures))))
             .merge(api::protected_router(state, config.http.admin_token.as_ref()));
         announce("http", &http);
-        self.edge_tasks.spawn(web::serve(http, router, web::ServeOptions::default(), self.edge.clone()));
+        self.edge_tasks.spawn(web::serve(http, router, options, self.edge.clone()));
 
         let admission = KeyAdmission::new(self.control.clone(), self.sessions.clone(), specs.clone());
         announce("rtmp", &rtmp);
@@ -306,7 +317,7 @@ impl Specs {
     fn new(config: &Config) -> Result<Self, PresetError> {
         Ok(Specs {
             preset: Arc::new(Preset::load(&config.ladder.preset)?),
-            hls: HlsSpec { segment: config.hls.segment, part: config.hls.part, window: config.hls.window },
+            hls: hls_spec(config),
             session: config.session.clone(),
         })
     }
@@ -329,12 +340,23 @@ impl Specs {
             grace: stream.grace.unwrap_or(self.session.grace),
             on_unpublish: stream.on_unpublish.unwrap_or(self.session.on_unpublish),
             conflict: stream.conflict.unwrap_or(self.session.conflict),
+            max_bitrate: self.session.max_bitrate,
         })
     }
 }
 
-async fn bind(key: &'static str, address: SocketAddr) -> Result<TcpListener, ServeError> {
-    TcpListener::bind(address).await.map_err(|source| ServeError::Listen { key, address, source })
+fn hls_spec(config: &Config) -> HlsSpec {
+    HlsSpec { segment: config.hls.segment, part: config.hls.part, window: config.hls.window }
+}
+
+fn bind(key: &'static str, address: SocketAddr) -> Result<TcpListener, ServeError> {
+    let bound = || {
+        let socket = if address.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
+        socket.set_reuseaddr(true)?; // a restart must not wait for connections of before
+        socket.bind(address)?;
+        socket.listen(BACKLOG)
+    };
+    bound().map_err(|source| ServeError::Listen { key, address, source })
 }
 
 /// Scripts and tests that bind to port 0 learn the port from this line.
@@ -349,6 +371,24 @@ fn store_settings(config: &Config) -> StoreSettings {
     settings.spool_max_bytes = config.storage.spool_max_bytes;
     settings.window = config.hls.window;
     settings
+}
+
+/// What the configuration says, and no more connections than descriptors are left for.
+fn http_options(config: &Config, descriptors: u64) -> web::ServeOptions {
+    let wanted = u64::from(config.http.max_connections);
+    let allowed = descriptors::for_http(descriptors, config.rtmp.max_connections).min(wanted);
+    if allowed < wanted {
+        warn!(
+            descriptors,
+            allowed, wanted, "too few file descriptors for http.max_connections: raise the limit (ulimit -n)"
+        );
+    }
+    web::ServeOptions {
+        max_connections: usize::try_from(allowed).unwrap_or(usize::MAX),
+        header_timeout: config.http.header,
+        stall_timeout: config.http.stall,
+        ..web::ServeOptions::default()
+    }
 }
 
 fn rtmp_settings(config: &Config, clock: SharedClock) -> RtmpSettings {
@@ -379,11 +419,12 @@ async fn write_down(control: Control, mut told: mpsc::Receiver<SessionEvent>) {
             error!(session = event.session, "a session has an id that is not one");
             continue;
         };
-        match control.set_session_state(&id, event.state).await {
+        let SessionChange::State(state) = event.change else { continue };
+        match control.set_session_state(&id, state).await {
             // A session that follows ends the one before it in the database, ahead of what still waits here.
             Ok(_) | Err(ControlError::SessionEnded(_)) => {}
             Err(failure) => {
-                error!(%failure, session = event.session, state = event.state.as_str(), "cannot write a session's state");
+                error!(%failure, session = event.session, state = state.as_str(), "cannot write a session's state");
             }
         }
     }

@@ -180,7 +180,8 @@ async fn first_some<T>(window: &Window, deadline: Instant, look: impl Fn(&Window
 }
 
 fn renditions(window: &Window) -> Vec<RenditionInfo> {
-    let listed = window.renditions().iter().enumerate().map(|(index, rendition)| {
+    let listed = window.renditions();
+    let listed = listed.iter().enumerate().map(|(index, rendition)| {
         let id = RenditionId(u8::try_from(index).unwrap_or(u8::MAX));
         let view = window.rendition(id);
         let newest = view.as_deref().and_then(|view| view.inits().last());

@@ -12,7 +12,7 @@ use super::args::Json;
 use super::{CliError, Host, Output};
 use crate::config::Config;
 use crate::config::preset::{AudioMode, AudioPreset, EncodePreset, Preset, Rung, RungMode};
-use crate::config::units::{duration_text, size_text};
+use crate::config::units::{bitrate_text, duration_text, size_text};
 use crate::control::DataDirLock;
 
 /// Flags of `check`.
@@ -60,6 +60,10 @@ pub(super) async fn run<H: Host>(
     let mut checks = vec![data_dir(config), http(config), rtmp(config), storage(config, host).await];
     checks.extend([spool(config), hls(config), session(config)]);
     checks.extend(ladder(config));
+    match host.encode_costs(config).await {
+        Ok(lines) => checks.extend(lines.into_iter().map(|(name, detail)| Check::passed(&name, detail))),
+        Err(why) => checks.push(Check::of("capacity", Err(why.to_string()))),
+    }
     let failed = checks.iter().filter(|check| !check.ok).count();
     if args.json.json {
         output.json(&Report { ok: failed == 0, checks: &checks })?;
@@ -126,8 +130,10 @@ fn session(config: &Config) -> Check {
     let session = &config.session;
     let grace = duration_text(session.grace);
     let detail = format!(
-        "waits {grace} for a lost publisher; clean unpublish: {}; second publisher: {}",
-        session.on_unpublish, session.conflict
+        "waits {grace} for a lost publisher; clean unpublish: {}; second publisher: {}; sources up to {}",
+        session.on_unpublish,
+        session.conflict,
+        bitrate_text(session.max_bitrate)
     );
     Check::passed("session", detail)
 }

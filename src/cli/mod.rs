@@ -48,6 +48,13 @@ pub trait Host {
     /// # Errors
     /// What a recording would fail with.
     fn probe_storage(&self, config: &Config) -> impl Future<Output = Result<String, HostError>>;
+
+    /// What this machine can encode, what each preset costs of that, and what memory a session may take: names and
+    /// texts. May measure for half a second.
+    ///
+    /// # Errors
+    /// There is no encoder, or the preset cannot be loaded.
+    fn encode_costs(&self, config: &Config) -> impl Future<Output = Result<Vec<(String, String)>, HostError>>;
 }
 
 /// How the process ends. Wrong flags end it with 2 before this, by clap.

@@ -1,6 +1,7 @@
 //! `[http]`: playback, pages, operations and the API.
 
 use std::net::SocketAddr;
+use std::time::Duration;
 
 use secrecy::SecretString;
 
@@ -27,8 +28,32 @@ const ADMIN_TOKEN: Key = Key {
           spaces. Without one the API answers on the control socket only. Better given by the environment than by a file.",
 };
 
+const HEADER: Key = deadline(
+    "header",
+    "30s",
+    "How long a client may take to send a request's head; a connection without a request is closed after it (1s to 10m).",
+);
+const STALL: Key = deadline(
+    "stall",
+    "20s",
+    "How long a client that does not follow may take for the next 64 KiB of its answer before it is dropped (1s to 10m).",
+);
+
+const MAX_CONNECTIONS: Key = Key {
+    section: SECTION,
+    name: "max_connections",
+    kind: KeyType::Count,
+    default: "16384",
+    doc: "Connections at one time (1 to 1000000). More are closed at once. Each takes a file descriptor: fewer are served \
+          where the system's limit is lower, and the log says so.",
+};
+
 /// All keys of the section.
-pub(super) const KEYS: &[Key] = &[LISTEN, ADMIN_TOKEN];
+pub(super) const KEYS: &[Key] = &[LISTEN, ADMIN_TOKEN, HEADER, STALL, MAX_CONNECTIONS];
+
+const fn deadline(name: &'static str, default: &'static str, doc: &'static str) -> Key {
+    Key { section: SECTION, name, kind: KeyType::Duration, default, doc }
+}
 
 /// Fewer characters could be guessed.
 const MIN_TOKEN_BYTES: usize = 16;
@@ -42,6 +67,12 @@ pub struct Http {
     pub listen: SocketAddr,
     /// The bearer token of the API over TCP; `None` closes it there.
     pub admin_token: Option<SecretString>,
+    /// For a request's head, and for the pause between two requests.
+    pub header: Duration,
+    /// For the next 64 KiB of an answer.
+    pub stall: Duration,
+    /// Connections at one time.
+    pub max_connections: u32,
 }
 
 impl Http {
@@ -49,8 +80,17 @@ impl Http {
         Http {
             listen: reader.read(&LISTEN, units::parse_address),
             admin_token: reader.read_given(&ADMIN_TOKEN, parse_token),
+            header: reader.read(&HEADER, units::parse_deadline),
+            stall: reader.read(&STALL, units::parse_deadline),
+            max_connections: reader.read(&MAX_CONNECTIONS, parse_connections),
         }
     }
+}
+
+fn parse_connections(text: &str) -> Result<u32, String> {
+    let connections = units::parse_count(text).map_err(|error| error.to_string())?;
+    let in_range = (1..=1_000_000).contains(&connections);
+    if in_range { Ok(connections) } else { Err(format!("{text} is out of range: write 1 to 1000000")) }
 }
 
 /// The messages never repeat the value.

@@ -27,6 +27,8 @@ pub enum KeyType {
     Duration,
     /// `"10GiB"`
     Size,
+    /// `"50M"` (bits per second)
+    Bitrate,
     /// A whole number, without quotes.
     Count,
     /// A folder or file.
@@ -46,6 +48,7 @@ impl KeyType {
             KeyType::Address => "address".to_owned(),
             KeyType::Duration => "duration".to_owned(),
             KeyType::Size => "size".to_owned(),
+            KeyType::Bitrate => "bitrate".to_owned(),
             KeyType::Count => "number".to_owned(),
             KeyType::Path => "path".to_owned(),
             KeyType::Text => "text".to_owned(),

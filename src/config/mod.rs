@@ -35,7 +35,7 @@ pub use error::{ConfigError, Problem};
 pub use hls::{Container, Hls};
 pub use http::Http;
 pub use key::{Key, reference};
-pub use ladder::Ladder;
+pub use ladder::{Capacity, Ladder, OverCapacity};
 pub use log::{Log, LogFormat, LogLevel};
 pub use rtmp::Rtmp;
 pub use session::{Conflict, OnUnpublish, Session};

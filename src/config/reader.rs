@@ -139,6 +139,7 @@ fn text_of(key: &Key, value: &DeValue<'_>) -> Result<String, String> {
             let example = match key.kind {
                 KeyType::Address => "an address in quotes, as \"0.0.0.0:8080\"",
                 KeyType::Duration => "a duration in quotes, as \"2s\"",
+                KeyType::Bitrate => "a bitrate in quotes, as \"50M\"",
                 KeyType::Size => "a size in quotes, as \"10GiB\"",
                 _ => "a text in quotes",
             };

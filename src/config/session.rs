@@ -36,8 +36,20 @@ const CONFLICT: Key = Key {
     doc: "When a second encoder publishes to a stream: `takeover` lets the newest win, `reject` refuses it.",
 };
 
+const MAX_BITRATE: Key = Key {
+    section: SECTION,
+    name: "max_bitrate",
+    kind: KeyType::Bitrate,
+    default: "50M",
+    doc: "Bits per second that a source may send, picture and sound together, averaged over 4 s of media (500k to 400M). \
+          A source above it is disconnected and told so. It bounds the memory of a session.",
+};
+
 /// All keys of the section.
-pub(super) const KEYS: &[Key] = &[GRACE, ON_UNPUBLISH, CONFLICT];
+pub(super) const KEYS: &[Key] = &[GRACE, ON_UNPUBLISH, CONFLICT, MAX_BITRATE];
+
+/// Bitrates that make sense as a source's limit: from a small picture to what no encoder sends to a server.
+const BITS_PER_SECOND: std::ops::RangeInclusive<u64> = 500_000..=400_000_000;
 
 /// The longest grace time: beyond it a broadcast is a new one.
 pub const MAX_GRACE: Duration = Duration::from_secs(1_800);
@@ -109,6 +121,8 @@ pub struct Session {
     pub on_unpublish: OnUnpublish,
     /// What a second publisher meets.
     pub conflict: Conflict,
+    /// Bits per second that a source may send.
+    pub max_bitrate: u64,
 }
 
 impl Session {
@@ -117,6 +131,7 @@ impl Session {
             grace: reader.read(&GRACE, parse_grace),
             on_unpublish: reader.read(&ON_UNPUBLISH, |text| units::parse_choice(text, &OnUnpublish::CHOICES)),
             conflict: reader.read(&CONFLICT, |text| units::parse_choice(text, &Conflict::CHOICES)),
+            max_bitrate: reader.read(&MAX_BITRATE, parse_max_bitrate),
         }
     }
 }
@@ -128,4 +143,9 @@ impl Session {
 pub fn parse_grace(text: &str) -> Result<Duration, String> {
     let grace = units::parse_duration(text).map_err(|error| error.to_string())?;
     if grace <= MAX_GRACE { Ok(grace) } else { Err(format!("{text} is too long: write 30m or less")) }
+}
+
+fn parse_max_bitrate(text: &str) -> Result<u64, String> {
+    let bits = units::parse_bitrate(text).map_err(|error| error.to_string())?;
+    if BITS_PER_SECOND.contains(&bits) { Ok(bits) } else { Err(format!("{text} is not between 500k and 400M")) }
 }

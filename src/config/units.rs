@@ -22,6 +22,9 @@ const SIZE_UNITS: [(&str, u64); 9] = [
     ("B", 1),
 ];
 
+/// Units of bitrates in bits per second, powers of 1000.
+const BITRATE_UNITS: [(&str, u64); 2] = [("M", 1_000_000), ("k", 1_000)];
+
 /// The text is not what the key's type asks for.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum UnitError {
@@ -33,6 +36,9 @@ pub enum UnitError {
     /// Not a size.
     #[error("\"{0}\" is not a size: write a whole number and a unit, as \"500MB\" or \"10GiB\"")]
     Size(String),
+    /// Not a bitrate.
+    #[error("\"{0}\" is not a bitrate: write a whole number and \"k\" or \"M\", as \"6000k\" or \"50M\"")]
+    Bitrate(String),
     /// Not an address.
     #[error("\"{0}\" is not an address: write IP and port, as \"0.0.0.0:8080\", \"127.0.0.1:8080\" or \"[::]:8080\"")]
     Address(String),
@@ -64,12 +70,30 @@ pub fn parse_duration(text: &str) -> Result<Duration, UnitError> {
         .ok_or_else(|| UnitError::Duration(text.to_owned()))
 }
 
+/// How long a connection may take for something. None is endless: a connection that waits for nothing holds memory.
+///
+/// # Errors
+/// Not a duration, or out of range.
+pub fn parse_deadline(text: &str) -> Result<Duration, String> {
+    let deadline = parse_duration(text).map_err(|error| error.to_string())?;
+    let range = Duration::from_secs(1)..=Duration::from_secs(600);
+    if range.contains(&deadline) { Ok(deadline) } else { Err(format!("{text} is out of range: write 1s to 10m")) }
+}
+
 /// A size in bytes: `500MB` (powers of 1000), `10GiB` (powers of 1024).
 ///
 /// # Errors
 /// Another shape, or more bytes than a u64 holds.
 pub fn parse_size(text: &str) -> Result<u64, UnitError> {
     number_and_unit(text, &SIZE_UNITS).ok_or_else(|| UnitError::Size(text.to_owned()))
+}
+
+/// A bitrate in bits per second: `6000k`, `50M` (powers of 1000).
+///
+/// # Errors
+/// Another shape, or more bits than a u64 holds.
+pub fn parse_bitrate(text: &str) -> Result<u64, UnitError> {
+    number_and_unit(text, &BITRATE_UNITS).ok_or_else(|| UnitError::Bitrate(text.to_owned()))
 }
 
 /// An IP address and a port. Names are not looked up: a listener binds addresses.
@@ -129,6 +153,11 @@ pub fn duration_text(duration: Duration) -> String {
 /// The shortest text that [`parse_size`] reads as `bytes`.
 pub fn size_text(bytes: u64) -> String {
     largest_unit(bytes, &SIZE_UNITS, "0B")
+}
+
+/// The shortest text that [`parse_bitrate`] reads as `bits_per_second`, whole kilobits given.
+pub fn bitrate_text(bits_per_second: u64) -> String {
+    largest_unit(bits_per_second / 1_000 * 1_000, &BITRATE_UNITS, "0k")
 }
 
 fn number_and_unit(text: &str, units: &[(&str, u64)]) -> Option<u64> {

@@ -1,8 +1,8 @@
 //! PROGRAM-DATE-TIME: anchor + media time, computed once per cut.
 //!
 //! The anchor is slewed towards the wall clock, so that a clock set by hand or by NTP never shows as a jump. Only behind
-//! the discontinuity of a new connection, where the wall clock went on without media, it steps, and only forward. PDT never
-//! goes back.
+//! the discontinuity of a new run, where the wall clock went on without media (nobody was connected, or pictures were left out
+//! up to a keyframe), it steps, and only forward. PDT never goes back.
 
 use crate::media::{Span, Timestamp, WallTime};
 
@@ -27,14 +27,14 @@ impl Anchor {
         self.pair
     }
 
-    /// PDT of a cut at `at` whose media came in when the wall clock said `observed`. `rejoin`: the first cut of a connection.
-    pub(super) fn date(&mut self, at: Timestamp, observed: WallTime, rejoin: bool) -> WallTime {
+    /// PDT of a cut at `at` whose media came in when the wall clock said `observed`. `new_run`: the first cut of a run.
+    pub(super) fn date(&mut self, at: Timestamp, observed: WallTime, new_run: bool) -> WallTime {
         let date = match self.pair {
             None => observed,
             Some((anchor, wall)) => {
                 let expected = wall.saturating_add(at - anchor);
                 let error = observed.since(expected);
-                let most = if rejoin { error.max(SLEW_PER_SEGMENT) } else { SLEW_PER_SEGMENT };
+                let most = if new_run { error.max(SLEW_PER_SEGMENT) } else { SLEW_PER_SEGMENT };
                 expected.saturating_add(error.clamp(-SLEW_PER_SEGMENT, most)).max(wall)
             }
         };

@@ -17,6 +17,14 @@ use crate::wire::flv::{AudioTag, FlvError, Tag, TagKind, VideoTag, parse_audio, 
 
 /// So many damaged messages in a row are not damage: the encoder writes something else than it says.
 const MAX_DAMAGED_IN_A_ROW: u32 = 100;
+/// Pictures without parameter sets that are waited over, by the publisher's clock and by their number: one keyframe interval of 10 s,
+/// with which parameter sets in band come, and a bit.
+const MAX_UNCONFIGURED_MS: u32 = 12_000;
+const MAX_UNCONFIGURED_PICTURES: u32 = 1_500;
+/// Most parameter sets in one access unit, repeated ones included: what a configuration record can hold.
+const MAX_SETS: usize = 31 + 255;
+/// Most bytes of a stream's parameter sets together. They have about 50; scaling lists make some hundred of it.
+const MAX_SETS_BYTES: usize = 64 * 1024;
 /// Length size that is assumed when parameter sets came in band only.
 const DEFAULT_LENGTH_SIZE: u8 = 4;
 /// What we write (see [`crate::media::Packet::data`]).
@@ -67,6 +75,9 @@ pub(super) struct Demux {
     video: Option<VideoTrack>,
     audio: Option<AudioTrack>,
     damaged_in_a_row: u32,
+    /// Pictures before the first parameter sets, and the stamp of the first of them.
+    unconfigured_pictures: u32,
+    unconfigured_since_ms: u32,
     skipped: Skipped,
 }
 
@@ -79,6 +90,11 @@ struct ParameterSets {
 impl Demux {
     pub(super) fn skipped(&self) -> Skipped {
         self.skipped
+    }
+
+    /// Pictures come, and nothing yet that says how to decode them.
+    pub(super) fn awaits_parameter_sets(&self) -> bool {
+        self.video.is_none() && self.unconfigured_pictures > 0
     }
 
     /// Reads one tag.
@@ -165,7 +181,7 @@ impl Demux {
             return Ok(Demuxed { configuration, unit: None });
         }
         if self.video.is_none() {
-            self.skipped.unconfigured += 1;
+            self.await_parameter_sets(stamp_ms)?;
             return Ok(Demuxed { configuration, unit: None });
         }
         let data = if scan.passes_as_it_is(length_size) { data } else { repack(&data, length_size, scan.kept_bytes)? };
@@ -173,15 +189,37 @@ impl Demux {
         Ok(Demuxed { configuration, unit: Some(unit) })
     }
 
+    /// A picture that cannot be described: its parameter sets may come with the next keyframe.
+    fn await_parameter_sets(&mut self, stamp_ms: u32) -> Result<(), Rejected> {
+        self.skipped.unconfigured += 1;
+        if self.unconfigured_pictures == 0 {
+            self.unconfigured_since_ms = stamp_ms;
+        }
+        self.unconfigured_pictures += 1;
+        let pictures = self.unconfigured_pictures;
+        let waited_ms = stamp_ms.wrapping_sub(self.unconfigured_since_ms);
+        if waited_ms > MAX_UNCONFIGURED_MS || pictures > MAX_UNCONFIGURED_PICTURES {
+            return Err(Rejected::NoParameterSets { pictures });
+        }
+        Ok(())
+    }
+
     /// Parameter sets among the pictures: equal ones are free, others are a new configuration.
     fn in_band_sets(&mut self, data: &Bytes, length_size: u8) -> Result<Option<Configuration>, Trouble> {
-        let mut found = ParameterSets::default();
+        let (mut found, mut seen) = (ParameterSets::default(), 0);
         for nal in h264::nals_length_prefixed(data, length_size) {
             let nal = h264::nal::without_trailing_zeros(nal?);
-            match h264::nal_type(nal) {
-                h264::NAL_SPS if !contains(&self.sets.sps, nal) => found.sps.push(data.slice_ref(nal)),
-                h264::NAL_PPS if !contains(&self.sets.pps, nal) => found.pps.push(data.slice_ref(nal)),
-                _ => {}
+            let (known, new) = match h264::nal_type(nal) {
+                h264::NAL_SPS => (&self.sets.sps, &mut found.sps),
+                h264::NAL_PPS => (&self.sets.pps, &mut found.pps),
+                _ => continue,
+            };
+            seen += 1;
+            if seen > MAX_SETS {
+                return Err(h264::H264Error::TooLarge.into());
+            }
+            if !contains(known, nal) {
+                new.push(data.slice_ref(nal));
             }
         }
         if found == ParameterSets::default() {
@@ -190,20 +228,19 @@ impl Demux {
         let merged = self.sets.merged_with(found);
         if merged.sps.is_empty() || merged.pps.is_empty() {
             // The other half may come in the next message.
-            self.sets = merged;
+            self.sets = merged.owned()?;
             return Ok(None);
         }
         Ok(self.configure(merged)?)
     }
 
     fn configure(&mut self, sets: ParameterSets) -> Result<Option<Configuration>, h264::H264Error> {
-        let sps: Vec<&[u8]> = sets.sps.iter().map(|set| h264::nal::without_trailing_zeros(set)).collect();
-        let pps: Vec<&[u8]> = sets.pps.iter().map(|set| h264::nal::without_trailing_zeros(set)).collect();
+        let sets = sets.owned()?;
+        let sps: Vec<&[u8]> = sets.sps.iter().map(|set| &set[..]).collect();
+        let pps: Vec<&[u8]> = sets.pps.iter().map(|set| &set[..]).collect();
         let track = h264::track_from_parameter_sets(&sps, &pps)?;
         let reorder_frames = h264::Sps::parse(sps.first().ok_or(h264::H264Error::NoSps)?)?.reorder_frames;
-        // Copies: the sets must not keep a whole message alive.
-        let owned = |sets: Vec<&[u8]>| sets.into_iter().map(Bytes::copy_from_slice).collect();
-        self.sets = ParameterSets { sps: owned(sps), pps: owned(pps) };
+        self.sets = sets;
         if self.video.as_ref() == Some(&track) {
             return Ok(None);
         }
@@ -217,6 +254,17 @@ fn contains(sets: &[Bytes], nal: &[u8]) -> bool {
 }
 
 impl ParameterSets {
+    /// Copies without the padding: the sets must not keep a whole message alive.
+    fn owned(&self) -> Result<ParameterSets, h264::H264Error> {
+        let bytes: usize = self.sps.iter().chain(&self.pps).map(Bytes::len).sum();
+        if self.sps.len() + self.pps.len() > MAX_SETS || bytes > MAX_SETS_BYTES {
+            return Err(h264::H264Error::TooLarge);
+        }
+        let copy = |set: &Bytes| Bytes::copy_from_slice(h264::nal::without_trailing_zeros(set));
+        let copies = |sets: &[Bytes]| sets.iter().map(copy).collect();
+        Ok(ParameterSets { sps: copies(&self.sps), pps: copies(&self.pps) })
+    }
+
     /// A new SPS makes all others obsolete, and the PPS too if new ones came with it. New PPS alone replace those of
     /// their ids.
     fn merged_with(&self, found: ParameterSets) -> ParameterSets {

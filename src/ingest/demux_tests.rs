@@ -212,3 +212,68 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn pictures_that_never_say_what_they_are_are_refused_in_words() {
+    let mut demux = Demux::default();
+    let mut picture = frame(4, &[SLICE]);
+    let mut push = |demux: &mut Demux, timestamp_ms| {
+        picture.timestamp_ms = timestamp_ms;
+        demux.push(&picture)
+    };
+    // The clock may wrap while they are waited for.
+    assert_eq!(push(&mut demux, u32::MAX - 5_999), Ok(Demuxed::default()));
+    assert!(demux.awaits_parameter_sets());
+    assert_eq!(push(&mut demux, 6_000), Ok(Demuxed::default()));
+    let refused = push(&mut demux, 6_001).expect_err("12 s without parameter sets");
+    assert_eq!(
+        refused.to_string(),
+        "3 pictures came without parameter sets (SPS and PPS): let the encoder send an AVC sequence header, or repeat its headers \
+         with each keyframe"
+    );
+    let mut standing = Demux::default();
+    let refused = (1..).find(|_| push(&mut standing, 0).is_err());
+    assert_eq!(refused, Some(MAX_UNCONFIGURED_PICTURES + 1), "a clock that stands is no excuse");
+    let configured = demux.push(&frame(4, &[SPS, PPS, IDR])).expect("they came after all");
+    assert!(configured.unit.is_some() && !demux.awaits_parameter_sets());
+}
+
+/// PPS of so many ids, each `bytes` long.
+fn pps_of_ids(ids: std::ops::Range<u32>, bytes: usize) -> Vec<Vec<u8>> {
+    let set = |id: u32| {
+        let mut nal = vec![0x68];
+        nal.extend((0x0001_0000 | id).to_be_bytes()); // 15 zeros, a one, 15 bits of it
+        nal.resize(bytes, 0xff);
+        nal
+    };
+    ids.map(set).collect()
+}
+
+/// Found with the fuzz target `ingest`: sets whose other half never comes were kept without bound, each with its message.
+#[test]
+fn parameter_sets_that_wait_for_the_other_half_are_bounded() {
+    let mut demux = Demux::default();
+    for first in (0..30_000).step_by(100) {
+        let sets = pps_of_ids(first..first + 100, 20);
+        let nals: Vec<&[u8]> = sets.iter().map(Vec::as_slice).collect();
+        let message = frame(4, &nals);
+        let _rejected_in_the_end = demux.push(&message);
+        assert!(message.data.is_unique(), "the sets keep their message alive");
+    }
+    assert_eq!(demux.sets.pps.len(), 200, "two messages of them fit");
+    assert_eq!(demux.skipped().damaged, 298);
+    let (mut demux, large) = (Demux::default(), pps_of_ids(0..1, MAX_SETS_BYTES + 1));
+    demux.push(&frame(4, &[&large[0]])).expect("nothing to reject");
+    assert_eq!((demux.skipped().damaged, demux.sets.pps.len()), (1, 0));
+}
+
+/// Comparing each of a million sets with each of a million known ones would take hours.
+#[test]
+fn more_parameter_sets_than_a_record_holds_are_damage() {
+    let mut demux = started(4);
+    let nals = vec![PPS; MAX_SETS + 1];
+    demux.push(&frame(4, &nals[1..])).expect("repeated sets are free");
+    assert_eq!(demux.skipped().damaged, 0);
+    demux.push(&frame(4, &nals)).expect("nothing to reject");
+    assert_eq!(demux.skipped().damaged, 1);
+}

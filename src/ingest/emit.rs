@@ -11,14 +11,14 @@ pub(super) struct Planned {
     pub kind: CutKind,
     pub discontinuity: bool,
     pub copy_ends: bool,
-    /// First cut of a connection.
-    pub rejoin: bool,
+    /// First cut of a run: media may have been left out before it.
+    pub new_run: bool,
 }
 
 impl Planned {
     /// A cut on an unbroken timeline.
     pub(super) fn plain(at: Timestamp, kind: CutKind) -> Self {
-        Planned { at, kind, discontinuity: false, copy_ends: false, rejoin: false }
+        Planned { at, kind, discontinuity: false, copy_ends: false, new_run: false }
     }
 
     /// A discontinuity at a place where decoding may start.
@@ -86,8 +86,8 @@ impl Emitter {
 
     /// Gives a cut out whose media came in at `observed`.
     pub(super) fn cut(&mut self, planned: Planned, observed: Now, out: &mut Vec<Unit>) {
-        let Planned { at, kind, discontinuity, copy_ends, rejoin } = planned;
-        let wall = self.anchor.date(at, observed.wall, rejoin);
+        let Planned { at, kind, discontinuity, copy_ends, new_run } = planned;
+        let wall = self.anchor.date(at, observed.wall, new_run);
         self.cuts += 1;
         self.discontinuities += u64::from(discontinuity);
         self.gaps += u64::from(matches!(kind, CutKind::Gap { .. }));
@@ -109,7 +109,7 @@ mod tests {
         let at = Timestamp::from_millis(10_000);
         let mut emit = Emitter::new(&Start { next_msn: 7, ..Start::default() });
         let mut out = Vec::new();
-        emit.cut(Planned { rejoin: true, ..Planned::discontinuity(at, false) }, now, &mut out);
+        emit.cut(Planned { new_run: true, ..Planned::discontinuity(at, false) }, now, &mut out);
         let gap = CutKind::Gap { duration: Span::from_secs(2) };
         let later = Now { wall: WallTime::from_unix_millis(3_000), ..now };
         emit.cut(Planned::plain(at + Span::from_secs(2), gap), later, &mut out);

@@ -19,7 +19,9 @@ const LOOK_AHEAD_PICTURES: usize = 5;
 /// Sound older than this before the first keyframe is not kept: it would be trimmed anyway.
 const MAX_SOUND: Span = Span::from_secs(10);
 /// The wait is over when so much is held: twice the largest message.
-const MAX_BYTES: usize = 32 << 20;
+pub(super) const MAX_BYTES: usize = 32 << 20;
+/// And when so many packets are, each of which costs memory beside its bytes: [`MAX_SOUND`] at 96 kHz is a quarter of it.
+const MAX_SAMPLES: usize = 4_096;
 
 /// A packet of a run, in the time of the run's clock.
 #[derive(Clone, Debug)]
@@ -64,6 +66,23 @@ impl Gather {
     /// `wait` is for the second track.
     pub(super) fn new(run: u32, wait: Duration) -> Self {
         Gather { run, wait, since: None, keyframe_at: None, pictures: 0, samples: VecDeque::new(), bytes: 0 }
+    }
+
+    /// Makes room for one more packet where so much is held that the wait is over and still the run cannot begin: no
+    /// keyframe has come, or no track that the session has. The oldest go, and pictures with their keyframe. Returns how
+    /// many that were.
+    pub(super) fn make_room(&mut self) -> u64 {
+        let mut dropped = 0;
+        while self.is_full()
+            && let Some(oldest) = self.samples.pop_front()
+        {
+            self.bytes -= oldest.data.len();
+            dropped += 1;
+            if oldest.kind == Kind::Video {
+                dropped += self.forget(Kind::Video);
+            }
+        }
+        dropped
     }
 
     /// Holds `sample`; false when it is a picture before the first keyframe, which is not kept.
@@ -124,8 +143,12 @@ impl Gather {
         self.samples
     }
 
+    fn is_full(&self) -> bool {
+        self.bytes > MAX_BYTES || self.samples.len() >= MAX_SAMPLES
+    }
+
     fn has_waited(&self, now: Duration) -> bool {
-        self.bytes > MAX_BYTES || self.since.is_some_and(|since| now >= since.saturating_add(self.wait))
+        self.is_full() || self.since.is_some_and(|since| now >= since.saturating_add(self.wait))
     }
 
     fn has_looked_ahead(&self, wanted: Wanted, now: Duration) -> bool {
@@ -138,7 +161,7 @@ impl Gather {
             None => LOOK_AHEAD_PICTURES,
         };
         let waited = |since: Duration| now >= since.saturating_add(LOOK_AHEAD_WAIT);
-        delayed || self.pictures >= enough || self.bytes > MAX_BYTES || self.keyframe_at.is_some_and(waited)
+        delayed || self.pictures >= enough || self.is_full() || self.keyframe_at.is_some_and(waited)
     }
 }
 
@@ -228,6 +251,29 @@ mod tests {
         let big = |millis| Sample { data: Bytes::from(vec![0; 17 << 20]), ..picture(millis, 66) };
         assert!(!gather([big(0)]).is_complete(BOTH, SOON));
         assert!(gather([big(0), big(33)]).is_complete(BOTH, SOON));
+    }
+
+    /// Found by the fuzz target `ingest`: stamps that stand still are no bound in media time.
+    #[test]
+    fn many_small_packets_end_the_wait() {
+        let sounds = gather((0..MAX_SAMPLES).map(|_| sound(0)));
+        assert!(sounds.is_complete(Wanted { video_configured: false, ..BOTH }, SOON));
+        assert!(!sounds.is_complete(BOTH, SOON), "a keyframe was announced");
+    }
+
+    #[test]
+    fn a_run_that_cannot_begin_holds_no_more_than_its_bounds() {
+        let mut sounds = gather((0..MAX_SAMPLES).map(|_| sound(0)));
+        assert_eq!(sounds.make_room(), 1);
+        assert!(sounds.hold(sound(7)));
+        assert_eq!(sounds.into_samples().len(), MAX_SAMPLES);
+        // A session of sound alone, and a publisher of pictures alone.
+        let big = |millis| Sample { data: Bytes::from(vec![0; 17 << 20]), ..picture(millis, 66) };
+        let mut pictures = gather([big(0), big(33)]);
+        assert!(!pictures.is_complete(Wanted { video: false, ..BOTH }, SECOND));
+        assert_eq!(pictures.make_room(), 2, "pictures without their keyframe are of no use");
+        assert!(!pictures.hold(picture(66, 66)) && pictures.hold(picture(0, 66)));
+        assert_eq!(pictures.make_room(), 0);
     }
 
     #[test]

@@ -7,6 +7,7 @@
 //! |---|---|
 //! | `demux` | FLV tags to access units and tracks |
 //! | `unwrap` | steps of a clock that wraps |
+//! | `patience` | what a publisher may do wrong for a while, and what it is told then |
 //! | `runs` | which stretch of the publisher's clock a packet belongs to; where it jumped |
 //! | `gather` | what is held until a run can begin |
 //! | `session` | a run mapped to the session's timeline: order, discontinuities, gaps |
@@ -18,7 +19,8 @@
 //! | `emit` | numbers, dates and counts of what goes out |
 //!
 //! What holds for the units, always:
-//! - Tracks come before the first cut that is no gap; later only behind a cut with a discontinuity.
+//! - Tracks come before the first cut that is no gap; later only behind a cut with a discontinuity. A track that the
+//!   session did not have comes once, before the cut that it joins with.
 //! - MSNs rise by one from cut to cut; `at` and `wall` rise.
 //! - DTS rises strictly per track, and `pts >= dts`. Audio frames follow each other without a hole until a discontinuity.
 //! - A cut comes before every packet that belongs to its segment, and behind a cut with a discontinuity no packet lies
@@ -37,6 +39,7 @@ mod gaps;
 mod gather;
 mod interleave;
 mod normalise;
+mod patience;
 mod runs;
 mod session;
 mod stats;
@@ -49,16 +52,21 @@ use crate::flow::channel::Weigh;
 use crate::media::arrivals::Arrivals;
 use crate::media::codec::aac::AacError;
 use crate::media::codec::h264::H264Error;
-use crate::media::{Kind, Span, Timestamp, Track, Unit, WallTime};
+use crate::media::copy::{CopyObstacle, CopyRule};
+use crate::media::{Kind, Span, Timestamp, Track, Unit, VideoTrack, WallTime};
 use crate::wire::Inbound;
 use crate::wire::flv::{FlvError, Tag, TagKind};
 
 use demux::{AccessUnit, Demux};
 use gather::{Gather, Sample, Wanted};
+use patience::Patience;
 use runs::Runs;
 use session::Session;
 
 pub use stats::{Dropped, IngestStats};
+
+/// What a run that has not begun may hold.
+pub const GATHER_BYTES: usize = gather::MAX_BYTES;
 
 /// What happens at the door, in order.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -156,6 +164,15 @@ pub enum Rejected {
     /// An audio configuration that cannot be read, or is not carried.
     #[error("the audio configuration cannot be used: {0}")]
     Audio(AacError),
+    /// Pictures, but nothing that says how to decode them.
+    #[error(
+        "{pictures} pictures came without parameter sets (SPS and PPS): let the encoder send an AVC sequence header, or repeat its \
+         headers with each keyframe"
+    )]
+    NoParameterSets {
+        /// How many.
+        pictures: u32,
+    },
     /// Nothing but damaged messages.
     #[error("{messages} messages in a row are damaged, the last one: {reason}")]
     Damaged {
@@ -164,6 +181,37 @@ pub enum Rejected {
         /// Why the last one could not be read.
         reason: String,
     },
+    /// Video without a picture to begin with.
+    #[error("no keyframe (IDR picture) came within {} s: set the encoder's keyframe interval to 2 s", waited.as_secs())]
+    NoKeyframe {
+        /// How long one was waited for.
+        waited: Duration,
+    },
+    /// A track whose timestamps do not move.
+    #[error(
+        "the timestamps of its {} stand still: {messages} messages in a row say {stamp_ms} ms. \
+         Restart the encoder, or let it set timestamps itself",
+        track.as_str()
+    )]
+    ClockStands {
+        /// Which.
+        track: Kind,
+        /// How many messages said the same.
+        messages: u32,
+        /// What they said, in milliseconds.
+        stamp_ms: u32,
+    },
+    /// Pictures that shall be shown at no possible time.
+    #[error(
+        "{pictures} pictures in a row have an impossible composition time, the last one {composition_ms} ms from decoding \
+         to presentation"
+    )]
+    Composition {
+        /// How many.
+        pictures: u32,
+        /// What the last one said, in milliseconds.
+        composition_ms: i32,
+    },
 }
 
 /// The ingest of one session.
@@ -171,14 +219,16 @@ pub enum Rejected {
 pub struct Ingest {
     second_track_wait: Duration,
     connected: bool,
-    /// The connection has not begun its first run.
-    fresh: bool,
     demux: Demux,
     reorder_frames: Option<u32>,
     video_configured: bool,
     runs: Runs,
+    patience: Patience,
     gather: Option<Gather>,
     session: Session,
+    /// What the source must fit for as long as a rung copies it, and what it was that did not.
+    copy_rule: Option<CopyRule>,
+    copy_obstacle: Option<CopyObstacle>,
     last_media: Duration,
     last_call: Duration,
     stats: IngestStats,
@@ -190,13 +240,15 @@ impl Ingest {
         Ingest {
             second_track_wait: settings.second_track_wait.to_std(),
             connected: false,
-            fresh: false,
             demux: Demux::default(),
             reorder_frames: None,
             video_configured: false,
             runs: Runs::default(),
+            patience: Patience::default(),
             gather: None,
             session: Session::new(&settings),
+            copy_rule: None,
+            copy_obstacle: None,
             last_media: Duration::ZERO,
             last_call: Duration::ZERO,
             stats: IngestStats::default(),
@@ -270,6 +322,17 @@ impl Ingest {
         self.session.end_copy();
     }
 
+    /// What the source must fit for as long as it is copied. One that changes so that it does not any more ends the copying at its
+    /// next keyframe, as [`Ingest::end_copy`] does.
+    pub fn set_copy_rule(&mut self, rule: Option<CopyRule>) {
+        self.copy_rule = rule;
+    }
+
+    /// Why the source may not be copied any more, if it has changed so.
+    pub fn copy_obstacle(&self) -> Option<CopyObstacle> {
+        self.copy_obstacle
+    }
+
     /// Ends the session: what is held comes out, then [`Unit::End`]. Later calls do nothing.
     pub fn end(&mut self, now: Now, out: &mut Vec<Unit>) {
         if !self.session.has_ended() {
@@ -294,7 +357,6 @@ impl Ingest {
     fn connect(&mut self, now: Now, out: &mut Vec<Unit>) {
         self.disconnect(now, out);
         self.connected = true;
-        self.fresh = true;
         self.last_media = now.monotonic;
         self.gather = Some(Gather::new(self.runs.reconnect(), self.second_track_wait));
     }
@@ -309,6 +371,7 @@ impl Ingest {
         self.reorder_frames = None;
         add_skipped(&mut self.stats, &self.demux);
         self.demux = Demux::default();
+        self.patience = Patience::default();
         self.session.leave(self.last_media, now, out);
     }
 
@@ -321,9 +384,15 @@ impl Ingest {
             TagKind::Script => {}
         }
         let demuxed = self.demux.push(tag)?;
+        // Its parameter sets are still to come, among the pictures.
+        self.video_configured |= self.demux.awaits_parameter_sets();
         if let Some(configuration) = demuxed.configuration {
-            if let Track::Video(_) = *configuration.track {
+            if let Track::Video(video) = &*configuration.track {
                 self.video_configured = true;
+                if self.session.run().is_none() {
+                    self.patience.wait_for_keyframe(now.monotonic);
+                }
+                self.judge_copy(video);
                 self.reorder_frames = configuration.reorder_frames;
             }
             if let Some(gather) = &mut self.gather {
@@ -331,10 +400,18 @@ impl Ingest {
             }
             self.session.configure(configuration.track);
         }
-        if let Some(unit) = demuxed.unit {
+        if let Some(mut unit) = demuxed.unit {
+            self.stats.repairs += u64::from(self.patience.judge(&mut unit)?);
             self.place(unit, now, out);
         }
-        Ok(())
+        self.patience.check(now.monotonic)
+    }
+
+    fn judge_copy(&mut self, video: &VideoTrack) {
+        if let Some(obstacle) = self.copy_rule.and_then(|rule| rule.obstacle(video)) {
+            self.copy_obstacle.get_or_insert(obstacle);
+            self.session.end_copy();
+        }
     }
 
     /// Finds the run that an access unit belongs to.
@@ -350,8 +427,12 @@ impl Ingest {
             data: unit.data,
             arrived: now,
         };
+        let is_picture = sample.kind == Kind::Video;
         if self.session.run() == Some(placed.run) {
             self.session.feed(sample, out);
+            if is_picture {
+                self.note_picture(!self.session.waits_for_keyframe(), now);
+            }
             return;
         }
         let held = self.gather.as_ref().map(|gather| gather.run);
@@ -360,10 +441,22 @@ impl Ingest {
         }
         match &mut self.gather {
             Some(gather) if gather.run == placed.run => {
+                self.stats.dropped.before_keyframe += gather.make_room();
                 let held = gather.hold(sample);
                 self.stats.dropped.before_keyframe += u64::from(!held);
+                if is_picture {
+                    self.note_picture(held, now);
+                }
             }
             _ => self.stats.dropped.stale += 1,
+        }
+    }
+
+    fn note_picture(&mut self, taken: bool, now: Now) {
+        if taken {
+            self.patience.picture_taken();
+        } else {
+            self.patience.wait_for_keyframe(now.monotonic);
         }
     }
 
@@ -376,8 +469,7 @@ impl Ingest {
             reorder_frames: self.reorder_frames,
         };
         if let Some(gather) = self.gather.take_if(|gather| gather.is_complete(wanted, now.monotonic)) {
-            let reconnected = std::mem::take(&mut self.fresh);
-            self.session.begin_run(gather, reconnected, out);
+            self.session.begin_run(gather, out);
         }
     }
 }

@@ -3,14 +3,13 @@
 //! Video: DTS rises strictly, PTS is never before it. Where composition times are negative, DTS moves back by a constant;
 //! PTS stays, because it is what sound is heard against. Audio: the first frame of a run is mapped, from then on samples are
 //! counted, so that the millisecond rounding of RTMP never reaches the output; [`Drift`] watches the count.
-//! Both are told times that are already on the session's timeline; which mapping led there is the caller's affair.
+//! Both are told times that are already on the session's timeline, and composition times that can be believed; which mapping
+//! and which judgement led there is the caller's affair.
 
 use crate::media::{Span, Timestamp};
 
 /// The least step between two DTS: what a repaired stamp lies behind the one before. Exact in 90 kHz.
 const LEAST_STEP: Span = Span::from_millis(1);
-/// A composition time beyond this is damage. With a session that starts at +10 s no DTS becomes negative.
-const MAX_COMPOSITION: Span = Span::from_secs(5);
 /// Frame duration until two frames were seen, and the longest that is believed.
 const FIRST_FRAME: Span = Span::from_millis(33);
 const LONGEST_FRAME: Span = Span::from_secs(1);
@@ -71,7 +70,7 @@ impl VideoClock {
 
     /// Learns from a composition time before its picture is placed.
     pub(super) fn learn(&mut self, composition: Span) {
-        self.shift = self.shift.max(-within_reason(composition));
+        self.shift = self.shift.max(-composition);
     }
 
     /// The end of the last picture in presentation.
@@ -81,16 +80,15 @@ impl VideoClock {
 
     /// The earliest PTS that a run may begin with, so that its first picture decodes after the last one.
     pub(super) fn earliest_pts(&self, composition: Span) -> Option<Timestamp> {
-        let decoded = self.last.map(|dts| dts + self.frame + within_reason(composition) + self.shift);
+        let decoded = self.last.map(|dts| dts + self.frame + composition + self.shift);
         decoded.max(self.end())
     }
 
     /// Places a picture whose source DTS, mapped to the session, is `dts`.
     pub(super) fn place(&mut self, dts: Timestamp, composition: Span) -> Stamps {
-        let believed = within_reason(composition);
-        self.learn(believed);
-        let mut pts = dts + believed;
-        let mut repaired = believed != composition;
+        self.learn(composition);
+        let mut pts = dts + composition;
+        let mut repaired = false;
         let mut placed = dts - self.shift;
         if let Some(last) = self.last {
             let step = placed - last;
@@ -114,11 +112,6 @@ impl VideoClock {
     }
 }
 
-/// A composition time without the damage.
-pub(super) fn within_reason(composition: Span) -> Span {
-    composition.clamp(-MAX_COMPOSITION, MAX_COMPOSITION)
-}
-
 /// The session's audio clock: a count of samples.
 #[derive(Debug)]
 pub(super) struct AudioClock {
@@ -127,6 +120,8 @@ pub(super) struct AudioClock {
     /// The next frame's PTS in samples; `None` until the first frame, and at the start of a run.
     next: Option<i64>,
     end: Option<Timestamp>,
+    /// Until where silence was counted, when nothing else was since.
+    silent_until: Option<Timestamp>,
     drift: Drift,
     corrections: u64,
     corrected: Span,
@@ -139,6 +134,7 @@ impl AudioClock {
             samples_per_frame: 1_024,
             next: None,
             end: None,
+            silent_until: None,
             drift: Drift::default(),
             corrections: 0,
             corrected: Span::ZERO,
@@ -154,7 +150,7 @@ impl AudioClock {
 
     /// The next frame is mapped, not counted.
     pub(super) fn begin_run(&mut self) {
-        self.next = None;
+        (self.next, self.silent_until) = (None, None);
         self.drift = Drift::default();
     }
 
@@ -189,16 +185,33 @@ impl AudioClock {
         }
     }
 
-    /// Counts one frame that stands for a missing one; returns PTS and duration.
-    pub(super) fn place_silence(&mut self) -> Option<(Timestamp, Span)> {
-        let first = self.next?;
-        Some(self.advance(first, i64::from(self.samples_per_frame)))
+    /// A run's count begins with silence, not before `at`, unless it has begun.
+    pub(super) fn begin_silence(&mut self, at: Timestamp) {
+        if self.next.is_none() {
+            self.next = Some(self.ceil(self.end.map_or(at, |end| end.max(at))));
+        }
+    }
+
+    /// Counts one frame that stands for a missing one, if it begins before `until`; returns PTS and duration.
+    pub(super) fn place_silence(&mut self, until: Timestamp) -> Option<(Timestamp, Span)> {
+        let first = self.next.filter(|first| Timestamp::from_units(*first, self.rate) < until)?;
+        let placed = self.advance(first, i64::from(self.samples_per_frame));
+        self.silent_until = self.end;
+        Some(placed)
+    }
+
+    /// Whether silence was counted where a frame belongs whose source time, mapped to the session, is `mapped`: it came too
+    /// late.
+    pub(super) fn is_silent_at(&self, mapped: Timestamp) -> bool {
+        let half_a_frame = Span::from_units(i64::from(self.samples_per_frame) / 2, self.rate);
+        self.silent_until.is_some_and(|until| mapped + half_a_frame < until)
     }
 
     /// Places a frame whose source time, mapped to the session, is `mapped`; returns PTS and duration. Within a run each
     /// frame begins exactly where the one before ends, and all lie on the grid of samples.
     pub(super) fn place(&mut self, mapped: Timestamp) -> (Timestamp, Span) {
         let first = self.next.unwrap_or_else(|| self.ceil(self.end.map_or(mapped, |end| end.max(mapped))));
+        self.silent_until = None;
         let pts = Timestamp::from_units(first, self.rate);
         let frame = i64::from(self.samples_per_frame);
         let nominal = Span::from_units(frame, self.rate);

@@ -6,6 +6,8 @@
 
 use std::ops::RangeInclusive;
 
+#[cfg(doc)]
+use super::interleave::MAX_HELD;
 use super::unwrap::step_ms;
 use crate::media::Kind;
 
@@ -14,9 +16,10 @@ const REPAIRABLE_MS: RangeInclusive<i64> = -100..=1_000;
 /// A track that comes back this close to the other's clock was away; the clock did not jump. Less than the largest
 /// repairable step, so that a jump of both tracks is not taken for it, and more than tracks are interleaved apart.
 const TOGETHER_MS: i64 = 500;
-/// Stamps of the two tracks that lie further apart are not one clock: the late one is aligned by its arrival. Encoders
-/// have been seen to start tracks a few seconds apart.
-const SAME_CLOCK_MS: i64 = 10_000;
+/// A track that joins further from where the other is now has another origin, and is aligned by its arrival. One that
+/// starts seconds late on the same clock joins close to it, and so do tracks out of a relay's cache. Sound waits no longer
+/// than this for pictures ([`MAX_HELD`]), so that what is further apart could not be served together.
+const SAME_CLOCK_MS: i64 = 1_500;
 /// How much media of the old run a track may still bring after the other has jumped: what lay in the encoder's
 /// interleaving queue. After that it did not jump, and is put on the new run.
 const STRAGGLER_MS: i64 = 2_000;
@@ -185,11 +188,23 @@ mod tests {
         let mut runs = Runs::default();
         runs.reconnect();
         assert_eq!(runs.place(Video, 100), placed(1, 100));
-        assert_eq!(runs.place(Audio, 3_100), placed(1, 3_100), "a few seconds are one clock");
+        assert_eq!(runs.place(Audio, 1_500), placed(1, 1_500), "what an encoder interleaves is one clock");
         runs.reconnect();
-        assert_eq!(runs.place(Video, 1 << 30), placed(2, 1 << 30));
-        assert_eq!(runs.place(Audio, 0), placed(2, 1 << 30), "days are not");
-        assert_eq!(runs.place(Audio, 21), placed(2, (1 << 30) + 21));
+        (0..=90).for_each(|n| {
+            runs.place(Video, n * 33);
+        });
+        assert_eq!(runs.place(Audio, 3_000), placed(2, 3_000), "and so is a track that comes seconds later");
+        for stamp in [5_100, 4_000_000] {
+            let mut runs = Runs::default();
+            runs.reconnect();
+            runs.place(Video, 100);
+            assert_eq!(runs.place(Audio, stamp), placed(1, 100), "seconds ahead at once are another origin");
+            assert_eq!(runs.place(Audio, stamp + 21), placed(1, 121));
+        }
+        runs.reconnect();
+        assert_eq!(runs.place(Video, 1 << 30), placed(3, 1 << 30));
+        assert_eq!(runs.place(Audio, 0), placed(3, 1 << 30), "days are another, too");
+        assert_eq!(runs.place(Audio, 21), placed(3, (1 << 30) + 21));
     }
 
     #[test]

@@ -14,16 +14,20 @@ use super::emit::{Emitter, Planned};
 use super::gaps::Gaps;
 use super::gather::{Gather, Sample};
 use super::interleave::Interleave;
-use super::normalise::{AudioClock, VideoClock, within_reason};
+use super::normalise::{AudioClock, VideoClock};
 use super::{Dropped, IngestStats, LongGop, Now, Settings, Start};
 use crate::media::arrivals::Arrivals;
 use crate::media::codec::aac::silent_frame;
 use crate::media::{CutKind, Kind, Packet, Span, Timestamp, Track, Unit};
 
+/// How far behind the point that a resumed session goes on from its media begins, so that reordered pictures which were
+/// already out are not overtaken. Gaps hold no media and need none of it.
+const RESUME_MARGIN: Span = Span::from_secs(1);
+
 /// The least distance of two cuts.
 const LEAST_SEGMENT: Span = Span::from_millis(1);
 
-/// Which tracks a session has; fixed with its first cut.
+/// Which tracks a session has: those of its first cut, and one that joined late.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Members {
     video: bool,
@@ -37,6 +41,13 @@ impl Members {
             Kind::Audio => self.audio,
         }
     }
+
+    fn join(&mut self, kind: Kind) {
+        match kind {
+            Kind::Video => self.video = true,
+            Kind::Audio => self.audio = true,
+        }
+    }
 }
 
 /// The run that is flowing.
@@ -45,7 +56,7 @@ struct Flow {
     run: u32,
     /// Session time minus the run's time.
     offset: Span,
-    /// The last discontinuity: no packet behind it may lie before it.
+    /// The last discontinuity, or the cut that sound joined with: no sound behind it may lie before it.
     floor: Timestamp,
     /// The run has video; sound waits for it.
     pictures: bool,
@@ -61,6 +72,8 @@ pub(super) struct Session {
     start: Start,
     segment: Span,
     members: Option<Members>,
+    /// A track that the session lacks and the publisher sends: it joins with the next cut.
+    joining: Option<Kind>,
     /// What the publisher's tracks are, and what has been given out of it, by kind.
     configured: [Option<Arc<Track>>; 2],
     announced: [Option<Arc<Track>>; 2],
@@ -72,7 +85,7 @@ pub(super) struct Session {
     gaps: Gaps,
     emit: Emitter,
     ended: bool,
-    warned_of_late_track: bool,
+    warned_of_lagging_sound: bool,
     silent_frames: u64,
     dropped: Dropped,
     arrivals: Arc<Arrivals>,
@@ -84,6 +97,7 @@ impl Session {
             start: settings.start,
             segment: settings.segment,
             members: None,
+            joining: None,
             configured: [None, None],
             announced: [None, None],
             flow: None,
@@ -94,7 +108,7 @@ impl Session {
             gaps: Gaps::new(settings.segment),
             emit: Emitter::new(&settings.start),
             ended: false,
-            warned_of_late_track: false,
+            warned_of_lagging_sound: false,
             silent_frames: 0,
             dropped: Dropped::default(),
             arrivals: Arc::default(),
@@ -118,6 +132,12 @@ impl Session {
     /// The run that is flowing.
     pub(super) fn run(&self) -> Option<u32> {
         self.flow.as_ref().map(|flow| flow.run)
+    }
+
+    /// Pictures are left out until a keyframe comes.
+    pub(super) fn waits_for_keyframe(&self) -> bool {
+        let has_video = self.members.is_some_and(|members| members.has(Kind::Video));
+        has_video && self.flow.as_ref().is_some_and(|flow| flow.video_broken || !flow.pictures)
     }
 
     pub(super) fn set_long_gop(&mut self, long_gop: LongGop) {
@@ -168,20 +188,24 @@ impl Session {
     }
 
     /// Begins the run that `gather` has held, behind everything that was given out.
-    pub(super) fn begin_run(&mut self, gather: Gather, reconnected: bool, out: &mut Vec<Unit>) {
+    pub(super) fn begin_run(&mut self, gather: Gather, out: &mut Vec<Unit>) {
         let run = gather.run;
         let samples = gather.into_samples();
         let first = |kind| samples.iter().find(|sample: &&Sample| sample.kind == kind);
         let found = Members { video: first(Kind::Video).is_some(), audio: first(Kind::Audio).is_some() };
         let begun = self.members.is_some();
         let members = *self.members.get_or_insert(found);
-        let picture = first(Kind::Video).filter(|_| members.video);
+        self.joining = [Kind::Video, Kind::Audio].into_iter().find(|kind| found.has(*kind) && !members.has(*kind));
+        let picture = first(Kind::Video);
         let Some(leader) = picture.or_else(|| first(Kind::Audio)) else { return };
         self.flush_sound(out);
         for sample in samples.iter().filter(|sample| sample.kind == Kind::Video) {
             self.video.learn(sample.composition);
         }
         let mut at = self.timeline_end();
+        if !begun && self.start.resumed {
+            at = at.max(self.start.at + RESUME_MARGIN);
+        }
         if picture.is_some() {
             at = at.max(self.video.earliest_pts(leader.composition).unwrap_or(at));
         }
@@ -190,7 +214,7 @@ impl Session {
         self.audio.begin_run();
         self.flow = Some(Flow {
             run,
-            offset: at - (leader.source + within_reason(leader.composition)),
+            offset: at - (leader.source + leader.composition),
             floor: at,
             pictures: picture.is_some(),
             video_broken: false,
@@ -201,8 +225,8 @@ impl Session {
         if !begun {
             self.announce_tracks(out);
         }
-        let planned = Planned { discontinuity, rejoin: reconnected, ..Planned::discontinuity(at, copy_ends) };
-        self.emit.cut(planned, leader.arrived, out);
+        let planned = Planned { discontinuity, new_run: true, ..Planned::discontinuity(at, copy_ends) };
+        self.cut(planned, leader.arrived, out);
         self.cuts.begin(at, true);
         self.announce_tracks(out);
         for sample in samples {
@@ -213,19 +237,29 @@ impl Session {
     /// Takes a packet of the run that is flowing.
     pub(super) fn feed(&mut self, sample: Sample, out: &mut Vec<Unit>) {
         if !self.members.is_some_and(|members| members.has(sample.kind)) {
-            self.dropped.late_track += 1;
-            if !std::mem::replace(&mut self.warned_of_late_track, true) {
-                warn!(
-                    track = sample.kind.as_str(),
-                    "a track came after the session's renditions were fixed; it is left out"
-                );
+            // A keyframe brings the cut that video joins with; sound waits for one.
+            self.joining = (sample.kind == Kind::Audio || sample.keyframe).then_some(sample.kind);
+            if sample.kind == Kind::Audio || !sample.keyframe {
+                self.dropped.late_track += 1;
+                return;
             }
-            return;
         }
         match sample.kind {
             Kind::Video => self.feed_video(sample, out),
             Kind::Audio => self.feed_audio(sample, out),
         }
+    }
+
+    /// Gives a cut out, and before it the track that joins with it.
+    fn cut(&mut self, planned: Planned, observed: Now, out: &mut Vec<Unit>) {
+        if let (Some(kind), Some(members)) = (self.joining.take(), &mut self.members) {
+            members.join(kind);
+            self.announce(kind, out);
+            if let Some(flow) = self.flow.as_mut() {
+                flow.floor = flow.floor.max(planned.at);
+            }
+        }
+        self.emit.cut(planned, observed, out);
     }
 
     fn feed_video(&mut self, sample: Sample, out: &mut Vec<Unit>) {
@@ -245,9 +279,11 @@ impl Session {
         while let Some(sound) = self.held.take_until(stamps.dts) {
             self.emit.packet(sound, out);
         }
+        let segment_start = self.cuts.start();
         let due = self.cuts.on_video(stamps.dts, stamps.pts, sample.keyframe, self.emit.last_sound());
         if let Some(due) = due {
-            self.emit.cut(Planned::plain(due.at, due.kind), sample.arrived, out);
+            self.fill_missing_sound(segment_start, out);
+            self.cut(Planned::plain(due.at, due.kind), sample.arrived, out);
         }
         self.emit.packet(
             Packet {
@@ -264,7 +300,7 @@ impl Session {
 
     /// A discontinuity within a run: the clock goes on, but something else does not. Returns the run's offset.
     fn break_at_keyframe(&mut self, offset: Span, keyframe: &Sample, out: &mut Vec<Unit>) -> Span {
-        let pts = keyframe.source + offset + within_reason(keyframe.composition);
+        let pts = keyframe.source + offset + keyframe.composition;
         while let Some(sound) = self.held.take_before(pts) {
             self.emit.packet(sound, out);
         }
@@ -273,23 +309,30 @@ impl Session {
         if pts <= taken {
             // Sound was let go ahead of late video: the timeline makes room, for both tracks alike.
             at = self.audio.end().unwrap_or(taken).max(taken + LEAST_SEGMENT);
+            // Of that sound some is still held, and lies before the new place as well.
+            while let Some(sound) = self.held.take_before(at) {
+                self.emit.packet(sound, out);
+            }
             self.audio.begin_run();
         }
         let moved = at - pts;
         let Some(flow) = self.flow.as_mut() else { return offset };
         flow.offset = offset + moved;
-        flow.floor = at;
         flow.pictures = true;
         flow.video_broken = false;
         if std::mem::take(&mut flow.audio_broken) {
-            self.audio.begin_run();
             while self.held.take_any().is_some() {
                 self.dropped.trimmed_audio += 1;
             }
+            self.fill_missing_sound(at, out);
+            self.audio.begin_run();
+        }
+        if let Some(flow) = self.flow.as_mut() {
+            flow.floor = at;
         }
         self.video.begin_run(at);
         let copy_ends = self.cuts.take_copy_end();
-        self.emit.cut(Planned::discontinuity(at, copy_ends), keyframe.arrived, out);
+        self.cut(Planned::discontinuity(at, copy_ends), keyframe.arrived, out);
         self.cuts.begin(at, true);
         self.announce_tracks(out);
         offset + moved
@@ -311,6 +354,13 @@ impl Session {
             self.dropped.trimmed_audio += 1;
             return;
         }
+        if self.audio.is_silent_at(mapped) {
+            self.dropped.trimmed_audio += 1;
+            if !std::mem::replace(&mut self.warned_of_lagging_sound, true) {
+                warn!(behind = %(self.audio.end().unwrap_or(mapped) - mapped), "sound comes more than a segment behind its pictures: it is left out");
+            }
+            return;
+        }
         self.fill_hole(mapped, sample.arrived, out);
         let (pts, duration) = self.audio.place(mapped);
         self.arrivals.note(Kind::Audio, pts, sample.arrived.monotonic);
@@ -326,9 +376,27 @@ impl Session {
         let Some(Track::Audio(track)) = self.announced[Kind::Audio as usize].as_deref() else { return };
         let Some(silence) = silent_frame(track) else { return };
         for _ in 0..missing {
-            let Some((pts, duration)) = self.audio.place_silence() else { return };
+            let Some((pts, duration)) = self.audio.place_silence(mapped) else { return };
             self.silent_frames += 1;
             self.order_sound(sound(pts, duration, silence.clone()), arrived, out);
+        }
+    }
+
+    /// Sound that has not come becomes silence up to `until`: where a segment began that is over by now, or where sound comes
+    /// back. Of a channel layout without a frame of silence, the encoder fills in.
+    fn fill_missing_sound(&mut self, until: Timestamp, out: &mut Vec<Unit>) {
+        let (Some(flow), Some(Track::Audio(track))) = (&self.flow, self.announced[Kind::Audio as usize].as_deref())
+        else {
+            return;
+        };
+        if !self.held.is_empty() || self.audio.end().unwrap_or(flow.floor).max(flow.floor) >= until {
+            return;
+        }
+        let Some(silence) = silent_frame(track) else { return };
+        self.audio.begin_silence(flow.floor);
+        while let Some((pts, duration)) = self.audio.place_silence(until) {
+            self.silent_frames += 1;
+            self.emit.packet(sound(pts, duration, silence.clone()), out);
         }
     }
 
@@ -356,7 +424,7 @@ impl Session {
             flow.offset += at - mapped;
             flow.floor = at;
         }
-        self.emit.cut(Planned::discontinuity(at, false), arrived, out);
+        self.cut(Planned::discontinuity(at, false), arrived, out);
         self.cuts.begin(at, true);
         self.announce_tracks(out);
     }
@@ -383,6 +451,7 @@ impl Session {
         self.flush_sound(out);
         self.flow = None;
         self.configured = [None, None];
+        self.joining = None;
         if self.members.is_some() {
             self.gaps.begin(self.timeline_end(), last_media);
             self.announce_gaps(now, out);
@@ -403,9 +472,11 @@ impl Session {
         out.push(Unit::End);
     }
 
-    /// Where nothing has been given out yet.
+    /// Where nothing has been given out yet. A cut may lie beyond all pictures: it stands where decoding is, moved by the last
+    /// keyframe's composition time.
     fn timeline_end(&self) -> Timestamp {
-        let ends = [self.video.end(), self.audio.end(), self.gaps.end()];
+        let behind_cut = Some(self.cuts.start() + LEAST_SEGMENT);
+        let ends = [self.video.end(), self.audio.end(), self.gaps.end(), behind_cut];
         ends.into_iter().flatten().fold(self.start.at, Timestamp::max)
     }
 
@@ -418,7 +489,7 @@ impl Session {
     /// Sound that video has not come as far as: it makes its own cuts.
     fn give_sound_alone(&mut self, packet: Packet, now: Now, out: &mut Vec<Unit>) {
         if let Some(due) = self.cuts.on_audio_alone(packet.pts) {
-            self.emit.cut(Planned::plain(due.at, due.kind), now, out);
+            self.cut(Planned::plain(due.at, due.kind), now, out);
         }
         self.emit.packet(packet, out);
     }
@@ -426,17 +497,21 @@ impl Session {
     /// Gives out the configurations that are not known yet.
     fn announce_tracks(&mut self, out: &mut Vec<Unit>) {
         for kind in [Kind::Video, Kind::Audio] {
-            let Some(track) = &self.configured[kind as usize] else { continue };
-            let known = self.announced[kind as usize].as_ref() == Some(track);
-            if known || !self.members.is_some_and(|members| members.has(kind)) {
-                continue;
-            }
-            if let Track::Audio(audio) = &**track {
-                self.audio.configure(audio.sample_rate, audio.samples_per_frame);
-            }
-            self.announced[kind as usize] = Some(track.clone());
-            out.push(Unit::Track(track.clone()));
+            self.announce(kind, out);
         }
+    }
+
+    fn announce(&mut self, kind: Kind, out: &mut Vec<Unit>) {
+        let Some(track) = &self.configured[kind as usize] else { return };
+        let known = self.announced[kind as usize].as_ref() == Some(track);
+        if known || !self.members.is_some_and(|members| members.has(kind)) {
+            return;
+        }
+        if let Track::Audio(audio) = &**track {
+            self.audio.configure(audio.sample_rate, audio.samples_per_frame);
+        }
+        self.announced[kind as usize] = Some(track.clone());
+        out.push(Unit::Track(track.clone()));
     }
 }
 

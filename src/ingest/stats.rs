@@ -52,6 +52,6 @@ pub struct Dropped {
     pub trimmed_audio: u64,
     /// Came from a run of the clock that was over.
     pub stale: u64,
-    /// Of a track that came after the renditions were fixed.
+    /// Of a track that came late, before the cut that it joined with.
     pub late_track: u64,
 }

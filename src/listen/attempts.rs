@@ -2,8 +2,10 @@
 //!
 //! Keys have 128 random bits, so this does not guard them against guessing; it guards the daemon and its log against an
 //! encoder that retries a wrong key for ever, and makes scanning pointless. Each wrong key delays the answer a little
-//! longer; after too many, the address is refused at once for a while. An address that has published with a right key is
-//! never refused at once, only delayed: in a studio one encoder with an old key must not lock the others out.
+//! longer; after too many, further wrong keys are refused at once for a while, in words that say so. A right key is taken
+//! at any time: behind a shared address (a studio, a carrier's NAT) nobody locks the others out with an old key, and
+//! asking whether a key is right costs one lookup by its hash. An address that has published with a right key is only
+//! delayed: the person at the encoder goes on reading what is wrong.
 //!
 //! The table is bounded: when it is full, the address that was quiet for longest is forgotten.
 
@@ -22,7 +24,7 @@ pub struct AttemptPolicy {
     pub first_delay: Duration,
     /// Longest wait.
     pub max_delay: Duration,
-    /// After this many wrong keys the address is refused at once.
+    /// After this many wrong keys the address's further ones are refused at once.
     pub lock_after: u32,
     /// For this long, counted from its last wrong key.
     pub lock_for: Duration,
@@ -69,10 +71,10 @@ impl Attempts {
         Attempts { policy, clock, records: Mutex::default() }
     }
 
-    /// Asked before a key is looked at.
+    /// Whether the next wrong key of `ip` is worth a delayed answer.
     ///
     /// # Errors
-    /// The address is refused at once, for this much longer.
+    /// It is refused at once, as all wrong keys of this address for this much longer.
     pub fn check(&self, ip: IpAddr) -> Result<(), Duration> {
         let now = self.clock.monotonic();
         let records = self.records.lock().unwrap_or_else(PoisonError::into_inner);
@@ -179,7 +181,7 @@ mod tests {
     }
 
     #[test]
-    fn an_address_with_a_right_key_is_delayed_but_never_locked_out() {
+    fn an_address_with_a_right_key_is_delayed_but_never_locked() {
         let (_clock, attempts) = table(AttemptPolicy::default());
         attempts.right_key(ip(1));
         let last = (0..50).map(|_| attempts.wrong_key(ip(1))).last();

@@ -68,6 +68,11 @@ impl Counts {
         self.count(&names::LISTEN_CONNECTIONS_REFUSED, &[("reason", reason)]);
     }
 
+    /// A connection that had not published made room for a newer one.
+    pub fn displaced(&self) {
+        self.count(&names::LISTEN_CONNECTIONS_REFUSED, &[("reason", "displaced")]);
+    }
+
     /// A publish was turned down.
     pub fn publish_refused(&self, reason: RefusalReason) {
         self.count(&names::LISTEN_PUBLISHES_REFUSED, &[("reason", reason.as_str())]);

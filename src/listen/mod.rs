@@ -8,8 +8,8 @@
 //! |---|---|
 //! | [`rtmp`] | the RTMP listener: one task per connection, deadlines, limits, refusals in the protocol's words |
 //! | [`attempts`] | slows down addresses that try wrong keys |
-//! | [`places`] | how many connections are open, in all and per address |
 //! | [`low_water`] | how much must have arrived before a connection is woken |
+//! | [`places`] | how many connections are open, in all and per address, and who makes room |
 //! | [`counts`] | what a listener counts for `/metrics` |
 //!
 //! Invariants: a key is a [`SecretString`] from the moment it was parsed; a description that goes to a publisher holds no
@@ -24,6 +24,7 @@ pub mod rtmp;
 use std::fmt;
 use std::future::Future;
 use std::net::SocketAddr;
+use std::time::Duration;
 
 use secrecy::SecretString;
 
@@ -168,9 +169,18 @@ pub enum CloseReason {
     /// The session was ended by an operator or by its own rules.
     #[error("The session was ended.")]
     SessionEnded,
+    /// The encoder is there, but sends no media.
+    #[error("No audio and no video came for {} s. Check the encoder's sources, then start it again.", .0.as_secs())]
+    NoMedia(Duration),
+    /// A fault of ours ended the session.
+    #[error("The server failed to process this stream. Reconnect to begin a new broadcast.")]
+    Failed,
     /// Ingest cannot take what came: an unknown codec, a broken configuration.
     #[error("The stream cannot be taken: {0}")]
     Rejected(String),
+    /// The machine encodes as much as it can already.
+    #[error("The server has no encoding capacity left: {0}. Try again later, or ask for another server.")]
+    NoCapacity(String),
 }
 
 impl CloseReason {
@@ -182,7 +192,10 @@ impl CloseReason {
             CloseReason::TakenOver => "taken_over",
             CloseReason::ShuttingDown => "shutting_down",
             CloseReason::SessionEnded => "session_ended",
+            CloseReason::NoMedia(_) => "no_media",
+            CloseReason::Failed => "failed",
             CloseReason::Rejected(_) => "rejected",
+            CloseReason::NoCapacity(_) => "no_capacity",
         }
     }
 }

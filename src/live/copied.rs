@@ -5,8 +5,11 @@
 
 use std::fmt;
 
-use crate::media::{CutKind, Kind, Span, Timestamp, Unit};
+use crate::config::preset::EncodePreset;
+use crate::media::copy::{CopyObstacle, CopyRule};
+use crate::media::{CutKind, Kind, Span, Timestamp, Unit, VideoTrack};
 use crate::transcode::Plan;
+use crate::transcode::cost::{self, Load};
 use crate::wire::hls::describe;
 
 /// Why a copied rung is encoded from some cut on.
@@ -14,6 +17,8 @@ use crate::wire::hls::describe;
 pub(super) enum CopyEnd {
     /// The source's keyframes come further apart than a segment may be long.
     Keyframes,
+    /// The source is not what it was when the copying began.
+    Source(CopyObstacle),
     /// A segment of the source had more bits per second than the rung allows.
     Bitrate {
         /// What it had.
@@ -27,6 +32,7 @@ impl fmt::Display for CopyEnd {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             CopyEnd::Keyframes => f.write_str("the source's keyframes are further apart than a segment is long"),
+            CopyEnd::Source(obstacle) => write!(f, "{obstacle}"),
             CopyEnd::Bitrate { measured, limit } => {
                 write!(
                     f,
@@ -44,12 +50,18 @@ impl fmt::Display for CopyEnd {
 pub(super) struct CopiedRung {
     /// Its name.
     pub name: String,
+    /// What the source must fit.
+    pub rule: Option<CopyRule>,
     limit: Option<u64>,
     /// Shorter segments are not judged: one that an interruption closed may be hardly more than its keyframe.
     shortest: Span,
     since: Option<Timestamp>,
     bytes: u64,
     over: Option<CopyEnd>,
+    /// How it is encoded then.
+    encode: Option<EncodePreset>,
+    /// Nothing was decoded for other rungs.
+    decodes_alone: bool,
 }
 
 impl CopiedRung {
@@ -58,11 +70,14 @@ impl CopiedRung {
         let rung = plan.rungs.iter().find(|rung| rung.copied && rung.encode.is_some())?;
         Some(CopiedRung {
             name: rung.name.clone(),
+            rule: rung.copy_rule,
             limit: rung.copy_limit,
             shortest: describe::shortest_judged(segment),
             since: None,
             bytes: 0,
             over: None,
+            encode: rung.encode.clone(),
+            decodes_alone: plan.rungs.iter().all(|rung| rung.copied),
         })
     }
 
@@ -86,9 +101,15 @@ impl CopiedRung {
         false
     }
 
-    /// Why copying ends, when the cut that ends it has come.
-    pub(super) fn end(&self) -> CopyEnd {
-        self.over.unwrap_or(CopyEnd::Keyframes)
+    /// Why copying ends, when the cut that ends it has come; `obstacle`: what the source has become meanwhile.
+    pub(super) fn end(&self, obstacle: Option<CopyObstacle>) -> CopyEnd {
+        self.over.or(obstacle.map(CopyEnd::Source)).unwrap_or(CopyEnd::Keyframes)
+    }
+
+    /// What encoding it costs from then on.
+    pub(super) fn cost(&self, track: &VideoTrack) -> Load {
+        let decoder = if self.decodes_alone { cost::of_decoder(track) } else { Load::default() };
+        self.encode.as_ref().map_or(decoder, |encode| decoder.plus(cost::of_rung(encode, track)))
     }
 
     /// Bits per second of the segment that closes after `duration`.
@@ -110,7 +131,8 @@ mod tests {
 
     fn rung(limit: Option<u64>) -> CopiedRung {
         let shortest = Span::from_secs(1);
-        CopiedRung { name: "720p".into(), limit, shortest, since: None, bytes: 0, over: None }
+        let (name, encode) = ("720p".into(), None);
+        CopiedRung { name, rule: None, limit, shortest, since: None, bytes: 0, over: None, encode, decodes_alone: true }
     }
 
     fn cut(millis: i64, kind: CutKind) -> Unit {
@@ -144,7 +166,7 @@ mod tests {
             cut(16_000, CutKind::Keyframe),
         ];
         assert_eq!(broken(&mut rung, &units), [5]);
-        let why = rung.end().to_string();
+        let why = rung.end(None).to_string();
         assert_eq!(why, "the source sends 1001 kbit/s, more than the 1000 that a copy may have");
     }
 
@@ -160,8 +182,18 @@ mod tests {
             cut(12_100, CutKind::Keyframe),
         ];
         assert_eq!(broken(&mut rung, &units), [0_usize; 0]);
-        let why = rung.end().to_string();
+        let why = rung.end(None).to_string();
         assert_eq!(why, "the source's keyframes are further apart than a segment is long");
+    }
+
+    #[test]
+    fn a_source_that_has_changed_is_why_unless_it_had_too_many_bits_before() {
+        let obstacle = Some(CopyObstacle::TooLarge { width: 1_920, height: 1_080 });
+        let mut rung = rung(Some(1_000));
+        assert_eq!(rung.end(obstacle).to_string(), "the source is larger (1920x1080)");
+        let units = [cut(10_000, CutKind::Keyframe), packet(Kind::Video, 9_000), cut(12_000, CutKind::Keyframe)];
+        assert_eq!(broken(&mut rung, &units), [2]);
+        assert_eq!(rung.end(obstacle), CopyEnd::Bitrate { measured: 36_000, limit: 1_000 });
     }
 
     #[test]

@@ -9,12 +9,14 @@ use std::time::Duration;
 
 use tracing::{Span as LogSpan, error, info, warn};
 
-use super::SessionEvent;
+use super::capacity::{Denied, EncodeCapacity, Share, Wanted};
 use super::copied::CopiedRung;
+use super::limits::SourceLimit;
 use super::losses::Losses;
 use super::session::{Session, SessionInput, SessionState};
 use super::stats::{self, Rates, SessionStats};
 use super::wiring::{Feeds, OnFailure, Stop, WireError, Wires};
+use super::{SessionChange, SessionEvent};
 use crate::clock::SharedClock;
 use crate::config::OnUnpublish;
 use crate::flow::channel::{Receiver, RecvError};
@@ -24,7 +26,9 @@ use crate::listen::CloseReason;
 use crate::media::segment::{RenditionId, Renditions};
 use crate::media::{CutKind, Kind, Output, Track, Unit};
 use crate::store::Store;
-use crate::transcode::{self, PlanError};
+use crate::telemetry;
+use crate::transcode::Plan;
+use crate::transcode::fit::Fitted;
 
 /// How often the figures of a session are taken while something happens in it.
 pub(super) const STATS_EVERY: Duration = Duration::from_secs(1);
@@ -38,9 +42,9 @@ pub enum IntakeError {
     /// Threads or encoders could not be started.
     #[error(transparent)]
     Wire(#[from] WireError),
-    /// No ladder can be made of what came.
+    /// No ladder can be made of what came, or none that fits into this machine.
     #[error("cannot plan the ladder: {0}")]
-    Plan(#[from] PlanError),
+    Denied(#[from] Denied),
     /// A stage failed.
     #[error("stage {stage} failed: {why}")]
     Stage {
@@ -60,6 +64,18 @@ pub enum IntakeError {
     /// A fault of ours on the intake thread itself.
     #[error("the session's intake panicked: {0}")]
     Panicked(String),
+}
+
+impl IntakeError {
+    /// What the publisher is told: whose fault it is, never what is broken inside.
+    fn told(&self) -> CloseReason {
+        match self {
+            IntakeError::Denied(Denied::Plan(why)) => CloseReason::Rejected(why.to_string()),
+            IntakeError::Denied(full @ Denied::Full { .. }) => CloseReason::NoCapacity(full.to_string()),
+            IntakeError::OtherRenditions { .. } => CloseReason::SessionEnded,
+            IntakeError::Wire(_) | IntakeError::Stage { .. } | IntakeError::Panicked(_) => CloseReason::Failed,
+        }
+    }
 }
 
 /// The intake thread's own state.
@@ -86,11 +102,19 @@ pub(super) struct Intake {
     /// Monotonic end of the grace time; set while nobody is connected.
     pub grace_ends: Option<Duration>,
     pub stats_due: Duration,
+    /// Discontinuities of the session so far.
+    pub discontinuities: u64,
     pub losses: Losses,
     /// Why each rung is what it is.
     pub reasons: Vec<(String, String)>,
     /// The rung that is copied for as long as the source allows it.
     pub copied: Option<CopiedRung>,
+    pub capacity: EncodeCapacity,
+    /// What the ladder takes of it; given back with this.
+    pub shares: Vec<Share>,
+    pub limit: SourceLimit,
+    /// What the publisher sent that the session cannot bear, in words.
+    pub offence: Option<String>,
 }
 
 impl Intake {
@@ -105,9 +129,10 @@ impl Intake {
         if let Err(why) = &result {
             error!(%why, "the session ends because a part of it failed; the publisher may start a new one");
         }
-        self.session.close_door(match stop {
-            Stop::Suspend => &CloseReason::ShuttingDown,
-            Stop::End => &CloseReason::SessionEnded,
+        self.session.close_door(&match (&result, stop) {
+            (Err(why), _) => why.told(),
+            (Ok(()), Stop::Suspend) => CloseReason::ShuttingDown,
+            (Ok(()), Stop::End) => CloseReason::SessionEnded,
         });
         if let Err(why) = contained(|| self.hand_on_the_last(stop)) {
             warn!(%why, "up to a second of sound and pictures at the session's end is lost");
@@ -175,6 +200,9 @@ impl Intake {
             }
             self.ingest.poll(now, &mut units);
             self.hand_on(&mut units)?;
+            if let Some(stop) = self.turn_out_an_offender(now, &mut units) {
+                return Ok(stop);
+            }
             if self.grace_ends.is_some_and(|end| now.monotonic >= end) {
                 info!(grace_secs = self.session.spec().grace.as_secs(), "nobody came back within the grace time");
                 return Ok(Stop::End);
@@ -214,6 +242,15 @@ impl Intake {
             SessionInput::Stop(stop) => return Ok(Some(stop)),
         }
         Ok(None)
+    }
+
+    /// Disconnects the publisher if it sent what the session cannot bear. What was taken before stays.
+    fn turn_out_an_offender(&mut self, now: Now, units: &mut Vec<Unit>) -> Option<Stop> {
+        let words = self.offence.take()?;
+        let connection = self.connection?;
+        warn!(rejected = words, "publisher rejected");
+        self.session.dismiss(connection, &CloseReason::Rejected(words));
+        self.disconnected(connection, false, now, units)
     }
 
     fn connected(&mut self, connection: u64, now: Now, units: &mut Vec<Unit>) {
@@ -261,12 +298,18 @@ impl Intake {
                 self.tracks.insert(track.kind(), track.clone());
             }
             match &unit {
+                Unit::Track(track) if self.lacks(track.kind()) => self.join(track.kind())?,
                 // Before the feeds exist, tracks wait for the first cut of media, which says that they are complete. Media
                 // can only come here when the feeds could not be started.
                 Unit::Track(_) | Unit::Packet(_) if !self.is_fed() => continue,
                 Unit::Cut(cut) if !self.is_fed() && !matches!(cut.kind, CutKind::Gap { .. }) => self.start_feeds()?,
                 _ => {}
             }
+            if let Unit::Cut(cut) = &unit {
+                self.discontinuities += u64::from(cut.discontinuity);
+            }
+            let offence = self.limit.offence_of(&unit);
+            self.offence = self.offence.take().or(offence);
             self.watch_copy(&unit);
             if let Some(wires) = &mut self.wires {
                 wires.publish(&unit);
@@ -285,10 +328,15 @@ impl Intake {
             self.ingest.end_copy();
         }
         if matches!(unit, Unit::Cut(cut) if cut.copy_ends) {
-            let reason = format!("{} is encoded from here on: {}", copied.name, copied.end());
+            let reason =
+                format!("{} is encoded from here on: {}", copied.name, copied.end(self.ingest.copy_obstacle()));
             info!(reason, "ladder");
             if let Some((_, why)) = self.reasons.iter_mut().find(|(rung, _)| *rung == copied.name) {
                 *why = reason;
+            }
+            let track = self.tracks.get(&Kind::Video).and_then(|track| track.as_video());
+            if let (Some(share), Some(track)) = (self.shares.last_mut(), track) {
+                share.grow(copied.cost(track));
             }
             self.copied = None;
         }
@@ -298,22 +346,20 @@ impl Intake {
     fn start_feeds(&mut self) -> Result<(), IntakeError> {
         let spec = self.session.spec();
         let (video, audio) = (self.tracks.get(&Kind::Video), self.tracks.get(&Kind::Audio));
-        let plan = transcode::plan(
-            &spec.preset,
-            spec.hls.segment,
-            video.and_then(|t| t.as_video()),
-            audio.and_then(|t| t.as_audio()),
-        )?;
-        if let Some(had) = &self.renditions
-            && names(had) != names(&plan.renditions)
-        {
-            return Err(IntakeError::OtherRenditions { had: names(had), now: names(&plan.renditions) });
+        let (video, audio) = (video.and_then(|t| t.as_video()), audio.and_then(|t| t.as_audio()));
+        let wanted =
+            Wanted { preset: &spec.preset, segment: spec.hls.segment, video, audio, had: self.renditions.as_ref() };
+        let (Fitted { mut plan, load, degraded }, share) = admitted(&self.capacity, wanted)?;
+        self.shares.push(share);
+        if degraded && self.renditions.is_none() {
+            telemetry::names::OVER_CAPACITY.counter(&[("outcome", "degraded")]).increment(1);
+            warn!(%load, "the machine has no room for the whole ladder: the session begins with fewer rungs");
         }
-        self.reasons = plan.reasons.iter().map(|reason| (reason.rung.clone(), reason.to_string())).collect();
-        for (_, reason) in &self.reasons {
-            info!(reason, "ladder");
+        if let Some(had) = &self.renditions {
+            let now = names(&plan.renditions);
+            plan = plan.in_order_of(had).ok_or_else(|| IntakeError::OtherRenditions { had: names(had), now })?;
         }
-        info!(renditions = names(&plan.renditions), "ladder planned");
+        self.reasons = told(&plan);
         if let Some(make_wires) = self.make_wires.take() {
             self.wires = Some(make_wires(plan.renditions.clone(), &self.on_failure)?);
         }
@@ -324,9 +370,44 @@ impl Intake {
             feeds.publish(&Unit::Track(track.clone()), &mut wires.outlet);
         }
         wires.feeds = Some(feeds);
-        self.copied = CopiedRung::of(&plan, spec.hls.segment);
+        self.watch_copy_of(&plan);
+        Ok(())
+    }
+
+    fn watch_copy_of(&mut self, plan: &Plan) {
+        self.limit.set_decoded(plan.rungs.iter().any(|rung| rung.encode.is_some()));
+        self.copied = CopiedRung::of(plan, self.session.spec().hls.segment);
+        self.ingest.set_copy_rule(self.copied.as_ref().and_then(|copied| copied.rule));
         // The `passthrough` preset has no encoder for its rung: it is cut by time for ever.
         self.ingest.set_long_gop(if self.copied.is_some() { LongGop::EndCopy } else { LongGop::CutByTime });
+    }
+
+    /// Whether the session runs without a track of this kind.
+    fn lacks(&self, kind: Kind) -> bool {
+        self.wires.as_ref().is_some_and(|wires| wires.feeds.is_some() && !wires.outlet.has(kind))
+    }
+
+    /// A track came late: its renditions join the session's. They begin with the next cut, which the caller hands on.
+    fn join(&mut self, kind: Kind) -> Result<(), IntakeError> {
+        let spec = self.session.spec();
+        let Some((wires, track)) = self.wires.as_mut().zip(self.tracks.get(&kind)) else { return Ok(()) };
+        let (video, audio) = (track.as_video(), track.as_audio());
+        let wanted = Wanted { preset: &spec.preset, segment: spec.hls.segment, video, audio, had: None };
+        let (fitted, share) = admitted(&self.capacity, wanted)?;
+        self.shares.push(share);
+        let plan = fitted.plan.behind(wires.outlet.count());
+        self.reasons.extend(told(&plan));
+        let joining = (&plan, self.discontinuities);
+        wires.join_with(spec, &self.span, &self.clock, joining, &self.on_failure)?;
+        if kind == Kind::Video {
+            self.watch_copy_of(&plan);
+        }
+        warn!(
+            track = kind.as_str(),
+            renditions = names(&plan.renditions),
+            "a track came late: players that start from now on get it"
+        );
+        self.tell(SessionChange::TrackJoined(kind));
         Ok(())
     }
 
@@ -341,8 +422,12 @@ impl Intake {
     }
 
     fn announce(&self, state: SessionState) {
+        self.tell(SessionChange::State(state));
+    }
+
+    fn tell(&self, change: SessionChange) {
         let spec = self.session.spec();
-        (self.tell)(SessionEvent { stream: spec.stream.clone(), session: spec.session.clone(), state });
+        (self.tell)(SessionEvent { stream: spec.stream.clone(), session: spec.session.clone(), change });
     }
 
     fn take_stats(&mut self, now: Duration) {
@@ -377,6 +462,25 @@ fn contained(body: impl FnOnce() -> Result<(), IntakeError>) -> Result<(), Intak
         Outcome::Failed(why) => Err(why),
         Outcome::Panicked(message) => Err(IntakeError::Panicked(message)),
     }
+}
+
+/// Asks for a ladder, and counts a refusal.
+fn admitted(capacity: &EncodeCapacity, wanted: Wanted<'_>) -> Result<(Fitted, Share), Denied> {
+    capacity.admit(wanted).inspect_err(|denied| {
+        if matches!(denied, Denied::Full { .. }) {
+            telemetry::names::OVER_CAPACITY.counter(&[("outcome", "refused")]).increment(1);
+        }
+    })
+}
+
+/// Logs a ladder; returns each rung's name and what was decided about it.
+fn told(plan: &Plan) -> Vec<(String, String)> {
+    let reasons: Vec<_> = plan.reasons.iter().map(|reason| (reason.rung.clone(), reason.to_string())).collect();
+    for (_, reason) in &reasons {
+        info!(reason, "ladder");
+    }
+    info!(renditions = names(&plan.renditions), "ladder planned");
+    reasons
 }
 
 fn names(renditions: &Renditions) -> String {

@@ -6,8 +6,10 @@ use std::sync::Arc;
 use tracing::{Span as LogSpan, error};
 
 use super::SessionSpec;
+use super::capacity::EncodeCapacity;
 use super::intake::{Intake, IntakeError, MakeWires, STATS_EVERY};
 use super::latency::Latency;
+use super::limits::SourceLimit;
 use super::losses::Losses;
 use super::session::{Session, SessionInput, SessionState};
 use super::sessions::Tell;
@@ -24,14 +26,13 @@ use crate::store::{RecoveredRendition, RecoveredSession, ResumePoint, SessionHea
 
 /// How long a beginning session waits for its second track.
 const SECOND_TRACK_WAIT: Span = Span::from_secs(1);
-/// Behind the last thing known of a timeline, so that reordered pictures which were already out are not overtaken.
-const RESUME_MARGIN: Span = Span::from_secs(1);
 
 /// What all sessions of a daemon share.
 #[derive(Clone)]
 pub(super) struct Surroundings {
     pub store: Arc<Store>,
     pub clock: SharedClock,
+    pub capacity: EncodeCapacity,
     pub tell: Arc<Tell>,
 }
 
@@ -47,6 +48,7 @@ pub(super) fn launch(
     let on_failure = on_failure(session);
     let settings = ingest_settings(spec, recovered.as_ref());
     let renditions = recovered.as_ref().map(|recovered| recovered.head.renditions.clone());
+    let discontinuities = recovered.as_ref().map_or(0, discontinuities_of);
     let (resume, listed) = recovered.map(split).unwrap_or_default();
     let began = Now { monotonic: around.clock.monotonic(), wall: around.clock.wall() };
     let mut ingest = Ingest::new(settings);
@@ -79,8 +81,13 @@ pub(super) fn launch(
         grace_ends,
         losses: Losses::default(),
         stats_due: began.monotonic.saturating_add(STATS_EVERY),
+        discontinuities,
         reasons: Vec::new(),
         copied: None,
+        capacity: around.capacity,
+        shares: Vec::new(),
+        limit: SourceLimit::new(spec.max_bitrate),
+        offence: None,
     };
     spawn_intake(session, span, intake, inputs)
 }
@@ -106,7 +113,7 @@ fn spawn_intake(
     let ended = move |outcome: &Outcome<IntakeError>| {
         if let Outcome::Panicked(message) = outcome {
             error!(panic = message, "the intake panicked while it stopped");
-            session.close_door(&CloseReason::SessionEnded);
+            session.close_door(&CloseReason::Failed);
             session.stopped(SessionState::Ended, clock.monotonic());
         }
         session.set_through();
@@ -150,7 +157,7 @@ fn make_wires(
         let latency = measure(&renditions);
         let outlet = Outlet::start(spec, &span, packager, begin, window.clone(), latency, on_failure)?;
         session.set_window(window);
-        Ok(Wires { outlet, feeds: None })
+        Ok(Wires { outlet, feeds: None, late: None })
     })
 }
 
@@ -186,12 +193,21 @@ fn split(recovered: RecoveredSession) -> (Vec<RenditionResume>, Vec<RenditionSta
     both.unzip()
 }
 
+/// Discontinuities of the whole session so far: the same in all renditions.
+fn discontinuities_of(recovered: &RecoveredSession) -> u64 {
+    let counts = recovered.renditions.iter().map(|rendition| {
+        let listed = rendition.segments.iter().filter(|segment| segment.discontinuity).count();
+        rendition.discontinuity_sequence.saturating_add(listed as u64)
+    });
+    counts.max().unwrap_or(0)
+}
+
 /// Where the timeline goes on: behind everything that the journal knows.
 fn start_of(recovered: &RecoveredSession) -> ingest::Start {
     let next_msn = recovered.next_msn;
     match recovered.resume {
         Some(ResumePoint { timeline_at, anchor, .. }) => {
-            ingest::Start { at: timeline_at + RESUME_MARGIN, next_msn, anchor: Some(anchor), resumed: true }
+            ingest::Start { at: timeline_at, next_msn, anchor: Some(anchor), resumed: true }
         }
         None => ingest::Start { next_msn, resumed: true, ..ingest::Start::default() },
     }

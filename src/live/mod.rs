@@ -8,6 +8,9 @@
 //! | [`sessions`] | the table of running sessions: publish, find, end, shut down |
 //! | [`session`] | one session as everyone but its own threads sees it |
 //! | `intake` | the thread that owns its timeline: connections, grace time, the ladder's start |
+//! | [`capacity`] | who uses how much of the machine's encode capacity: the admission rule |
+//! | `limits` | how much a source may send |
+//! | [`ceiling`] | the most memory that a session can hold |
 //! | `copied` | when a copied rung is encoded instead, and why |
 //! | `latency` | delays from the socket to viewers and store, measured where they end |
 //! | `losses` | one log line per cause of what media loses or has repaired |
@@ -18,10 +21,13 @@
 //!
 //! Not here: who may publish (control), how playlists travel (web), SQL, sockets.
 
+pub mod capacity;
+pub mod ceiling;
 mod copied;
 mod intake;
 mod latency;
 mod launch;
+mod limits;
 mod losses;
 mod packaging;
 pub mod publisher;
@@ -37,7 +43,7 @@ use std::time::Duration;
 
 use crate::config::preset::Preset;
 use crate::config::{Conflict, OnUnpublish};
-use crate::media::Span;
+use crate::media::{Kind, Span};
 
 pub use publisher::LivePublisher;
 pub use session::{InUse, PublisherId, Session, SessionState};
@@ -62,6 +68,8 @@ pub struct SessionSpec {
     pub on_unpublish: OnUnpublish,
     /// What a second publisher means.
     pub conflict: Conflict,
+    /// Bits per second that the source may send, over a few seconds of media.
+    pub max_bitrate: u64,
 }
 
 /// Durations of the packaging.
@@ -75,13 +83,22 @@ pub struct HlsSpec {
     pub window: Span,
 }
 
-/// Something that the control layer writes down.
+/// Something that happened to a session and that others should know of.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SessionEvent {
     /// Public id of the stream.
     pub stream: String,
     /// Id of the session.
     pub session: String,
-    /// What the session became.
-    pub state: SessionState,
+    /// What happened.
+    pub change: SessionChange,
+}
+
+/// What happened to a session.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SessionChange {
+    /// It has another state.
+    State(SessionState),
+    /// A track came that the publisher had not sent before: its renditions joined the multivariant playlist.
+    TrackJoined(Kind),
 }

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use tracing::info_span;
 
+use super::capacity::EncodeCapacity;
 use super::intake::IntakeError;
 use super::launch::{Surroundings, launch};
 use super::session::{InUse, NotTaken, PublisherId, Session, SessionState};
@@ -63,6 +64,7 @@ struct Inner {
     table: Mutex<Table>,
     store: Arc<Store>,
     clock: SharedClock,
+    capacity: EncodeCapacity,
     /// Taken away when the last session is through, so that whoever listens sees the end.
     tell: Mutex<Option<Arc<Tell>>>,
 }
@@ -80,10 +82,25 @@ impl fmt::Debug for Sessions {
 }
 
 impl Sessions {
-    /// No sessions yet. `tell` is called on session threads and may wait.
+    /// No sessions yet, and no limit to what they encode. `tell` is called on session threads and may wait.
     pub fn new(store: Arc<Store>, clock: SharedClock, tell: impl Fn(SessionEvent) + Send + Sync + 'static) -> Self {
-        let tell: Arc<Tell> = Arc::new(tell);
-        Sessions { inner: Arc::new(Inner { table: Mutex::default(), store, clock, tell: Mutex::new(Some(tell)) }) }
+        Sessions::within(EncodeCapacity::unlimited(), store, clock, tell)
+    }
+
+    /// As [`Sessions::new`], with an admission rule.
+    pub fn within(
+        capacity: EncodeCapacity,
+        store: Arc<Store>,
+        clock: SharedClock,
+        tell: impl Fn(SessionEvent) + Send + Sync + 'static,
+    ) -> Self {
+        let (table, tell) = (Mutex::default(), Mutex::new(Some(Arc::new(tell) as Arc<Tell>)));
+        Sessions { inner: Arc::new(Inner { table, store, clock, capacity, tell }) }
+    }
+
+    /// The machine's encode capacity, and who uses it.
+    pub fn capacity(&self) -> &EncodeCapacity {
+        &self.inner.capacity
     }
 
     /// The stream's session, running or ended within [`ENDED_KEEP`].
@@ -216,7 +233,9 @@ impl Sessions {
         let (input, inputs) = bounded(INTAKE);
         let state = if recovered.is_some() { SessionState::Reconnecting } else { SessionState::Starting };
         let session = Arc::new(Session::new(spec, input, state));
-        let around = Surroundings { store: self.inner.store.clone(), clock: self.inner.clock.clone(), tell };
+        let (store, clock, capacity) =
+            (self.inner.store.clone(), self.inner.clock.clone(), self.inner.capacity.clone());
+        let around = Surroundings { store, clock, capacity, tell };
         let intake = launch(&session, &span, inputs, around, recovered)?;
         let running = Running { session: session.clone(), intake: Some(intake) };
         table.by_stream.insert(session.spec().stream.clone(), running);

@@ -21,6 +21,7 @@ fn spec() -> SessionSpec {
         grace: Duration::from_secs(30),
         on_unpublish: OnUnpublish::Hold,
         conflict: Conflict::Takeover,
+        max_bitrate: 50_000_000,
     }
 }
 

@@ -1,7 +1,7 @@
 //! Every thread and queue of a session on one screen.
 //!
 //! ```text
-//!  connection ─INTAKE─▶ intake ─┬─VIDEO_EDGE─▶ transcode (decode, one thread per rung) ─┐
+//!  connection ─INTAKE─▶ intake ─┬─video_edge─▶ transcode (decode, one thread per rung) ─┐
 //!  (task)       Block   thread  ├─AUDIO_EDGE─▶ transcode (audio) ──────────────────────▶├─PACKAGE─▶ package ─STORE─▶ store ─▶ window, journal
 //!                               └─copied rung and copied audio, no queue of their own ──┘  Block    thread   Block   thread
 //! ```
@@ -10,7 +10,8 @@
 //!
 //! The outlet (package, store, window) lives as long as the session's threads; the feeds (hub, transcoder, copied edge)
 //! are made when the tracks are known. A resumed session has an outlet from the start, so that viewers see its gaps
-//! before a publisher returns.
+//! before a publisher returns. A track that comes late has feeds and packaging of its own, and the same store thread: what runs
+//! already is not touched.
 
 use std::io;
 use std::sync::Arc;
@@ -22,28 +23,25 @@ use super::latency::{Latency, SegmentArrival};
 use super::packaging::{Packaging, Packer};
 use crate::clock::SharedClock;
 use crate::config::preset::AudioMode;
-use crate::flow::channel::{Bound, Receiver, bounded};
+use crate::flow::channel::{Bound, Receiver, Sender, bounded};
 use crate::flow::hub::{Hub, WhenFull};
 use crate::flow::stage::{self, Outcome, Stage};
-use crate::media::segment::{RenditionId, RenditionUnit, Renditions};
+use crate::media::segment::{Joined, RenditionId, RenditionUnit, Renditions};
 use crate::media::{CutKind, Kind, Output, Unit};
-use crate::package::{Packager, Window};
+use crate::package::{PackageSettings, Packager, Window};
 use crate::store::{Finish, ResumePoint, SessionWriter};
-use crate::transcode::threads::{AUDIO_INPUT, VIDEO_INPUT};
-use crate::transcode::{Plan, TranscodeError, TranscodeInputs, Transcoder};
+use crate::transcode::threads::{AUDIO_INPUT, video_input};
+use crate::transcode::{LadderStats, Plan, TranscodeError, TranscodeInputs, Transcoder};
 
 /// Connection -> intake, `Block`: about 4 s of a 1080p60 push, or less of a heavy one. TCP carries the pressure on.
 pub const INTAKE: Bound = Bound { items: 512, bytes: 8 << 20 };
-/// Hub -> decode, `DropToKeyframe`: slow encoders make the decoder drop frames long before this is full. It fills when
-/// decoding itself stalls; then the hole is GAP on the encoded rungs, and the copied rung does not notice.
-const VIDEO_EDGE: Bound = VIDEO_INPUT;
 /// Hub -> audio encoder, `Block`: audio is never dropped.
-const AUDIO_EDGE: Bound = AUDIO_INPUT;
+pub(super) const AUDIO_EDGE: Bound = AUDIO_INPUT;
 /// Encoders and copied edge -> package, `Block`: package only copies bytes, so this is slack for scheduling. Without
 /// encoders there is no such queue.
 pub(super) const PACKAGE: Bound = Bound { items: 512, bytes: 16 << 20 };
 /// Package -> store, `Block`: parts of about 8 s of a full ladder, which a busy disk may lag behind.
-const STORE: Bound = Bound { items: 512, bytes: 64 << 20 };
+pub(super) const STORE: Bound = Bound { items: 512, bytes: 64 << 20 };
 
 /// Called from a session's thread when one of its stages failed or panicked: the stage's name and why.
 pub type OnFailure = Arc<dyn Fn(&str, String) + Send + Sync>;
@@ -75,10 +73,24 @@ pub enum Stop {
 
 /// From packets of all renditions to viewers and disk.
 pub struct Outlet {
-    renditions: Renditions,
-    packaging: Packaging,
+    /// One for the renditions that the session began with, and one for those of a late track.
+    lines: Vec<Line>,
+    outputs: Sender<Output>,
     store: Stage<std::convert::Infallible>,
     on_failure: OnFailure,
+}
+
+/// The packaging of renditions whose ids follow each other.
+struct Line {
+    first: RenditionId,
+    renditions: Renditions,
+    packaging: Packaging,
+}
+
+impl Line {
+    fn ids(&self) -> impl Iterator<Item = RenditionId> + use<> {
+        (self.first.0..=u8::MAX).map(RenditionId).take(self.renditions.len())
+    }
 }
 
 impl Outlet {
@@ -98,24 +110,72 @@ impl Outlet {
             store_thread(begin(), &written, &window, latency);
             Ok(())
         })?;
-        let packaging = Packaging::Here(Packer::new(packager, outputs));
-        Ok(Outlet { renditions, packaging, store, on_failure: on_failure.clone() })
+        let packaging = Packaging::Here(Packer::new(packager, outputs.clone()));
+        let lines = vec![Line { first: RenditionId(0), renditions, packaging }];
+        Ok(Outlet { lines, outputs, store, on_failure: on_failure.clone() })
+    }
+
+    /// How many renditions there are.
+    pub fn count(&self) -> usize {
+        self.lines.iter().map(|line| line.renditions.len()).sum()
+    }
+
+    /// Whether there are renditions of this kind.
+    pub fn has(&self, kind: Kind) -> bool {
+        self.lines.iter().flat_map(|line| line.renditions.iter()).any(|rendition| rendition.kind == kind)
+    }
+
+    /// Adds renditions behind those that are there.
+    fn join_with(&mut self, spec: &SessionSpec, joined: Joined) {
+        let (first, renditions) = (joined.first, joined.renditions.clone());
+        // The store thread is gone only when it failed, which on_failure has reported.
+        let _ = self.outputs.send(Output::Join(joined));
+        let packager = Packager::starting_with(
+            first,
+            PackageSettings {
+                epoch: spec.epoch,
+                part_target: spec.hls.part,
+                renditions: renditions.clone(),
+                resume: Vec::new(),
+            },
+        );
+        let packaging = Packaging::Here(Packer::new(packager, self.outputs.clone()));
+        self.lines.push(Line { first, renditions, packaging });
+    }
+
+    /// The queue of the renditions that came last.
+    fn queue(
+        &mut self,
+        spec: &SessionSpec,
+        span: &LogSpan,
+        on_failure: &OnFailure,
+    ) -> Result<Sender<RenditionUnit>, WireError> {
+        let line = self.lines.last_mut().expect("an outlet is made with its first line");
+        line.packaging.queue(spec, span, on_failure)
     }
 
     /// Hands a unit to every rendition: gaps, and the end, while there are no feeds.
     fn broadcast(&mut self, unit: &Unit) {
-        for index in 0..self.renditions.len() {
-            self.push(RenditionId(u8::try_from(index).unwrap_or(u8::MAX)), unit);
+        for line in &mut self.lines {
+            for rendition in line.ids() {
+                line.packaging.push(RenditionUnit { rendition, unit: unit.clone() }, &self.on_failure);
+            }
         }
     }
 
     fn push(&mut self, rendition: RenditionId, unit: &Unit) {
-        self.packaging.push(RenditionUnit { rendition, unit: unit.clone() }, &self.on_failure);
+        // Lines are in the order of their first ids: the last that begins before the rendition has it.
+        if let Some(line) = self.lines.iter_mut().rfind(|line| line.first <= rendition) {
+            line.packaging.push(RenditionUnit { rendition, unit: unit.clone() }, &self.on_failure);
+        }
     }
 
     /// Waits until everything that was handed in is packaged, journalled and published.
     fn join(self) {
-        self.packaging.join();
+        for line in self.lines {
+            line.packaging.join();
+        }
+        drop(self.outputs);
         report("store", self.store.join());
     }
 }
@@ -147,14 +207,14 @@ impl Feeds {
             None => (None, false),
         };
         let inputs = TranscodeInputs {
-            video: encodes_video.then(|| subscribe(&hub, Kind::Video)),
-            audio: encodes_audio.then(|| subscribe(&hub, Kind::Audio)),
+            video: encodes_video.then(|| video_edge(&hub, plan)),
+            audio: encodes_audio.then(|| audio_edge(&hub)),
         };
         let needed = inputs.video.is_some() || inputs.audio.is_some();
         let transcoder = if needed {
             let failed = on_failure.clone();
             let ended = move |outcome: &Outcome<TranscodeError>| tell(&failed, "transcode", outcome);
-            let output = outlet.packaging.queue(spec, span, on_failure)?;
+            let output = outlet.queue(spec, span, on_failure)?;
             Some(Transcoder::start(&spec.session, span.clone(), clock.clone(), plan, inputs, output, ended)?)
         } else {
             None
@@ -178,13 +238,16 @@ impl Feeds {
     }
 }
 
-fn subscribe(hub: &Hub<Unit>, kind: Kind) -> Receiver<Unit> {
-    match kind {
-        Kind::Video => {
-            hub.subscribe_to("video", VIDEO_EDGE, WhenFull::DropToKeyframe, |unit| concerns(unit, Kind::Video))
-        }
-        Kind::Audio => hub.subscribe_to("audio", AUDIO_EDGE, WhenFull::Block, |unit| concerns(unit, Kind::Audio)),
-    }
+/// Hub -> decode, `DropToKeyframe`, 6 s of the source: slow encoders make the decoder drop frames long before this is
+/// full. It fills when decoding itself stalls; then the hole is GAP on the encoded rungs, and the copied rung does not
+/// notice.
+fn video_edge(hub: &Hub<Unit>, plan: &Plan) -> Receiver<Unit> {
+    let bound = video_input(plan.source_rate);
+    hub.subscribe_to("video", bound, WhenFull::DropToKeyframe, |unit| concerns(unit, Kind::Video))
+}
+
+fn audio_edge(hub: &Hub<Unit>) -> Receiver<Unit> {
+    hub.subscribe_to("audio", AUDIO_EDGE, WhenFull::Block, |unit| concerns(unit, Kind::Audio))
 }
 
 /// Cuts and the end concern every track.
@@ -223,13 +286,38 @@ pub struct Wires {
     pub outlet: Outlet,
     /// Hub and encoders; `None` until the tracks are known.
     pub feeds: Option<Feeds>,
+    /// Those of a track that came late.
+    pub late: Option<Feeds>,
 }
 
 impl Wires {
+    /// Starts the feeds and the packaging of a late track. `plan` has the ids behind those that are there.
+    ///
+    /// # Errors
+    /// Threads or encoders cannot be started.
+    pub fn join_with(
+        &mut self,
+        spec: &SessionSpec,
+        span: &LogSpan,
+        clock: &SharedClock,
+        (plan, discontinuities): (&Plan, u64),
+        on_failure: &OnFailure,
+    ) -> Result<(), WireError> {
+        let first = RenditionId(u8::try_from(self.outlet.count()).unwrap_or(u8::MAX));
+        self.outlet.join_with(spec, Joined { first, renditions: plan.renditions.clone(), discontinuities });
+        self.late = Some(Feeds::start(spec, span, clock, plan, &mut self.outlet, on_failure)?);
+        Ok(())
+    }
+
     /// Hands one unit of the session's timeline to everyone whom it concerns.
     pub fn publish(&mut self, unit: &Unit) {
         match (&mut self.feeds, unit) {
-            (Some(feeds), _) => feeds.publish(unit, &mut self.outlet),
+            (Some(feeds), _) => {
+                feeds.publish(unit, &mut self.outlet);
+                if let Some(late) = &mut self.late {
+                    late.publish(unit, &mut self.outlet);
+                }
+            }
             (None, Unit::End) => self.outlet.broadcast(unit),
             (None, Unit::Cut(cut)) if matches!(cut.kind, CutKind::Gap { .. }) => self.outlet.broadcast(unit),
             // Ingest announces tracks first, and the session starts the feeds before it hands on what follows.
@@ -237,20 +325,25 @@ impl Wires {
         }
     }
 
+    fn all_feeds(&self) -> impl Iterator<Item = &Feeds> {
+        self.feeds.iter().chain(&self.late)
+    }
+
     /// The edges of the hub, for metrics.
     pub fn edges(&self) -> Vec<crate::flow::hub::EdgeStats> {
-        self.feeds.as_ref().map(|feeds| feeds.hub.stats()).unwrap_or_default()
+        self.all_feeds().flat_map(|feeds| feeds.hub.stats()).collect()
     }
 
     /// What the encoders do, if there are any.
-    pub fn ladder(&self) -> Option<crate::transcode::LadderStats> {
-        self.feeds.as_ref()?.transcoder.as_ref().map(Transcoder::stats)
+    pub fn ladder(&self) -> Option<LadderStats> {
+        let ladders = self.all_feeds().filter_map(|feeds| feeds.transcoder.as_ref()).map(Transcoder::stats);
+        ladders.reduce(LadderStats::and)
     }
 
     /// Drains everything in order: encoders, then package, then store. Blocks. Without a [`Unit::End`] before it, the
     /// open segments are closed and stored and the session can be resumed.
     pub fn join(self) {
-        if let Some(feeds) = self.feeds {
+        for feeds in self.feeds.into_iter().chain(self.late) {
             feeds.join();
         }
         self.outlet.join();
@@ -259,7 +352,6 @@ impl Wires {
 
 /// Journal first, then viewers: what a player has seen survives kill -9.
 fn store_thread(mut writer: Option<SessionWriter>, written: &Receiver<Output>, window: &Window, mut latency: Latency) {
-    let mut ended = 0;
     let (mut newest, mut warned) = (None, false);
     for output in written.iter() {
         let arrival = latency.before(&output);
@@ -280,10 +372,9 @@ fn store_thread(mut writer: Option<SessionWriter>, written: &Receiver<Output>, w
         }
         window.apply(&output);
         latency.published(&output, window);
-        ended += usize::from(matches!(output, Output::End(_)));
     }
     if let Some(writer) = writer {
-        let how = if ended == window.renditions().len() { Finish::Ended } else { Finish::Suspended };
+        let how = if window.ended() { Finish::Ended } else { Finish::Suspended };
         if let Err(failure) = writer.finish(how) {
             error!(%failure, "the session's journal could not be closed in order: the next start repairs it; check the spool's disk");
         }

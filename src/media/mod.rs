@@ -8,6 +8,7 @@
 //! | [`time`] | [`Timestamp`], [`Span`], [`WallTime`]: flicks inside, protocol units at the edges |
 //! | [`packet`] | [`Packet`] and [`Unit`], what flows from ingest to package |
 //! | [`track`] | [`Track`]: what a decoder must know before the first packet |
+//! | [`copy`] | which sources a rung may carry as they are |
 //! | [`cut`] | where segments and parts end |
 //! | [`segment`] | what package hands to the window and the store, and what playlists are made of |
 //! | [`arrivals`] | when the media of a timeline came in, for measuring delays |
@@ -16,6 +17,7 @@
 
 pub mod arrivals;
 pub mod codec;
+pub mod copy;
 pub mod cut;
 pub mod naming;
 pub mod packet;

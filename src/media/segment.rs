@@ -1,7 +1,8 @@
 //! What package hands to the window and the store, and what playlists are made of.
 //!
 //! Package yields [`Output`]s in an order that both sides may rely on, per rendition: `Init` before the first `Open` that
-//! refers to it; `Open`, then its `Part`s from index 0, then its `Close`; MSNs rising by one; `End` last.
+//! refers to it; `Open`, then its `Part`s from index 0, then its `Close`; MSNs rising by one; `End` last. Before all of that
+//! comes `Join`, for renditions that the session did not have at its beginning.
 
 use std::sync::Arc;
 
@@ -14,7 +15,7 @@ use super::{Kind, Span, Timestamp, Track, WallTime};
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct RenditionId(pub u8);
 
-/// One rendition of a session: a rung of the ladder, or the audio group's only member. Fixed for the session's life.
+/// One rendition of a session: a rung of the ladder, or the audio group's only member. Fixed once it is there.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Rendition {
     /// Name in paths and playlists: `1080p`, `audio`. Passes [`super::naming::is_component`].
@@ -29,7 +30,8 @@ pub struct Rendition {
     pub frame_rate: Option<(u32, u32)>,
 }
 
-/// All renditions of a session, video rungs from the largest down, then audio. [`RenditionId`] indexes into it.
+/// All renditions of a session: video rungs from the largest down, then audio; those of a track that came late stand behind the
+/// others. [`RenditionId`] indexes into it.
 pub type Renditions = Arc<[Rendition]>;
 
 /// A unit of one rendition: what the copied edge and the encoders hand to package.
@@ -44,6 +46,8 @@ pub struct RenditionUnit {
 /// One step of packaging. Cloning shares the bytes.
 #[derive(Clone, Debug)]
 pub enum Output {
+    /// Renditions join the session.
+    Join(Joined),
     /// A new configuration.
     Init(Init),
     /// A segment begins.
@@ -66,9 +70,10 @@ impl Output {
         }
     }
 
-    /// The rendition that this belongs to.
+    /// The rendition that this belongs to, or the first of those that join.
     pub fn rendition(&self) -> RenditionId {
         match self {
+            Output::Join(joined) => joined.first,
             Output::Init(init) => init.rendition,
             Output::Open(start) => start.rendition,
             Output::Part(part) => part.rendition,
@@ -76,6 +81,18 @@ impl Output {
             Output::End(rendition) => *rendition,
         }
     }
+}
+
+/// The renditions of a track that came when the session had begun. Comes before everything else of them.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Joined {
+    /// Id of the first: one more than the last that the session had.
+    pub first: RenditionId,
+    /// The renditions, with rising ids.
+    pub renditions: Renditions,
+    /// Discontinuities of the session so far: their EXT-X-DISCONTINUITY-SEQUENCE begins with it, so that it stays equal in all
+    /// renditions.
+    pub discontinuities: u64,
 }
 
 /// An init segment (ftyp, moov).

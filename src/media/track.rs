@@ -90,8 +90,30 @@ pub struct VideoTrack {
     pub sample_aspect: (u32, u32),
     /// Frames per second as a fraction, from the SPS timing or measured; `None` when unknown.
     pub frame_rate: Option<(u32, u32)>,
-    /// What the copied rung must know of the coding: 4:2:0, 8 bit, progressive. False makes an `auto` rung encode.
+    /// What the copied rung must know of the coding: 4:2:0, 8 bit, progressive. False makes an `auto` rung encode; see
+    /// [`super::copy`].
     pub plain: bool,
+}
+
+impl VideoTrack {
+    /// Whether pixels are as wide as they are high.
+    pub fn has_square_pixels(&self) -> bool {
+        let (x, y) = self.sample_aspect;
+        x == y || x == 0 || y == 0
+    }
+
+    /// The size to show the picture at: its own height, and a width that is another than coded when pixels are not square.
+    pub fn shown_size(&self) -> (u32, u32) {
+        shown_size((self.width, self.height), self.sample_aspect)
+    }
+}
+
+/// The size to show a picture at that is `width` x `height` pixels of the shape `sample_aspect`; see
+/// [`VideoTrack::shown_size`].
+pub fn shown_size((width, height): (u32, u32), sample_aspect: (u32, u32)) -> (u32, u32) {
+    let (x, y) = (u64::from(sample_aspect.0), u64::from(sample_aspect.1));
+    let shown = (u64::from(width) * x + y / 2).checked_div(y).and_then(|shown| u32::try_from(shown).ok());
+    (shown.filter(|shown| *shown > 0).unwrap_or(width), height)
 }
 
 /// AAC audio.

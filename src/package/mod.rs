@@ -31,7 +31,7 @@ use crate::media::{Kind, Output, Span, Timestamp, Track};
 use crate::wire::fmp4::{ChunkError, InitError};
 
 use lane::Lane;
-pub use window::{RenditionStart, Totals, View, Window, WindowSettings};
+pub use window::{RenditionStart, Totals, View, Window, WindowSettings, horizon};
 
 /// What is fixed when packaging of a session begins.
 #[derive(Clone, Debug)]
@@ -40,7 +40,7 @@ pub struct PackageSettings {
     pub epoch: u32,
     /// No part is longer, except one that holds a single sample which is.
     pub part_target: Span,
-    /// All renditions of the session.
+    /// The renditions to package: all of the session, or those that join it.
     pub renditions: Renditions,
     /// Where each rendition goes on, in the order of `renditions`. Missing ones begin anew.
     pub resume: Vec<RenditionResume>,
@@ -155,19 +155,24 @@ pub enum PackageError {
 /// of one rendition come in the order of [`crate::media::segment`].
 #[derive(Debug)]
 pub struct Packager {
+    first: RenditionId,
     lanes: Vec<Lane>,
 }
 
 impl Packager {
     /// A packager at the beginning of a session, or of an epoch of it.
     pub fn new(settings: PackageSettings) -> Self {
+        Packager::starting_with(RenditionId(0), settings)
+    }
+
+    /// A packager of renditions that join a session, the first of which has the id `first`.
+    pub fn starting_with(first: RenditionId, settings: PackageSettings) -> Self {
         let mut resume = settings.resume.into_iter();
-        let lanes = settings.renditions.iter().enumerate().map(|(index, rendition)| {
-            // Renditions are counted in a u8 by RenditionId; a session has a handful.
-            let id = RenditionId(u8::try_from(index).unwrap_or(u8::MAX));
+        let ids = (first.0..=u8::MAX).map(RenditionId);
+        let lanes = settings.renditions.iter().zip(ids).map(|(rendition, id)| {
             Lane::new(id, rendition.kind, settings.epoch, settings.part_target, resume.next().unwrap_or_default())
         });
-        Packager { lanes: lanes.collect() }
+        Packager { first, lanes: lanes.collect() }
     }
 
     /// Packages one unit; what became whole by it is appended to `out`.
@@ -176,7 +181,7 @@ impl Packager {
     /// See [`PackageError`]. What was appended to `out` before the error is whole and may be used.
     pub fn push(&mut self, unit: RenditionUnit, out: &mut Vec<Output>) -> Result<(), PackageError> {
         let RenditionUnit { rendition, unit } = unit;
-        let lane = self.lanes.get_mut(usize::from(rendition.0));
+        let lane = rendition.0.checked_sub(self.first.0).and_then(|index| self.lanes.get_mut(usize::from(index)));
         lane.ok_or(PackageError::UnknownRendition { rendition })?.push(unit, out)
     }
 

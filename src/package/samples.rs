@@ -6,6 +6,11 @@
 //! A video packet does not say how long it is shown; the next one's DTS tells. So one video sample is always held back.
 //! When no next packet comes, it lasts as long as the sample before it, but not past the time at which the next segment
 //! begins. An audio packet says how long it is.
+//!
+//! A video run's decode times are its DTS, moved forward by as much as its first picture is presented behind its decoding.
+//! So a run is decoded from where it is presented, whoever encoded it, and one that follows it with another reordering
+//! depth leaves no hole: players place a run by the decode time of its first sample (hls.js by `tfdt`). Composition
+//! offsets are then negative for some pictures, which `trun` version 1 has the sign for.
 
 use bytes::Bytes;
 
@@ -37,6 +42,10 @@ pub(super) enum SampleError {
 #[derive(Debug)]
 pub(super) struct VideoSamples {
     held: Option<Held>,
+    /// What is added to each DTS of the run, in units.
+    lead: i64,
+    /// A run begins with the next packet.
+    fresh: bool,
     /// Of the sample before the held one, or what the track's rate says.
     last_duration: u32,
 }
@@ -58,7 +67,7 @@ impl Held {
 
 impl VideoSamples {
     pub(super) fn new() -> Self {
-        VideoSamples { held: None, last_duration: FALLBACK_DURATION_UNITS }
+        VideoSamples { held: None, lead: 0, fresh: true, last_duration: FALLBACK_DURATION_UNITS }
     }
 
     /// Takes the duration of a sample that has no neighbour from the track's rate.
@@ -72,9 +81,14 @@ impl VideoSamples {
 
     /// Takes a packet in; yields the one before it, whose duration is known by now.
     pub(super) fn push(&mut self, packet: Packet) -> Result<Option<TimedSample>, SampleError> {
-        let dts = packet.dts.to_units(VIDEO_TIMESCALE);
-        let decode_time = u64::try_from(dts).map_err(|_| SampleError::Range)?;
-        let offset = packet.pts.to_units(VIDEO_TIMESCALE).checked_sub(dts).ok_or(SampleError::Range)?;
+        let (dts, pts) = (packet.dts.to_units(VIDEO_TIMESCALE), packet.pts.to_units(VIDEO_TIMESCALE));
+        // A run that begins in the middle of a group goes on with the reordering that the group began with.
+        if std::mem::take(&mut self.fresh) && packet.keyframe {
+            self.lead = pts.checked_sub(dts).ok_or(SampleError::Range)?;
+        }
+        let moved = dts.checked_add(self.lead).ok_or(SampleError::Range)?;
+        let decode_time = u64::try_from(moved).map_err(|_| SampleError::Range)?;
+        let offset = pts.checked_sub(moved).ok_or(SampleError::Range)?;
         let composition_offset = i32::try_from(offset).map_err(|_| SampleError::Range)?;
         if let Some(held) = &self.held {
             let duration = decode_time.checked_sub(held.decode_time).filter(|units| *units > 0);
@@ -87,6 +101,7 @@ impl VideoSamples {
 
     /// Ends the run: yields the held sample, which reaches at most until `limit`.
     pub(super) fn flush(&mut self, limit: Option<Timestamp>) -> Option<TimedSample> {
+        self.fresh = true;
         let held = self.held.take()?;
         let limit = limit.map(|limit| limit.to_units(VIDEO_TIMESCALE));
         let room = limit.and_then(|limit| u64::try_from(limit).ok()?.checked_sub(held.decode_time));
@@ -151,11 +166,31 @@ mod tests {
     #[test]
     fn video_lasts_until_the_next_packet() {
         let mut samples = VideoSamples::new();
-        assert_eq!(samples.push(video(900_000, 6_006)).map(shape), Ok(None));
-        assert_eq!(samples.push(video(903_003, 0)).map(shape), Ok(Some((900_000, 3_003, 6_006))));
+        assert_eq!(samples.push(video(900_000, 0)).map(shape), Ok(None));
+        assert_eq!(samples.push(video(903_003, 0)).map(shape), Ok(Some((900_000, 3_003, 0))));
         assert_eq!(samples.push(video(906_007, 3_003)).map(shape), Ok(Some((903_003, 3_004, 0))));
         assert_eq!(shape(samples.flush(None)), Some((906_007, 3_004, 3_003)));
         assert_eq!(shape(samples.flush(None)), None);
+    }
+
+    #[test]
+    fn a_run_is_decoded_from_where_it_is_presented() {
+        let key = |dts, offset| Packet { keyframe: true, ..video(dts, offset) };
+        let mut samples = VideoSamples::new();
+        // I P B B with two frames of delay, then an encoder without any takes over where the last picture ends.
+        assert_eq!(samples.push(key(900_000, 6_000)).map(shape), Ok(None));
+        assert_eq!(samples.push(video(903_000, 9_000)).map(shape), Ok(Some((906_000, 3_000, 0))));
+        assert_eq!(samples.push(video(906_000, 3_000)).map(shape), Ok(Some((909_000, 3_000, 3_000))));
+        assert_eq!(samples.push(video(909_000, 3_000)).map(shape), Ok(Some((912_000, 3_000, -3_000))));
+        assert_eq!(shape(samples.flush(Some(Timestamp::from_units(918_000, 90_000)))), Some((915_000, 3_000, -3_000)));
+        assert_eq!(samples.push(key(918_000, 0)).map(shape), Ok(None));
+        assert_eq!(samples.push(video(921_000, 0)).map(shape), Ok(Some((918_000, 3_000, 0))));
+        // A run that begins without a keyframe keeps the delay, so that it does not reach back over what was before.
+        let mut samples = VideoSamples::new();
+        assert_eq!(samples.push(key(900_000, 6_000)).map(shape), Ok(None));
+        assert_eq!(shape(samples.flush(None)), Some((906_000, 3_600, 0)));
+        assert_eq!(samples.push(video(990_000, 1)).map(shape), Ok(None));
+        assert_eq!(shape(samples.flush(None)), Some((996_000, 3_600, -5_999)));
     }
 
     #[test]

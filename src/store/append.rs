@@ -48,6 +48,7 @@ impl SessionWriter {
         let mut journal = self.session.journal();
         let snapshot = &*self.session.catalog;
         let (record, part) = match output {
+            Output::Join(joined) => (Record::Join(joined.clone()), None),
             Output::Init(init) => (Record::Init(init.clone()), None),
             Output::Open(start) => (Record::Open(start.clone()), None),
             Output::Part(part) => (Record::Part(PartHead::from(part)), Some(part)),
@@ -72,6 +73,7 @@ impl SessionWriter {
     /// Puts in line what the output made ready.
     fn follow(&self, output: &Output) {
         match output {
+            Output::Join(joined) => self.session.publication.join(joined.renditions.len()),
             Output::Init(init) => {
                 let name = MediaName::Init { number: init.number };
                 self.shared.uploads.push(Job::Media(self.session.clone(), init.rendition, name));

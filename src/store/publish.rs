@@ -2,7 +2,7 @@
 //!
 //! At most one put of each playlist is under way, so that an older text cannot land on a newer one; what changes meanwhile
 //! is in the next text. The multivariant playlist is put once every rendition has a stored playlist, and again when a new
-//! configuration changes it.
+//! configuration or renditions that join late change it.
 
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -15,7 +15,8 @@ use super::session::Session;
 use super::upload::{Job, Patience};
 use crate::media::naming::{self, PLAYLIST};
 use crate::media::segment::RenditionId;
-use crate::wire::hls::{MediaPlaylist, describe};
+use crate::wire::hls::MediaPlaylist;
+use crate::wire::hls::describe::{self, Member};
 
 /// Content-Type of playlists (RFC 8216 4).
 const PLAYLIST_TYPE: &str = "application/vnd.apple.mpegurl";
@@ -38,6 +39,8 @@ enum Turn {
 #[derive(Debug)]
 pub(crate) struct Publication {
     turns: Mutex<Vec<Turn>>,
+    /// How many of the renditions the session began with.
+    founding: usize,
     /// The text that was stored last; locked while one is being put.
     multivariant: tokio::sync::Mutex<Option<String>>,
 }
@@ -45,7 +48,14 @@ pub(crate) struct Publication {
 impl Publication {
     pub fn new(renditions: usize) -> Self {
         let turns = Mutex::new(vec![Turn::Idle; renditions]);
-        Publication { turns, multivariant: tokio::sync::Mutex::new(None) }
+        Publication { turns, founding: renditions, multivariant: tokio::sync::Mutex::new(None) }
+    }
+
+    /// So many renditions join.
+    pub fn join(&self, renditions: usize) {
+        let mut turns = self.turns.lock().unwrap_or_else(PoisonError::into_inner);
+        let count = turns.len() + renditions;
+        turns.resize(count, Turn::Idle);
     }
 
     /// Moves a playlist's turn on; `None` for a rendition that is not there.
@@ -128,7 +138,8 @@ async fn put_multivariant(shared: &Shared, session: &Arc<Session>) {
     let mut stored = session.publication.multivariant.lock().await;
     let mut patience = Patience::default();
     loop {
-        let Some(text) = multivariant(&session.catalog.lock()) else { return };
+        let founding = session.publication.founding;
+        let Some(text) = multivariant(&session.catalog.lock(), founding) else { return };
         if stored.as_ref() == Some(&text) {
             return;
         }
@@ -142,13 +153,30 @@ async fn put_multivariant(shared: &Shared, session: &Arc<Session>) {
     }
 }
 
-fn multivariant(catalog: &Catalog) -> Option<String> {
-    let mut members = Vec::with_capacity(catalog.renditions.len());
-    for (rendition, log) in catalog.head.renditions.iter().zip(&catalog.renditions) {
-        log.listed_from?;
-        let newest = log.inits.values().rfind(|entry| entry.stored)?;
-        members.push(describe::Member { rendition, track: &newest.init.track, peak: log.peak });
+/// Nothing until each of the `founding` renditions, which come first, is stored; those that joined late are in it once all of them
+/// are.
+fn multivariant(catalog: &Catalog, founding: usize) -> Option<String> {
+    let mut tracks = Vec::with_capacity(catalog.renditions.len());
+    for log in &catalog.renditions {
+        let stored = log.inits.values().filter(|entry| entry.stored);
+        let stored: Vec<_> = stored.map(|entry| &*entry.init.track).collect();
+        if log.listed_from.is_none() || stored.is_empty() {
+            break;
+        }
+        tracks.push(stored);
     }
+    if tracks.len() < catalog.renditions.len() {
+        if tracks.len() < founding {
+            return None;
+        }
+        tracks.truncate(founding);
+    }
+    let logs = catalog.head.renditions.iter().zip(&catalog.renditions);
+    let members = logs.zip(&tracks).map(|((rendition, log), held)| {
+        let newest = held.last()?;
+        Some(Member { rendition, newest, held, peak: log.peak })
+    });
+    let members = members.collect::<Option<Vec<_>>>()?;
     let playlist = (!members.is_empty()).then(|| describe::multivariant(&members));
     playlist.map(|playlist| playlist.render(""))
 }

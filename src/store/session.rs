@@ -24,7 +24,7 @@ pub struct SessionHead {
     pub session: String,
     /// Raised at each start of the daemon; part of every object's name.
     pub epoch: u32,
-    /// The renditions, the same for the session's whole life.
+    /// The renditions. Those of a late track join behind the others.
     pub renditions: Renditions,
     /// Target duration: EXT-X-TARGETDURATION is this in whole seconds.
     pub segment_target: Span,

@@ -9,11 +9,13 @@
 
 use std::collections::VecDeque;
 use std::io::ErrorKind;
+use std::panic::AssertUnwindSafe;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
+use futures_util::FutureExt;
 use tokio::sync::{Notify, Semaphore, watch};
 
 use super::catalog::Entry;
@@ -33,11 +35,14 @@ use crate::telemetry::names;
 const MEDIA_TYPE: &str = "video/mp4";
 /// Pause after the first failure; doubles with each further one.
 const FIRST_PAUSE: Duration = Duration::from_millis(250);
+/// How often a job may panic before it is given up: often enough for a fault that passes, and what panics always must not
+/// hold its place for ever.
+const MAX_PANICS: u32 = 5;
 /// Longest pause: how late an upload may notice that the store is back.
 const LONGEST_PAUSE: Duration = Duration::from_secs(15);
 
 /// One piece of work with the object store.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) enum Job {
     /// Put a segment or an init.
     Media(Arc<Session>, RenditionId, MediaName),
@@ -47,6 +52,16 @@ pub(crate) enum Job {
     Delete(Arc<Session>, RenditionId, MediaName),
     /// Delete everything of an ended session.
     Remove(Arc<Session>),
+}
+
+impl Job {
+    fn session(&self) -> &Session {
+        match self {
+            Job::Media(session, ..) | Job::Playlist(session, _) | Job::Delete(session, ..) | Job::Remove(session) => {
+                session
+            }
+        }
+    }
 }
 
 /// The line.
@@ -140,7 +155,7 @@ pub(crate) async fn serve(shared: Arc<Shared>) {
             tokio::select! {
                 biased; // once stopped, no step is taken any more
                 () = task.stop.cancelled() => {}
-                () = task.run(job) => {}
+                () = task.run_contained(job) => {}
             }
             drop(place);
         });
@@ -201,6 +216,26 @@ enum Source {
 }
 
 impl Shared {
+    /// Runs a job. A panic in it is counted, and the job tried again as after a failure, a few times: other jobs go on.
+    async fn run_contained(self: &Arc<Self>, job: Job) {
+        let mut patience = Patience::default();
+        for _ in 0..MAX_PANICS {
+            if AssertUnwindSafe(self.run(job.clone())).catch_unwind().await.is_ok() {
+                return;
+            }
+            names::STAGE_PANICS.counter(&[("stage", "upload")]).increment(1);
+            tracing::error!(session = job.session().id, "a job with the object store panicked: it is tried again");
+            tokio::time::sleep(patience.pause()).await;
+        }
+        tracing::error!(session = job.session().id, "a job with the object store panics each time: it is given up");
+        if let Job::Media(session, rendition, MediaName::Segment { msn, .. }) = job
+            && session.catalog.lock().lose(rendition, msn)
+        {
+            Counters::add(&self.counters.lost_segments, 1);
+            publish::changed(self, &session, rendition);
+        }
+    }
+
     async fn run(self: &Arc<Self>, job: Job) {
         match job {
             Job::Media(session, rendition, name) => self.put_media(&session, rendition, name).await,

@@ -3,19 +3,18 @@
 //! A log line reads alone: its message says what and where, and carries `stream`, `session` and `peer` from its span where
 //! they are known. Standard output is for answers of the command line only.
 //!
-//! What a stranger sends (an encoder's name, an error's text) may stand in a line and can neither begin one nor colour a
-//! terminal: control characters are escaped, by JSON in the one format and by [`Plain`] in the other.
+//! An event is one line, whatever it quotes: control characters inside it are written as `\n`, `\u{1b}` and the like, so
+//! that nobody who is quoted can forge a line or speak to the terminal of whoever reads it. (JSON escapes them itself.)
 
-use std::fmt::{self, Write};
 use std::io;
 use std::str::FromStr;
 
 use tracing::Subscriber;
-use tracing::field::Field;
 use tracing_subscriber::EnvFilter;
-use tracing_subscriber::field::MakeExt;
 use tracing_subscriber::fmt::MakeWriter;
-use tracing_subscriber::fmt::format::{Writer, debug_fn};
+
+/// Longest line in bytes; what is beyond is cut off. Our own lines have a few hundred.
+const MAX_LINE_BYTES: usize = 16 * 1024;
 
 /// How a log line looks.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -80,36 +79,58 @@ where
     let parsed = EnvFilter::builder().parse(filter);
     let filter =
         parsed.map_err(|error| LoggingError::Filter { filter: filter.to_owned(), reason: error.to_string() })?;
-    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(writer);
+    let builder = tracing_subscriber::fmt().with_env_filter(filter);
     Ok(match format {
-        LogFormat::Human => Box::new(builder.with_ansi(false).fmt_fields(debug_fn(field).delimited(" ")).finish()),
-        LogFormat::Json => Box::new(builder.json().flatten_event(true).with_current_span(false).finish()),
+        LogFormat::Human => Box::new(builder.with_writer(OneLine(writer)).with_ansi(false).finish()),
+        LogFormat::Json => {
+            Box::new(builder.with_writer(writer).json().flatten_event(true).with_current_span(false).finish())
+        }
     })
 }
 
-/// One field of a line for people; the message stands without its name.
-fn field(writer: &mut Writer<'_>, field: &Field, value: &dyn fmt::Debug) -> fmt::Result {
-    let mut plain = Plain(writer);
-    match field.name() {
-        "message" => write!(plain, "{value:?}"),
-        name => write!(plain, "{name}={value:?}"),
+/// Makes writers that keep each event on one line.
+struct OneLine<W>(W);
+
+impl<'w, W: MakeWriter<'w>> MakeWriter<'w> for OneLine<W> {
+    type Writer = LineWriter<W::Writer>;
+
+    fn make_writer(&'w self) -> Self::Writer {
+        LineWriter(self.0.make_writer())
     }
 }
 
-/// Writes text on without control characters and without those that reorder what a reader sees: each becomes its escape
-/// in Rust's notation.
-struct Plain<'a, W>(&'a mut W);
+/// Takes a whole event in each write, as the formatter gives it.
+struct LineWriter<W>(W);
 
-impl<W: Write> Write for Plain<'_, W> {
-    fn write_str(&mut self, text: &str) -> fmt::Result {
-        let mut rest = text;
-        while let Some((at, found)) = rest.char_indices().find(|(_, character)| is_unfit(*character)) {
-            self.0.write_str(&rest[..at])?;
-            write!(self.0, "{}", found.escape_default())?;
-            rest = &rest[at + found.len_utf8()..];
+impl<W: io::Write> io::Write for LineWriter<W> {
+    fn write(&mut self, event: &[u8]) -> io::Result<usize> {
+        let body = event.strip_suffix(b"\n").unwrap_or(event);
+        let fits = body.len() <= MAX_LINE_BYTES;
+        if fits && !body.iter().any(|byte| byte.is_ascii_control() || *byte >= 0x80) {
+            self.0.write_all(event)?; // nearly every line
+        } else {
+            self.0.write_all(escaped(&body[..body.len().min(MAX_LINE_BYTES)]).as_bytes())?;
         }
-        self.0.write_str(rest)
+        Ok(event.len())
     }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.0.flush()
+    }
+}
+
+/// A line of `body` without control characters, and without the marks that turn the direction of text around.
+fn escaped(body: &[u8]) -> String {
+    let mut line = String::with_capacity(body.len() + 16);
+    for character in String::from_utf8_lossy(body).chars() {
+        if is_unfit(character) {
+            line.extend(character.escape_default());
+        } else {
+            line.push(character);
+        }
+    }
+    line.push('\n');
+    line
 }
 
 /// Line breaks and terminal controls (C0, C1, U+2028, U+2029), and the marks of bidirectional text (Unicode TR 9).
@@ -231,6 +252,25 @@ mod tests {
             "target": "millstream::telemetry::logging::tests", "spans": [{"name": "session", "stream": "s1"}],
         });
         assert_eq!(line, expected);
+    }
+
+    #[test]
+    fn nobody_who_is_quoted_can_forge_a_line() {
+        let forged = "x\n2026-01-01T00:00:00Z ERROR all keys leaked\r\u{1b}[2J\u{202e}ü";
+        for (format, quoted) in [
+            (LogFormat::Human, "app=x\\n2026-01-01T00:00:00Z ERROR all keys leaked\\r\\u{1b}[2J\\u{202e}ü"),
+            (LogFormat::Json, "x\\n2026-01-01T00:00:00Z ERROR all keys leaked\\r\\u001b[2J\u{202e}ü"),
+        ] {
+            let captured = Captured::default();
+            captured.during_with(format, "info", || {
+                tracing::info!(app = %forged, "refused");
+                tracing::info!(long = %"y".repeat(100_000), "refused");
+            });
+            let text = captured.text();
+            assert_eq!(text.lines().count(), 2, "{text}");
+            assert!(text.contains(quoted), "{text}");
+            assert!(format == LogFormat::Json || text.len() < 2 * MAX_LINE_BYTES);
+        }
     }
 
     #[test]

@@ -102,7 +102,7 @@ table! {
 
     LISTEN_OPEN = Gauge "listen_connections" ["protocol"] Count "Open connections of encoders.";
     LISTEN_CONNECTIONS = Counter "listen_connections_total" ["protocol"] Count "Connections accepted from encoders.";
-    LISTEN_CONNECTIONS_REFUSED = Counter "listen_connections_refused_total" ["protocol" "reason"] Count "Connections closed at once because too many were open: in total, or of one address.";
+    LISTEN_CONNECTIONS_REFUSED = Counter "listen_connections_refused_total" ["protocol" "reason"] Count "Connections closed because too many were open: at once when all places are taken by publishers (total, address), or before they published, for a newer one (displaced).";
     LISTEN_ACCEPT_ERRORS = Counter "listen_accept_errors_total" ["protocol"] Count "Errors of accepting a connection, such as too many open files.";
     LISTEN_PUBLISHES = Counter "listen_publishes_total" ["protocol"] Count "Publishes accepted.";
     LISTEN_PUBLISHES_REFUSED = Counter "listen_publishes_refused_total" ["protocol" "reason"] Count "Publishes refused, by reason.";
@@ -131,11 +131,17 @@ table! {
     TRANSCODE_DROPPED = Counter "transcode_dropped_frames_total" ["stream" "session"] Count "Frames left out of all encoded rungs because the encoders were slow.";
     TRANSCODE_QUEUE = Gauge "transcode_queue_frames" ["stream" "session" "rung"] Count "Decoded frames that wait for a rung's encoder.";
     TRANSCODE_SPEED = Gauge "transcode_speed_ratio" ["stream" "session" "rung"] Count "Media seconds that the encoder makes per second of its own time; below 1 it cannot follow.";
-    TRANSCODE_OVERLOADED = Gauge "transcode_overloaded" ["stream" "session"] Count "1 while frames are dropped because the encoders are slow, else 0.";
+
+    TRANSCODE_OVERLOADED = Gauge "transcode_overloaded" ["stream" "session"] Count "1 while frames are left out because the encoders are slow, and for 5 s of media after that; else 0.";
+    TRANSCODE_BACKLOG = Gauge "transcode_backlog_seconds" ["stream" "session"] Seconds "Source that waits undecoded: how far the encoded rungs are behind. Above 1 s frames are left out; it cannot pass 6 s.";
+    ENCODE_CAPACITY = Gauge "encode_capacity_pixels_per_second" [] CountPerSecond "What this machine can encode, in pixels per second of x264 superfast; 0 while it is measured or when it is unlimited.";
+    ENCODE_IN_USE = Gauge "encode_in_use_pixels_per_second" [] CountPerSecond "What the ladders of running sessions cost, in the same unit.";
+    OVER_CAPACITY = Counter "encode_over_capacity_total" ["outcome"] Count "Sessions that did not fit into the encode capacity: degraded (fewer rungs) or refused.";
 
     PACKAGE_BYTES = Counter "package_bytes_total" ["stream" "session" "rung"] Bytes "Bytes of finished parts.";
     PACKAGE_BITRATE = Gauge "package_bitrate_bits_per_second" ["stream" "session" "rung"] BitsPerSecond "Bitrate of the last segments, container included.";
     PACKAGE_PARTS = Counter "package_parts_total" ["stream" "session" "rung"] Count "Parts finished.";
+    PACKAGE_MEMORY = Gauge "package_memory_bytes" ["stream" "session"] Bytes "Media of the live window that is held in memory.";
     PACKAGE_SEGMENTS = Counter "package_segments_total" ["stream" "session" "rung"] Count "Segments finished.";
 
     STORE_SPOOL_BYTES = Gauge "store_spool_bytes" [] Bytes "Bytes in the spool's journal.";
@@ -153,6 +159,7 @@ table! {
     HTTP_OPEN = Gauge "http_connections" [] Count "Open connections of HTTP clients.";
     HTTP_REFUSED = Counter "http_connections_refused_total" [] Count "HTTP connections closed at once because too many were open.";
     HTTP_STALLED = Counter "http_connections_stalled_total" [] Count "HTTP connections closed because the client did not read its answer.";
+    HTTP_PANICS = Counter "http_panics_total" [] Count "HTTP connections that ended by a panic.";
     HTTP_REQUESTS = Counter "http_requests_total" ["route" "status"] Count "Requests answered.";
     HTTP_BYTES = Counter "http_response_bytes_total" ["route"] Bytes "Bytes of response bodies handed to connections.";
 }

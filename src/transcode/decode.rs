@@ -7,12 +7,14 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::time::Duration;
 
 use super::TranscodeError;
 use super::libav::LibavError;
 use super::libav::decoder::VideoDecoder;
+use super::libav::deinterlacer::Deinterlacer;
 use super::libav::frame::Picture;
-use super::pace::Shedder;
+use super::pace::{Lateness, Overload, OverloadChange, PacketTime, Shedder};
 use super::rung::RungItem;
 use super::stats::{DecodeCounters, RungCounters};
 use crate::clock::SharedClock;
@@ -50,8 +52,15 @@ pub(super) struct Decode {
     threads: u32,
     track: Option<VideoTrack>,
     decoder: Option<VideoDecoder>,
+    /// There from the first interlaced picture on, until the decoder is emptied.
+    deinterlacer: Option<Deinterlacer>,
     cuts: VecDeque<Cut>,
     shedder: Shedder,
+    overload: Overload,
+    packet_time: PacketTime,
+    lateness: Lateness,
+    /// How late the last packet was taken.
+    late: Span,
     /// The next frame is the first behind a break.
     fresh: bool,
     last_pts: Option<Timestamp>,
@@ -96,8 +105,13 @@ impl Decode {
             threads,
             track: None,
             decoder: None,
+            deinterlacer: None,
             cuts: VecDeque::new(),
             shedder: Shedder::default(),
+            overload: Overload::default(),
+            packet_time: PacketTime::new(None),
+            lateness: Lateness::default(),
+            late: Span::ZERO,
             fresh: true,
             last_pts: None,
             gop: Gop::default(),
@@ -108,7 +122,10 @@ impl Decode {
 
     /// The thread's body: until the input ends, or a rung does.
     pub(super) fn run(mut self) -> Result<(), TranscodeError> {
-        match self.work() {
+        let worked = self.work();
+        let change = self.overload.finish();
+        self.tell(change, self.last_pts.unwrap_or_default());
+        match worked {
             Ok(()) | Err(Stop::RungEnded) => Ok(()),
             Err(Stop::Failed(error)) => Err(error),
         }
@@ -141,12 +158,18 @@ impl Decode {
         self.track = Some(track.clone());
         self.fresh = true;
         let frame_rate = track.frame_rate;
+        self.packet_time = PacketTime::new(frame_rate);
         // Rungs that are not encoded yet must know it when they take over.
         self.edges.iter().try_for_each(|edge| send(edge, RungItem::Source { frame_rate }))
     }
 
     fn cut(&mut self, cut: Cut) -> Result<(), Stop> {
         let gap = matches!(cut.kind, CutKind::Gap { .. });
+        if gap {
+            self.counters.backlog.set_time(Duration::ZERO);
+            let change = self.overload.note(cut.at, false);
+            self.tell(change, cut.at);
+        }
         if cut.discontinuity || gap {
             self.drain()?;
             while let Some(waiting) = self.cuts.pop_front() {
@@ -156,6 +179,7 @@ impl Decode {
                 self.edges.iter_mut().for_each(|edge| edge.active = true);
             }
             self.fresh = true;
+            self.lateness.reset();
             return self.send_to_active(|| RungItem::Break(cut.clone()));
         }
         if self.is_idle() {
@@ -180,7 +204,9 @@ impl Decode {
             return Ok(());
         }
         self.note_gop(packet);
+        self.packet_time.packet(packet.dts);
         let start = self.clock.monotonic();
+        self.late = self.lateness.take(start, packet.dts, self.input.items() == 0);
         let sent = self.decoder_for(packet)?.map(|decoder| decoder.send(packet));
         self.counters.busy.add_time(self.clock.monotonic().saturating_sub(start));
         match sent {
@@ -214,7 +240,7 @@ impl Decode {
             };
             self.counters.busy.add_time(self.clock.monotonic().saturating_sub(start));
             match received {
-                Ok(Some(picture)) => self.frame(picture)?,
+                Ok(Some(picture)) => self.decoded(picture)?,
                 Ok(None) => return Ok(()),
                 Err(source) if source.is_out_of_memory() => {
                     return Err(TranscodeError::Decode { pts, source }.into());
@@ -234,28 +260,66 @@ impl Decode {
             self.receive(self.last_pts.unwrap_or_default())?;
             self.decoder = None;
         }
+        self.drain_deinterlacer()?;
         self.gop = Gop::default();
         Ok(())
     }
 
-    fn frame(&mut self, picture: Picture) -> Result<(), Stop> {
+    /// Pictures of two fields are made into frames; frames that lie among them take the same way, so that none overtakes.
+    fn decoded(&mut self, picture: Picture) -> Result<(), Stop> {
         self.counters.frames.add(1);
+        if self.deinterlacer.as_ref().is_some_and(|made| !made.fits(&picture)) {
+            self.drain_deinterlacer()?;
+        }
+        let wanted = self.deinterlacer.is_some() || (picture.is_interlaced() && Deinterlacer::takes(&picture));
+        if !wanted {
+            return self.frame(picture);
+        }
+        let (pts, start) = (picture.pts().or(self.last_pts).unwrap_or_default(), self.clock.monotonic());
+        let made = match self.deinterlacer.take() {
+            Some(made) => Ok(made),
+            None => Deinterlacer::new(&picture),
+        };
+        let sent = made.and_then(|mut made| made.send(picture).map(|()| made));
+        self.deinterlacer = Some(sent.map_err(|source| TranscodeError::Deinterlace { pts, source })?);
+        self.counters.busy.add_time(self.clock.monotonic().saturating_sub(start));
+        self.deinterlaced(pts)
+    }
+
+    fn deinterlaced(&mut self, pts: Timestamp) -> Result<(), Stop> {
+        while let Some(made) = &mut self.deinterlacer {
+            let start = self.clock.monotonic();
+            let frame = made.receive().map_err(|source| TranscodeError::Deinterlace { pts, source })?;
+            self.counters.busy.add_time(self.clock.monotonic().saturating_sub(start));
+            let Some(frame) = frame else { return Ok(()) };
+            self.frame(frame)?;
+        }
+        Ok(())
+    }
+
+    /// Lets the held frame out.
+    fn drain_deinterlacer(&mut self) -> Result<(), Stop> {
+        let pts = self.last_pts.unwrap_or_default();
+        if let Some(made) = &mut self.deinterlacer {
+            made.finish().map_err(|source| TranscodeError::Deinterlace { pts, source })?;
+            self.deinterlaced(pts)?;
+            self.deinterlacer = None;
+        }
+        Ok(())
+    }
+
+    fn frame(&mut self, picture: Picture) -> Result<(), Stop> {
         let pts = self.rising_pts(picture.pts());
         let mut begins_segment = std::mem::take(&mut self.fresh);
         while let Some(cut) = self.cuts.pop_front_if(|cut| cut.at <= pts) {
             begins_segment = true;
             self.send_to_active(|| RungItem::Cut(cut.clone()))?;
         }
-        let admitted = self.shedder.admits(self.backlog(), begins_segment);
-        let overloaded = self.shedder.is_overloaded();
-        if self.counters.overloaded.swap(overloaded, Ordering::Relaxed) != overloaded {
-            if overloaded {
-                // The session's log tells how many were dropped.
-                tracing::debug!(%pts, "encoders are slower than the source: frames are dropped evenly in all rungs");
-            } else {
-                tracing::debug!(%pts, shed_frames = self.counters.shed.get(), "encoders have caught up with the source");
-            }
-        }
+        let backlog = self.packet_time.of(self.input.items()).max(self.late);
+        let admitted = self.shedder.admits(backlog, begins_segment);
+        self.counters.backlog.set_time(backlog.to_std());
+        let change = self.overload.note(pts, !admitted);
+        self.tell(change, pts);
         if !admitted {
             self.counters.shed.add(1);
             return Ok(());
@@ -278,11 +342,20 @@ impl Decode {
         pts
     }
 
-    /// Source that waits undecoded. The queue holds little but this track's packets.
-    fn backlog(&self) -> Span {
-        let (num, den) = self.track.as_ref().and_then(|track| track.frame_rate).unwrap_or(ASSUMED_FRAME_RATE);
-        let items = i64::try_from(self.input.items()).unwrap_or(i64::MAX);
-        Span::from_units(items.saturating_mul(i64::from(den)), num.max(1))
+    /// Says it once when overload begins, and once when it is over.
+    fn tell(&self, change: Option<OverloadChange>, at: Timestamp) {
+        let Some(change) = change else { return };
+        self.counters.overloaded.store(change == OverloadChange::Began, Ordering::Relaxed);
+        match change {
+            OverloadChange::Began => {
+                let backlog_ms = self.late.max(self.packet_time.of(self.input.items())).to_millis();
+                tracing::warn!(%at, backlog_ms, "overloaded: frames are dropped evenly in all encoded rungs");
+            }
+            OverloadChange::Ended { shed, lasted } => {
+                let lasted_ms = lasted.to_millis();
+                tracing::info!(%at, dropped_frames = shed, lasted_ms, "no longer overloaded");
+            }
+        }
     }
 
     fn note_gop(&mut self, packet: &Packet) {

@@ -10,6 +10,10 @@
 //! | module | holds |
 //! |---|---|
 //! | [`mod@plan`] | which rungs there are, which is copied, and why; pure |
+//! | `conversions` | what encoding does to the source's pictures, in words |
+//! | [`mod@cost`] | what a ladder costs, and the unit of it; pure |
+//! | [`mod@fit`] | a ladder that fits into what the machine has left; pure |
+//! | [`capacity`] | measures what the machine can do |
 //! | [`threads`] | every thread and queue of a ladder, start and join |
 //! | [`stats`] | its figures |
 //! | `decode` | the thread that decodes once for all rungs and hands cuts on with the frames |
@@ -18,6 +22,9 @@
 //! | `pace` | which frames a slow machine or a frame-rate cap leaves out; pure |
 //! | `bitstream` | x264's output as media packets |
 //! | `libav` | all unsafe code of the daemon |
+//!
+//! Encoded pictures are progressive, 8 bit 4:2:0 of limited range with square pixels, whatever the source is, and say so. What a source
+//! leaves unsaid about its colours is said as players guess it by the source's size, so that all rungs look the same.
 //!
 //! Invariants: a decoded frame keeps its packet's PTS to the flick; each is encoded once in every rung, unless it is left
 //! out by a cap or by an overloaded machine, which is counted and never hits the first frame of a segment; all rungs
@@ -28,7 +35,11 @@
 
 mod audio;
 mod bitstream;
+pub mod capacity;
+mod conversions;
+pub mod cost;
 mod decode;
+pub mod fit;
 mod libav;
 mod pace;
 pub mod plan;
@@ -39,10 +50,17 @@ pub mod threads;
 use crate::media::Timestamp;
 use crate::media::codec::h264::H264Error;
 
+pub use conversions::Conversions;
 pub use libav::LibavError;
 pub use plan::{Plan, PlanError, plan};
 pub use stats::LadderStats;
 pub use threads::{TranscodeInputs, Transcoder};
+
+/// Makes the process give the memory of freed parts and frames back. Call it first: what was allocated before stays
+/// where it is.
+pub fn settle_heap() {
+    libav::heap::give_large_blocks_back();
+}
 
 /// Why a ladder could not start, or gave up.
 #[derive(Debug, thiserror::Error)]
@@ -107,6 +125,14 @@ pub enum TranscodeError {
     #[error("resampling the sound at PTS {pts}: {source}")]
     Resample {
         /// The time of its first sample.
+        pts: Timestamp,
+        /// What libav said.
+        source: LibavError,
+    },
+    /// Fields could not be made into frames.
+    #[error("deinterlacing at PTS {pts}: {source}")]
+    Deinterlace {
+        /// Time of the frame that went in last.
         pts: Timestamp,
         /// What libav said.
         source: LibavError,

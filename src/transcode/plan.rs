@@ -6,7 +6,10 @@
 
 use std::fmt;
 
+use super::conversions::Conversions;
+use super::cost::Load;
 use crate::config::preset::{AudioMode, AudioPreset, EncodePreset, Preset, Rung, RungMode};
+use crate::media::copy::{CopyObstacle, CopyRule, MAX_FRAME_RATE, is_above_limit};
 use crate::media::segment::{Rendition, RenditionId, Renditions};
 use crate::media::{AudioTrack, Kind, Span, VideoTrack};
 use crate::wire::hls::describe;
@@ -14,7 +17,7 @@ use crate::wire::hls::describe;
 /// The ladder of one session.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Plan {
-    /// Video rungs from the largest down, then audio.
+    /// Video rungs from the largest down, then audio, unless the session has them in another order.
     pub renditions: Renditions,
     /// What makes each video rendition, in the same order.
     pub rungs: Vec<PlannedRung>,
@@ -26,6 +29,8 @@ pub struct Plan {
     pub reasons: Vec<RungReason>,
     /// Threads of the decoder.
     pub decode_threads: u32,
+    /// Frames per second that the source states.
+    pub source_rate: Option<(u32, u32)>,
 }
 
 /// What makes one video rendition.
@@ -39,6 +44,8 @@ pub struct PlannedRung {
     pub copied: bool,
     /// Bits per second over a segment above which a copied rung breaks what BANDWIDTH promises. `None` when encoded.
     pub copy_limit: Option<u64>,
+    /// What the source must fit for as long as it is copied. `None` when it is encoded, or is copied whatever it is.
+    pub copy_rule: Option<CopyRule>,
     /// How it is encoded, now or from the cut with `copy_ends` on. `None` when it can only be copied.
     pub encode: Option<EncodePreset>,
 }
@@ -59,6 +66,8 @@ pub struct RungReason {
     pub rung: String,
     /// What was decided.
     pub decision: Decision,
+    /// What is done to the source's pictures besides scaling, where they are encoded.
+    pub conversions: Conversions,
 }
 
 /// What becomes of a rung, and why.
@@ -68,15 +77,8 @@ pub enum Decision {
     Copied,
     /// The preset wants it encoded.
     Encoded,
-    /// `auto`, but the source is interlaced, not 4:2:0, or not 8 bit.
-    EncodedNotPlain,
-    /// `auto`, but the source is larger than the rung.
-    EncodedTooLarge {
-        /// Width of the source.
-        width: u32,
-        /// Height of the source.
-        height: u32,
-    },
+    /// `auto`, but the source is not one to be copied.
+    EncodedInstead(CopyObstacle),
     /// `auto`, but a rung above it is the copy already.
     EncodedCopyTaken,
     /// A smaller rung carries the whole source already.
@@ -86,25 +88,68 @@ pub enum Decision {
         /// Height of the source.
         height: u32,
     },
+    /// The machine has no encoding capacity left for it.
+    LeftOutNoCapacity {
+        /// What it would cost.
+        cost: Load,
+    },
 }
 
 impl fmt::Display for RungReason {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let rung = &self.rung;
         match self.decision {
-            Decision::Copied => write!(f, "{rung} is copied"),
-            Decision::Encoded => write!(f, "{rung} is encoded, as the preset says"),
-            Decision::EncodedNotPlain => {
-                write!(f, "{rung} is encoded: the source is interlaced, not 4:2:0, or not 8 bit")
-            }
-            Decision::EncodedTooLarge { width, height } => {
-                write!(f, "{rung} is encoded: the source is larger ({width}x{height})")
-            }
-            Decision::EncodedCopyTaken => write!(f, "{rung} is encoded: another rung is the copy"),
+            Decision::Copied => write!(f, "{rung} is copied")?,
+            Decision::Encoded => write!(f, "{rung} is encoded, as the preset says")?,
+            Decision::EncodedInstead(obstacle) => write!(f, "{rung} is encoded: {obstacle}")?,
+            Decision::EncodedCopyTaken => write!(f, "{rung} is encoded: another rung is the copy")?,
             Decision::LeftOut { width, height } => {
-                write!(f, "{rung} is left out: a smaller rung carries the whole source ({width}x{height})")
+                write!(f, "{rung} is left out: a smaller rung carries the whole source ({width}x{height})")?;
+            }
+            Decision::LeftOutNoCapacity { cost } => {
+                write!(f, "{rung} is left out: it costs {cost}, and the machine has no room for that")?;
             }
         }
+        if self.decision.is_encoded() { self.conversions.fmt(f) } else { Ok(()) }
+    }
+}
+
+impl Decision {
+    fn is_encoded(self) -> bool {
+        !matches!(self, Decision::Copied | Decision::LeftOut { .. } | Decision::LeftOutNoCapacity { .. })
+    }
+}
+
+impl Plan {
+    /// The same ladder with the ids that it has behind `count` other renditions: that of a track which joins a session.
+    #[must_use]
+    pub fn behind(self, count: usize) -> Self {
+        let ids: Vec<_> = (0..self.renditions.len()).map(|own| RenditionId(index(count + own))).collect();
+        self.with_ids(&ids)
+    }
+
+    /// The same ladder in the order of `had`, whatever order its tracks joined in; `None` when it is of other renditions.
+    pub fn in_order_of(self, had: &Renditions) -> Option<Self> {
+        let place = |own: &Rendition| had.iter().position(|had| (&had.name, had.kind) == (&own.name, own.kind));
+        let places: Vec<usize> = self.renditions.iter().map(place).collect::<Option<_>>()?;
+        if places.len() != had.len() {
+            return None;
+        }
+        let mut renditions: Vec<_> = had.to_vec();
+        for (place, own) in places.iter().zip(self.renditions.iter()) {
+            renditions[*place] = own.clone();
+        }
+        let ids: Vec<_> = places.into_iter().map(|place| RenditionId(index(place))).collect();
+        Some(Plan { renditions: renditions.into(), ..self.with_ids(&ids) })
+    }
+
+    /// `ids`: of each rendition, in the plan's order.
+    fn with_ids(mut self, ids: &[RenditionId]) -> Self {
+        let new = |old: RenditionId| ids.get(usize::from(old.0)).copied().unwrap_or(old);
+        self.rungs.iter_mut().for_each(|rung| rung.id = new(rung.id));
+        self.audio.iter_mut().for_each(|audio| audio.id = new(audio.id));
+        self.copied = self.copied.map(new);
+        self
     }
 }
 
@@ -122,7 +167,22 @@ pub enum PlanError {
         /// Height in pixels.
         height: u32,
     },
+    /// More pixels than a source may have that is decoded.
+    #[error(
+        "the source's picture is {width}x{height}; this preset encodes, and takes {max} pixels at most (4096x2304)",
+        max = MAX_DECODED_PIXELS
+    )]
+    TooManyPixels {
+        /// Width in pixels.
+        width: u32,
+        /// Height in pixels.
+        height: u32,
+    },
 }
+
+/// Pixels of the largest picture that is decoded: H.264 level 5.2 (36 864 macroblocks). What a decoder holds in frames
+/// is a session's largest piece of memory, so it needs a bound; a source that is only copied has none.
+pub const MAX_DECODED_PIXELS: u64 = 36_864 * 256;
 
 /// Largest side of a picture that x264 takes.
 const MAX_SIDE: u32 = 16_384;
@@ -147,6 +207,7 @@ pub fn plan(
         copied: None,
         reasons: Vec::new(),
         decode_threads: preset.decode_threads,
+        source_rate: video.and_then(|track| track.frame_rate),
     };
     let mut renditions = Vec::new();
     let mut shortest = segment;
@@ -155,9 +216,13 @@ pub fn plan(
         if !sides.contains(&track.width) || !sides.contains(&track.height) {
             return Err(PlanError::PictureSize { width: track.width, height: track.height });
         }
+        if preset.rungs.iter().any(|rung| rung.encode.is_some()) {
+            check_decodable(track)?;
+        }
+        let conversions = Conversions::of(track);
         for rung in &preset.rungs {
             let decision = decide(preset, rung, track, plan.copied);
-            plan.reasons.push(RungReason { rung: rung.name.clone(), decision });
+            plan.reasons.push(RungReason { rung: rung.name.clone(), decision, conversions });
             if matches!(decision, Decision::LeftOut { .. }) {
                 continue;
             }
@@ -188,31 +253,45 @@ pub fn plan(
     Ok(plan)
 }
 
+/// Whether a ladder that encodes can take pictures of this size, at its start or later.
+///
+/// # Errors
+/// They are too large.
+pub fn check_decodable(track: &VideoTrack) -> Result<(), PlanError> {
+    let (width, height) = (track.width, track.height);
+    let too_many = u64::from(width) * u64::from(height) > MAX_DECODED_PIXELS;
+    if too_many { Err(PlanError::TooManyPixels { width, height }) } else { Ok(()) }
+}
+
 fn index(count: usize) -> u8 {
     u8::try_from(count).expect("a preset has at most 8 rungs")
 }
 
 fn decide(preset: &Preset, rung: &Rung, track: &VideoTrack, copied: Option<RenditionId>) -> Decision {
-    let (width, height) = (track.width, track.height);
     let Some(encode) = &rung.encode else { return Decision::Copied };
-    let holds = |encode: &EncodePreset| fit((encode.width, encode.height), (width, height)) == even(width, height);
+    let (width, height) = track.shown_size();
     let pixels = |encode: &EncodePreset| u64::from(encode.width) * u64::from(encode.height);
     // The smallest rung that holds the whole source carries it; those above would only repeat it under a larger name.
     let smaller_holds = preset
         .rungs
         .iter()
         .filter_map(|other| other.encode.as_ref())
-        .any(|other| pixels(other) < pixels(encode) && holds(other));
+        .any(|other| pixels(other) < pixels(encode) && copy_rule(other).holds(even(width, height)));
     if smaller_holds {
         return Decision::LeftOut { width, height };
     }
-    match rung.mode {
-        RungMode::Encode | RungMode::Copy => Decision::Encoded,
-        RungMode::Auto if !holds(encode) => Decision::EncodedTooLarge { width, height },
-        RungMode::Auto if copied.is_some() => Decision::EncodedCopyTaken,
-        RungMode::Auto if !track.plain => Decision::EncodedNotPlain,
-        RungMode::Auto => Decision::Copied,
+    match (rung.mode, copy_rule(encode).obstacle(track)) {
+        (RungMode::Encode | RungMode::Copy, _) => Decision::Encoded,
+        (RungMode::Auto, Some(obstacle @ CopyObstacle::TooLarge { .. })) => Decision::EncodedInstead(obstacle),
+        (RungMode::Auto, _) if copied.is_some() => Decision::EncodedCopyTaken,
+        (RungMode::Auto, Some(obstacle)) => Decision::EncodedInstead(obstacle),
+        (RungMode::Auto, None) => Decision::Copied,
     }
+}
+
+/// What a source must fit to be this rung as it is.
+fn copy_rule(encode: &EncodePreset) -> CopyRule {
+    CopyRule { width: encode.width, height: encode.height }
 }
 
 fn planned_rung(id: RenditionId, rung: &Rung, decision: Decision) -> PlannedRung {
@@ -222,6 +301,7 @@ fn planned_rung(id: RenditionId, rung: &Rung, decision: Decision) -> PlannedRung
         name: rung.name.clone(),
         copied,
         copy_limit: if copied { rung.copy_limit } else { None },
+        copy_rule: rung.encode.as_ref().filter(|_| copied).map(copy_rule),
         encode: rung.encode.clone(),
     }
 }
@@ -229,13 +309,15 @@ fn planned_rung(id: RenditionId, rung: &Rung, decision: Decision) -> PlannedRung
 fn video_rendition(rung: &PlannedRung, shortest: Span, track: &VideoTrack) -> Rendition {
     // A copied rung that may have to be encoded later keeps its promise in both states.
     let limits = [rung.copy_limit, rung.encode.as_ref().map(|encode| peak(encode, shortest))];
-    let cap = if rung.copied { None } else { rung.encode.as_ref().and_then(|encode| encode.fps) };
+    let encode = rung.encode.as_ref().filter(|_| !rung.copied);
     Rendition {
         name: rung.name.clone(),
         kind: Kind::Video,
         copied: rung.copied,
         bandwidth: promised(limits.into_iter().flatten().max().unwrap_or(0)),
-        frame_rate: track.frame_rate.map(|rate| capped(rate, cap)),
+        frame_rate: track
+            .frame_rate
+            .map(|rate| encode.map_or(rate, |encode| capped(rate, frame_cap(encode, Some(rate))))),
     }
 }
 
@@ -249,6 +331,13 @@ fn peak(encode: &EncodePreset, segment: Span) -> u64 {
 /// BANDWIDTH: the rate and 5 % for the container and what rate control may miss.
 fn promised(bits_per_second: u64) -> u64 {
     bits_per_second.saturating_add(bits_per_second / 20)
+}
+
+/// Most frames per second of an encoded rung: what the preset says, or [`MAX_FRAME_RATE`] for a source that says to have more. A
+/// source that says nothing is believed to have no more than that.
+pub fn frame_cap(encode: &EncodePreset, rate: Option<(u32, u32)>) -> Option<u32> {
+    let limit = rate.filter(|rate| is_above_limit(*rate)).map(|_| MAX_FRAME_RATE);
+    encode.fps.map(|fps| limit.map_or(fps, |limit| fps.min(limit))).or(limit)
 }
 
 /// Of how many frames one is kept, so that `rate` is not above `cap`. A whole number, because 3 of 5 frames would play
@@ -297,14 +386,16 @@ fn nearest_even(numerator: u64, denominator: u64) -> u32 {
     u32::try_from(half * 2).unwrap_or(u32::MAX - 1).max(2)
 }
 
+/// Sources and presets for tests of this stage.
 #[cfg(test)]
-mod tests {
-    use super::*;
+pub(super) mod testing {
     use bytes::Bytes;
 
-    const SEGMENT: Span = Span::from_secs(2);
+    use super::*;
 
-    fn video(width: u32, height: u32) -> VideoTrack {
+    pub const SEGMENT: Span = Span::from_secs(2);
+
+    pub fn video(width: u32, height: u32) -> VideoTrack {
         VideoTrack {
             config: Bytes::new(),
             codecs: "avc1.640028".to_owned(),
@@ -316,7 +407,7 @@ mod tests {
         }
     }
 
-    fn sound() -> AudioTrack {
+    pub fn sound() -> AudioTrack {
         AudioTrack {
             config: Bytes::new(),
             codecs: "mp4a.40.2".to_owned(),
@@ -326,8 +417,34 @@ mod tests {
         }
     }
 
-    fn preset(name: &str) -> Preset {
+    pub fn preset(name: &str) -> Preset {
         Preset::load(name).expect("an embedded preset")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::testing::{SEGMENT, preset, sound, video};
+    use super::*;
+
+    #[test]
+    fn a_ladder_takes_the_ids_that_its_session_has() {
+        let ladder = preset(Preset::DEFAULT);
+        let names = |plan: &Plan| plan.renditions.iter().map(|it| it.name.clone()).collect::<Vec<_>>();
+        let ids = |plan: &Plan| {
+            let rungs = plan.rungs.iter().map(|rung| rung.id.0);
+            rungs.chain(plan.audio.iter().map(|audio| audio.id.0)).collect::<Vec<_>>()
+        };
+        let both = || plan(&ladder, SEGMENT, Some(&video(1_920, 1_080)), Some(&sound())).expect("a plan");
+        let late = plan(&ladder, SEGMENT, Some(&video(1_920, 1_080)), None).expect("a plan").behind(1);
+        assert_eq!((ids(&late), late.copied), (vec![1, 2, 3], Some(RenditionId(1))));
+        // After a restart the publisher sends both at once, and the session has sound first.
+        let had: Renditions = [&both().renditions[3..], &late.renditions[..]].concat().into();
+        let again = both().in_order_of(&had).expect("the same renditions");
+        assert_eq!((ids(&again), again.copied), (vec![1, 2, 3, 0], Some(RenditionId(1))));
+        assert_eq!(names(&again), ["audio", "1080p", "720p", "480p"]);
+        assert_eq!(both().in_order_of(&both().renditions), Some(both()));
+        assert_eq!(late.in_order_of(&had), None, "sound is missing");
     }
 
     /// The default ladder for a source, in words.
@@ -374,7 +491,7 @@ mod tests {
         assert_eq!(
             decided(&VideoTrack { plain: false, ..video(1_920, 1_080) }),
             [
-                "1080p is encoded: the source is interlaced, not 4:2:0, or not 8 bit",
+                "1080p is encoded: the source is interlaced",
                 "720p is encoded: the source is larger (1920x1080)",
                 "480p is encoded: the source is larger (1920x1080)",
             ]
@@ -422,6 +539,17 @@ mod tests {
         let error =
             plan(&preset(Preset::DEFAULT), SEGMENT, Some(&video(1, 20_000)), None).expect_err("no such picture");
         assert_eq!(error.to_string(), "the source's picture is 1x20000; sides of 2 to 16384 pixels can be carried");
+    }
+
+    #[test]
+    fn what_is_decoded_has_a_largest_size_and_what_is_copied_has_none() {
+        let (largest, larger) = (video(4_096, 2_304), video(4_096, 2_320));
+        assert!(plan(&preset(Preset::DEFAULT), SEGMENT, Some(&largest), None).is_ok());
+        assert!(plan(&preset("passthrough"), SEGMENT, Some(&video(7_680, 4_320)), None).is_ok());
+        let error = plan(&preset(Preset::DEFAULT), SEGMENT, Some(&larger), None).expect_err("too large");
+        let words =
+            "the source's picture is 4096x2320; this preset encodes, and takes 9437184 pixels at most (4096x2304)";
+        assert_eq!(error.to_string(), words);
     }
 
     #[test]

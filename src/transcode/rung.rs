@@ -13,7 +13,7 @@ use super::libav::frame::Picture;
 use super::libav::scaler::Scaler;
 use super::libav::video_encoder::VideoEncoder;
 use super::pace::FrameCap;
-use super::plan::{capped, fit};
+use super::plan::{capped, fit, frame_cap};
 use super::stats::RungCounters;
 use super::{TranscodeError, bitstream};
 use crate::clock::SharedClock;
@@ -23,6 +23,8 @@ use crate::media::segment::{RenditionId, RenditionUnit};
 use crate::media::track::VIDEO_TIMESCALE;
 use crate::media::{Cut, Kind, Packet, Span, Timestamp, Track, Unit};
 
+/// Frames per second of a source that states none, where a frame's time must be known.
+const ASSUMED_FRAME_RATE: (u32, u32) = (30, 1);
 /// Frames this far apart are not a frame rate: the source paused.
 const PAUSE: Span = Span::from_secs(1);
 
@@ -99,7 +101,6 @@ impl Rung {
         name: String,
         preset: EncodePreset,
     ) -> Self {
-        let cap = preset.fps.map(FrameCap::new);
         Rung {
             input,
             output,
@@ -109,7 +110,7 @@ impl Rung {
             name,
             preset,
             frame_rate: None,
-            cap,
+            cap: None,
             scaler: None,
             spare: None,
             running: None,
@@ -144,10 +145,9 @@ impl Rung {
 
     fn source(&mut self, frame_rate: Option<(u32, u32)>) -> Result<(), TranscodeError> {
         self.drain()?;
-        self.frame_rate = frame_rate.map(|rate| capped(rate, self.preset.fps));
-        if let Some(cap) = &mut self.cap {
-            cap.source_rate(frame_rate);
-        }
+        let limit = frame_cap(&self.preset, frame_rate);
+        self.frame_rate = frame_rate.map(|rate| capped(rate, limit));
+        self.cap = limit.map(|limit| FrameCap::new(limit, frame_rate));
         Ok(())
     }
 
@@ -167,11 +167,11 @@ impl Rung {
             self.counters.capped.add(1);
             return Ok(());
         }
-        let size = fit((self.preset.width, self.preset.height), picture.size());
+        let size = fit((self.preset.width, self.preset.height), picture.shown_size());
         if self.running.as_ref().is_some_and(|running| running.size != size) {
             self.drain()?;
         }
-        if picture.size() == size && picture.is_420_8bit() {
+        if picture.size() == size && picture.is_plain() {
             return self.encode(picture, size, pts);
         }
         let scaled = self.scale(picture, size, pts)?;
@@ -219,7 +219,9 @@ impl Rung {
         tracing::info!(
             rendition = %self.name, width = track.width, height = track.height, codecs = %track.codecs, "encoder opened"
         );
-        self.running = Some(Running { encoder, size, times: Times::default(), marks: VecDeque::new() });
+        let (num, den) = self.frame_rate.filter(|(num, _)| *num > 0).unwrap_or(ASSUMED_FRAME_RATE);
+        let lead = Span::from_units(i64::from(den) * i64::from(encoder.reorder_frames()), num);
+        self.running = Some(Running { encoder, size, times: Times::new(lead), marks: VecDeque::new() });
         self.emit(Unit::Track(Arc::new(Track::Video(track))))
     }
 
@@ -270,7 +272,7 @@ impl Running {
         let Some(coded) = self.encoder.receive()? else { return Ok(None) };
         let marked = self.marks.pop_front_if(|(tick, _)| *tick <= coded.pts);
         let cuts = marked.map(|(_, cuts)| cuts).unwrap_or_default();
-        let (pts, dts) = self.times.leave(coded.pts, coded.dts, last_dts);
+        let (pts, dts) = self.times.leave(coded.pts, coded.dts, last_dts, !cuts.is_empty());
         let data = bitstream::access_unit(coded.data);
         Ok(Some((cuts, Packet { kind: Kind::Video, dts, pts, duration: Span::ZERO, keyframe: coded.key, data })))
     }
@@ -281,9 +283,17 @@ impl Running {
 struct Times {
     inside: VecDeque<(i64, Timestamp)>,
     last: Option<(i64, Timestamp)>,
+    /// How much earlier than it is shown the first frame of a segment is decoded.
+    lead: Span,
+    /// A packet has come out.
+    given: bool,
 }
 
 impl Times {
+    fn new(lead: Span) -> Self {
+        Times { lead, ..Times::default() }
+    }
+
     /// The tick of a frame that enters the encoder; rises even if two frames are closer than a tick.
     fn enter(&mut self, pts: Timestamp) -> i64 {
         let nearest = pts.to_units(VIDEO_TIMESCALE);
@@ -306,7 +316,18 @@ impl Times {
 
     /// PTS and DTS of a packet that comes out. x264's DTS are the PTS of earlier frames, but for the first few, which lie
     /// before all frames. DTS rises over the rung's whole life, by at least a tick, and stays at or below PTS.
-    fn leave(&mut self, pts: i64, dts: i64, last_dts: Option<Timestamp>) -> (Timestamp, Timestamp) {
+    ///
+    /// The packet that begins a segment is decoded no earlier than `lead` before it is shown, and the first of an encoder,
+    /// whose DTS x264 can only guess, exactly then. When frames were dropped, the PTS of earlier frames lies far back, and
+    /// segments, whose durations are counted in DTS, would begin at other distances than their cuts, and last longer than
+    /// the target.
+    fn leave(
+        &mut self,
+        pts: i64,
+        dts: i64,
+        last_dts: Option<Timestamp>,
+        begins_segment: bool,
+    ) -> (Timestamp, Timestamp) {
         let exact = |tick: i64| {
             let at = self.inside.binary_search_by_key(&tick, |(tick, _)| *tick);
             at.map_or_else(|_| Timestamp::from_units(tick, VIDEO_TIMESCALE), |index| self.inside[index].1)
@@ -315,6 +336,11 @@ impl Times {
         // Later packets ask for nothing before this DTS.
         while self.inside.pop_front_if(|(tick, _)| *tick < dts).is_some() {}
         let tick = Span::from_units(1, VIDEO_TIMESCALE);
+        let decoded = match (std::mem::replace(&mut self.given, true), begins_segment) {
+            (false, _) => shown - self.lead,
+            (true, true) => decoded.max(shown - self.lead),
+            (true, false) => decoded,
+        };
         let rising = last_dts.map_or(decoded, |last| decoded.max(last + tick));
         (shown, rising.min(shown))
     }
@@ -330,14 +356,17 @@ mod tests {
 
     #[test]
     fn times_come_back_to_the_flick() {
-        let mut times = Times::default();
+        let mut times = Times::new(Span::from_units(1_502, VIDEO_TIMESCALE));
         let frame = |n: i64| Timestamp::from_units(n * 1_001, 60_000) + Span::from_secs(10);
         let ticks: Vec<i64> = (0..4).map(|n| times.enter(frame(n))).collect();
         assert_eq!(ticks, [900_000, 901_502, 903_003, 904_505]);
-        assert_eq!(times.leave(ticks[0], ticks[0] - 1_502, None), (frame(0), Timestamp::from_units(898_498, 90_000)));
-        assert_eq!(times.leave(ticks[2], ticks[0], None), (frame(2), frame(0)));
-        assert_eq!(times.leave(ticks[1], ticks[1], None), (frame(1), frame(1)));
-        assert_eq!(times.leave(ticks[3], ticks[2], None), (frame(3), frame(2)));
+        assert_eq!(
+            times.leave(ticks[0], ticks[0] - 1_502, None, false),
+            (frame(0), Timestamp::from_units(898_498, 90_000))
+        );
+        assert_eq!(times.leave(ticks[2], ticks[0], None, false), (frame(2), frame(0)));
+        assert_eq!(times.leave(ticks[1], ticks[1], None, false), (frame(1), frame(1)));
+        assert_eq!(times.leave(ticks[3], ticks[2], None, false), (frame(3), frame(2)));
         assert_eq!(times.inside.len(), 2, "what lies before the last DTS is forgotten");
     }
 
@@ -356,17 +385,31 @@ mod tests {
     fn frames_closer_than_a_tick_stay_apart() {
         let mut times = Times::default();
         assert_eq!([0, 1, 2].map(|n| times.enter(flicks(n))), [0, 1, 2]);
-        assert_eq!(times.leave(1, 1, None), (flicks(1), flicks(1)));
+        assert_eq!(times.leave(1, 1, None, false), (flicks(1), flicks(1)));
     }
 
     #[test]
     fn dts_rises_across_encoders_and_never_passes_pts() {
-        let mut times = Times::default();
+        let mut times = Times::new(Span::from_millis(100));
         let tick = times.enter(Timestamp::from_millis(1_000));
         let last = Timestamp::from_millis(990);
-        let (pts, dts) = times.leave(tick, tick - 9_000, Some(last));
+        let (pts, dts) = times.leave(tick, tick - 9_000, Some(last), false);
         assert_eq!((pts, dts), (Timestamp::from_millis(1_000), last + Span::from_units(1, 90_000)));
-        let (_, dts) = times.leave(tick, tick, Some(Timestamp::from_millis(1_000)));
+        let (_, dts) = times.leave(tick, tick, Some(Timestamp::from_millis(1_000)), false);
         assert_eq!(dts, Timestamp::from_millis(1_000));
+    }
+
+    #[test]
+    fn segments_begin_at_the_distance_of_their_cuts_although_frames_were_dropped() {
+        let mut times = Times::new(Span::from_millis(67));
+        // A segment of 2 s of which two frames are left, then the next one begins; x264 decodes two frames ahead.
+        let at = |millis: i64| Timestamp::from_millis(millis);
+        let ticks = [10_000, 11_500, 12_000, 12_033].map(|millis| times.enter(at(millis)));
+        let first = times.leave(ticks[0], ticks[0] - 135_000, None, true);
+        assert_eq!(first, (at(10_000), at(9_933)));
+        let (_, dts) = times.leave(ticks[1], ticks[0] - 45_000, Some(first.1), false);
+        assert_eq!(dts, first.1 + Span::from_units(1, VIDEO_TIMESCALE), "no earlier than the one before");
+        let next = times.leave(ticks[2], ticks[0], Some(dts), true);
+        assert_eq!(next, (at(12_000), at(11_933)), "2 s behind the first, and not 67 ms");
     }
 }

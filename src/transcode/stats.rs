@@ -16,14 +16,24 @@ pub struct LadderStats {
     pub undecodable_gops: u64,
     /// Frames that were dropped for all rungs at once, because the encoders are slower than the source.
     pub shed_frames: u64,
-    /// Frames are being dropped now.
+    /// Frames are being dropped now, or were a few seconds ago.
     pub overloaded: bool,
+    /// Source that waited undecoded when the last frame was decoded: how far the encoded rungs are behind.
+    pub backlog: Duration,
     /// Time spent decoding video.
     pub decode_busy: Duration,
     /// The encoded rungs, from the largest down.
     pub rungs: Vec<RungStats>,
     /// The audio encoder, if there is one.
     pub audio: Option<AudioStats>,
+}
+
+impl LadderStats {
+    /// Two ladders of one session, one of which makes the pictures: those of the first tracks and of one that came late.
+    pub fn and(self, other: LadderStats) -> LadderStats {
+        let (pictures, other) = if self.rungs.is_empty() { (other, self) } else { (self, other) };
+        LadderStats { audio: pictures.audio.or(other.audio), ..pictures }
+    }
 }
 
 /// What one encoded rung has done.
@@ -58,6 +68,8 @@ pub struct AudioStats {
     pub silence_samples: u64,
     /// Samples of the source that were left out because they overlapped.
     pub trimmed_samples: u64,
+    /// How often a drift of the source's clock was resampled away.
+    pub drifts: u64,
     /// Packets that the decoder refused.
     pub decode_errors: u64,
     /// Bytes of coded audio given out.
@@ -79,6 +91,10 @@ impl Counter {
         self.add(u64::try_from(time.as_nanos()).unwrap_or(u64::MAX));
     }
 
+    pub(super) fn set_time(&self, time: Duration) {
+        self.0.store(u64::try_from(time.as_nanos()).unwrap_or(u64::MAX), Ordering::Relaxed);
+    }
+
     pub(super) fn get(&self) -> u64 {
         self.0.load(Ordering::Relaxed)
     }
@@ -96,6 +112,8 @@ pub(super) struct DecodeCounters {
     pub(super) undecodable_gops: Counter,
     pub(super) shed: Counter,
     pub(super) overloaded: AtomicBool,
+    /// The newest value, not a sum.
+    pub(super) backlog: Counter,
     pub(super) busy: Counter,
 }
 
@@ -117,6 +135,7 @@ pub(super) struct AudioCounters {
     pub(super) samples: Counter,
     pub(super) silence: Counter,
     pub(super) trimmed: Counter,
+    pub(super) drifts: Counter,
     pub(super) errors: Counter,
     pub(super) bytes: Counter,
     pub(super) busy: Counter,
@@ -130,6 +149,7 @@ impl DecodeCounters {
             undecodable_gops: self.undecodable_gops.get(),
             shed_frames: self.shed.get(),
             overloaded: self.overloaded.load(Ordering::Relaxed),
+            backlog: self.backlog.time(),
             decode_busy: self.busy.time(),
             ..LadderStats::default()
         }
@@ -158,6 +178,7 @@ impl AudioCounters {
             encoded_samples: self.samples.get(),
             silence_samples: self.silence.get(),
             trimmed_samples: self.trimmed.get(),
+            drifts: self.drifts.get(),
             decode_errors: self.errors.get(),
             bytes: self.bytes.get(),
             busy: self.busy.time(),

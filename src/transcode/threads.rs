@@ -2,7 +2,7 @@
 //!
 //! | queue | bound | when full |
 //! |---|---|---|
-//! | hub -> decode | [`VIDEO_INPUT`] | the hub's policy; frames are dropped evenly behind the decoder before it fills |
+//! | hub -> decode | [`video_input`] | the hub's policy; frames are dropped evenly behind the decoder before it fills |
 //! | hub -> audio | [`AUDIO_INPUT`] | blocks; audio is never dropped |
 //! | decode -> rung | [`RUNG_QUEUE`] | blocks the decoder |
 //! | rung, audio -> package | the caller's | blocks the encoder |
@@ -30,15 +30,25 @@ use crate::flow::stage::{self, Outcome, Stage};
 use crate::media::Unit;
 use crate::media::segment::{RenditionId, RenditionUnit};
 
-/// What the edge from the hub to the decoder should hold. Dropping begins at one second of backlog and deepens with each
-/// further one, so it must be several: 8 s at 60 frames/s, or 5 s of 50 Mbit/s.
-pub const VIDEO_INPUT: Bound = Bound { items: 512, bytes: 32 << 20 };
+/// What the edge from the hub to the decoder may hold in bytes: 5 s of 50 Mbit/s.
+pub const VIDEO_INPUT_BYTES: usize = 32 << 20;
+/// And in time. Behind 4 s of backlog only the first frame of each segment is encoded; what waits longer than this is
+/// dropped undecoded, which bounds how far the encoded rungs can be behind.
+pub const VIDEO_INPUT_SECS: usize = 6;
 
 /// What the edge from the hub to the audio encoder should hold: 20 s of AAC, at any bitrate that AAC has.
 pub const AUDIO_INPUT: Bound = Bound { items: 1_024, bytes: 4 << 20 };
 
 /// Pictures between decoder and one rung: enough to ride out a slow frame. The pixels are shared by all rungs.
 pub const RUNG_QUEUE: Bound = Bound { items: 6, bytes: 64 << 20 };
+
+/// The bound of the edge from the hub to the decoder, for a source that states so many frames per second.
+pub fn video_input(frame_rate: Option<(u32, u32)>) -> Bound {
+    let (num, den) = frame_rate.filter(|(_, den)| *den > 0).unwrap_or((60, 1));
+    let per_second = usize::try_from(num.div_ceil(den)).unwrap_or(usize::MAX);
+    // Rates that no camera has are no reason for a queue of nothing, or of everything.
+    Bound { items: per_second.clamp(10, 120) * VIDEO_INPUT_SECS, bytes: VIDEO_INPUT_BYTES }
+}
 
 /// Where a ladder takes its packets from. Each receiver sees every `Track`, `Cut` and `End`, and the packets of its kind.
 #[derive(Debug)]

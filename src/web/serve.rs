@@ -2,15 +2,20 @@
 //!
 //! One task per connection; all of them are awaited before [`serve`] returns. Nothing a client does or leaves undone keeps a connection:
 //! a deadline stands on each request's head (idle keep-alive counts too) and on each answer's progress. A panic in a handler ends its connection
-//! only. TLS and HTTP/2 will come in here, in front of the same router.
+//! only, and is counted. TLS and HTTP/2 will come in here, in front of the same router.
 
 use std::net::SocketAddr;
+use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
 use axum::extract::ConnectInfo;
-use hyper::body::Incoming;
+use axum::http::header::CONNECTION;
+use axum::http::{HeaderValue, Method, StatusCode};
+use axum::response::Response;
+use futures_util::FutureExt;
+use hyper::body::{Body as _, Incoming};
 use hyper::server::conn::http1;
 use hyper::service::{Service, service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
@@ -23,6 +28,7 @@ use tokio::time::{Instant, sleep, timeout};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use super::answer;
 use super::stall::Stall;
 use crate::telemetry::gate::LogGate;
 use crate::telemetry::names;
@@ -122,7 +128,24 @@ async fn connection(
     if let Err(error) = stream.set_nodelay(true) {
         tracing::debug!(%peer, %error, "http: cannot set TCP_NODELAY");
     }
-    drive(stream, peer, router, &options, &shutdown).await;
+    if AssertUnwindSafe(drive(stream, peer, router, &options, &shutdown)).catch_unwind().await.is_err() {
+        names::HTTP_PANICS.counter(&[]).increment(1);
+        tracing::error!(%peer, "http: a handler panicked; only this connection is lost");
+    }
+}
+
+/// Whether two readers could disagree about where this request ends, because it has a body where none belongs: a proxy in
+/// front of us might take the body for another client's request. A length that is given twice over (RFC 9112 section 6.3)
+/// is the HTTP layer's: it refuses the request, or closes the connection behind its answer.
+fn is_ambiguous(request: &hyper::Request<Incoming>) -> bool {
+    matches!(*request.method(), Method::GET | Method::HEAD | Method::OPTIONS) && !request.body().is_end_stream()
+}
+
+/// The last answer of its connection.
+fn refuse_ambiguous() -> Response {
+    let mut response = answer::error(StatusCode::BAD_REQUEST, "bad_request", "this request must not have a body");
+    response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+    response
 }
 
 async fn drive<T>(stream: T, peer: SocketAddr, router: Router, options: &ServeOptions, shutdown: &CancellationToken)
@@ -132,7 +155,13 @@ where
     let router = TowerToHyperService::new(router);
     let service = service_fn(move |mut request: hyper::Request<Incoming>| {
         request.extensions_mut().insert(ConnectInfo(peer));
-        router.call(request)
+        let answer = (!is_ambiguous(&request)).then(|| router.call(request));
+        async move {
+            match answer {
+                Some(answer) => answer.await,
+                None => Ok(refuse_ambiguous()),
+            }
+        }
     });
     let mut builder = http1::Builder::new();
     builder

@@ -200,7 +200,7 @@ async fn check_says_what_serve_would_do() {
              storage   ok      file:{path}/objects: 5 GiB free\n\
              spool     ok      {path}/spool, at most 10GiB\n\
              hls       ok      segments of 2s, parts of 334ms, window of 1m\n\
-             session   ok      waits 30s for a lost publisher; clean unpublish: hold; second publisher: takeover\n"
+             session   ok      waits 30s for a lost publisher; clean unpublish: hold; second publisher: takeover; sources up to 50M\n"
         )
     );
     assert!(ladder.starts_with("ok      passthrough\n"), "{ladder}");

@@ -48,6 +48,10 @@ impl Host for FakeHost {
         if options.end_sessions { Err("port 8080 is taken".into()) } else { Ok(()) }
     }
 
+    async fn encode_costs(&self, _config: &Config) -> Result<Vec<(String, String)>, HostError> {
+        Ok(vec![("capacity".to_owned(), "100 Mpx/s".to_owned())])
+    }
+
     async fn probe_storage(&self, _config: &Config) -> Result<String, HostError> {
         if self.storage_is_broken { Err("permission denied".into()) } else { Ok("5 GiB free".to_owned()) }
     }

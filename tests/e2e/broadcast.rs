@@ -7,8 +7,10 @@ use std::time::Duration;
 
 use tempfile::TempDir;
 
-use crate::support::daemon::Home;
+use crate::support::content::Report;
+use crate::support::daemon::{Daemon, Home};
 use crate::support::follower::{Follower, Rendition};
+use crate::support::publisher::{Feed, RawPublisher, Status};
 use crate::support::source::{Publisher, Source};
 
 /// From the publish to the first listed segment, on a busy machine with a debug build.
@@ -37,23 +39,52 @@ pub struct Broadcast {
 impl Broadcast {
     /// Pushes `source` in real time through a daemon of its own with `preset`, follows it to its ENDLIST, and stops the daemon.
     pub fn record(preset: &str, source: Source) -> Self {
+        let pushed = source.clone();
+        let (broadcast, publisher) =
+            Broadcast::push(preset, source, |daemon, key| Publisher::start(&pushed, &daemon.publish_url(key)));
+        publisher.finish(&pushed);
+        broadcast
+    }
+
+    /// The same with tags that a test has put together; also what the publisher was told. `source` says what they are like.
+    pub fn record_feed(preset: &str, source: Source, feed: Feed) -> (Self, Vec<Status>) {
+        let (broadcast, publisher) =
+            Broadcast::push(preset, source, |daemon, key| RawPublisher::start(daemon.rtmp, key, feed));
+        (broadcast, publisher.statuses())
+    }
+
+    fn push<P>(preset: &str, source: Source, start: impl FnOnce(&Daemon, &str) -> P) -> (Self, P) {
         let home = Home::ending_with_the_broadcast(preset);
         let credentials = home.credentials();
         let daemon = home.serve();
-        let publisher = Publisher::start(&source, &daemon.publish_url(&credentials.secret));
+        let publisher = start(&daemon, &credentials.secret);
         let mut seen = Follower::open(&daemon.url(""), &credentials.stream, FIRST_SEGMENT_LIMIT);
         seen.until_ended(source.limit());
-        publisher.finish(&source);
         let log = daemon.log();
         daemon.stop();
         let stored = read_all(&home.session_folder(&credentials.stream));
         let files = tempfile::tempdir().expect("a folder for files to decode");
-        Broadcast { source, stream: credentials.stream, seen, stored, log, files }
+        (Broadcast { source, stream: credentials.stream, seen, stored, log, files }, publisher)
     }
 
     /// A rendition as one file.
     pub fn file(&self, rendition: &Rendition) -> PathBuf {
         rendition.write(self.files.path())
+    }
+
+    /// The line of the log that says what was decided about a rung of the preset.
+    pub fn reason(&self, rung: &str) -> String {
+        let words = format!(r#""reason":"{rung} is "#);
+        let line = self.log.lines().find(|line| line.contains(&words));
+        let line = line.unwrap_or_else(|| panic!("no reason for {rung} in the log"));
+        let reason = line.split(r#""reason":""#).nth(1).and_then(|rest| rest.split('"').next());
+        reason.expect("it was found there").to_owned()
+    }
+
+    /// What a viewer of `rung` sees and hears.
+    pub fn report(&self, rung: &Rendition) -> Report {
+        let audio = self.seen.renditions.iter().find(|rendition| rendition.variant.is_none());
+        Report::of(Some(rung), audio, self.files.path())
     }
 }
 

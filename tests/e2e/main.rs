@@ -6,12 +6,18 @@
 //! | [`instruments`] | that the readers and measures of these tests are right, on the source itself |
 //! | [`ladder`] | an encoded ladder: every frame once in every rung, sound with the picture, playlists true |
 //! | [`copied`] | a copied top rung above encoded ones, and a copied rung alone |
+//! | [`source_video`] | odd pictures: formats, fields, pixels, sizes, rates, changes in mid-stream |
+//! | [`source_time`] | sources whose clock, chunks or keyframes are odd |
+//! | [`source_tracks`] | sources with odd sound, and with tracks that are missing, late or lost |
 //! | [`full_ladder`] | the default 1080p/720p/480p ladder |
 //! | [`admission`] | wrong and revoked keys |
 //! | [`lifecycle`] | stop, start and continue; the end of a session |
+//! | [`overload`] | too little CPU: dropping evenly and recovering, fewer rungs, refusal |
+//! | [`memory`] | what a session holds at most, with the worst sources |
 //! | [`stored`] | what lies in the store |
 //! | [`playback`] | content types, caching, ranges, compression, errors |
 //! | [`operations`] | health, readiness, metrics, `check` |
+//! | [`attacks`] | strangers at the door, beside a canary that loses nothing |
 //! | [`browser`] | the watch page in Chromium |
 //!
 //! [`broadcast`] pushes a source through a daemon and keeps everything that came out; [`checks`] asks questions of that.
@@ -20,6 +26,7 @@
 mod support;
 
 mod admission;
+mod attacks;
 mod broadcast;
 mod browser;
 mod checks;
@@ -28,6 +35,11 @@ mod full_ladder;
 mod instruments;
 mod ladder;
 mod lifecycle;
+mod memory;
 mod operations;
+mod overload;
 mod playback;
+mod source_time;
+mod source_tracks;
+mod source_video;
 mod stored;

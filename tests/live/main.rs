@@ -5,8 +5,10 @@
 
 mod connections;
 mod failures;
+mod late_tracks;
 mod restarts;
 mod rig;
+mod tripwire;
 
 #[path = "../ingest_support/mod.rs"]
 mod ingest_support;

@@ -3,24 +3,26 @@
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use millstream::clock::ManualClock;
+use millstream::clock::{ManualClock, SharedClock};
 use millstream::config::preset::Preset;
 use millstream::config::{Conflict, OnUnpublish};
 use millstream::listen::{CloseReason, Publisher as _};
 use millstream::live::wiring::Stop;
 use millstream::live::{
-    HlsSpec, LivePublisher, PublishError, PublisherId, Session, SessionEvent, SessionSpec, SessionState, Sessions,
+    HlsSpec, LivePublisher, PublishError, PublisherId, Session, SessionChange, SessionEvent, SessionSpec, SessionState,
+    Sessions,
 };
 use millstream::media::Span;
 use millstream::media::segment::{RenditionId, Segment};
 use millstream::package::{View, Window};
-use millstream::store::{RecoveredSession, Store, StoreSettings};
+use millstream::store::{Backend, Files, OsFiles, RecoveredSession, Store, StoreSettings};
 use millstream::wire::Inbound;
 use millstream::wire::flv::Tag;
 use tempfile::TempDir;
 use tokio::sync::watch;
 
 use crate::ingest_support::{NOON, Publisher};
+use crate::tripwire::{TrippedClock, TrippedFiles, Tripwire};
 
 /// Only a failure waits this long.
 const LIMIT: Duration = Duration::from_secs(30);
@@ -72,22 +74,45 @@ impl Rig {
         rig
     }
 
+    /// A rig whose clock and disk look at `wire`.
+    pub async fn tripped(wire: &Arc<Tripwire>) -> Rig {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let clock = ManualClock::new(NOON);
+        let (time, files) = (TrippedClock(clock.clone(), wire.clone()), TrippedFiles(wire.clone()));
+        Rig::open_on(folder, clock, Arc::new(time), Arc::new(files), |_| ()).await.0
+    }
+
     async fn open(
         folder: TempDir,
         clock: Arc<ManualClock>,
         hear: impl Fn(&SessionEvent) + Send + Sync + 'static,
     ) -> (Rig, Vec<RecoveredSession>) {
+        Rig::open_on(folder, clock.clone(), clock, Arc::new(OsFiles), hear).await
+    }
+
+    /// `clock` is what the test moves, `time` what the daemon's middle sees of it.
+    async fn open_on(
+        folder: TempDir,
+        clock: Arc<ManualClock>,
+        time: SharedClock,
+        files: Arc<dyn Files>,
+        hear: impl Fn(&SessionEvent) + Send + Sync + 'static,
+    ) -> (Rig, Vec<RecoveredSession>) {
         let settings = StoreSettings::new("memory:", folder.path());
-        let (store, recovered) = Store::open(settings, clock.clone()).await.expect("a store");
+        let backend = Backend::from_url(&settings.url).expect("memory");
+        let opened = Store::open_with(settings, time.clone(), backend, files).await;
+        let (store, recovered) = opened.expect("a store");
         let told = Arc::<Mutex<Vec<_>>>::default();
         let tell = {
             let told = told.clone();
             move |event: SessionEvent| {
-                told.lock().expect("no panic").push((event.stream.clone(), event.state));
+                if let SessionChange::State(state) = event.change {
+                    told.lock().expect("no panic").push((event.stream.clone(), state));
+                }
                 hear(&event);
             }
         };
-        let sessions = Sessions::new(store.clone(), clock.clone(), tell);
+        let sessions = Sessions::new(store.clone(), time, tell);
         (Rig { clock, sessions, store, told, folder }, recovered)
     }
 
@@ -148,6 +173,7 @@ pub fn spec(stream: &str) -> SessionSpec {
         grace: GRACE,
         on_unpublish: OnUnpublish::Hold,
         conflict: Conflict::Takeover,
+        max_bitrate: 50_000_000,
     }
 }
 

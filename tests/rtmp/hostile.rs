@@ -69,6 +69,7 @@ fn twenty_thousand_damaged_captures_end_in_events_or_errors() {
         partial_bytes: 200_000,
         command_bytes: 4_096,
         output_bytes: 20_000,
+        stranger_bytes: 50_000,
     };
     let (mut refused, mut whole) = (0, 0);
     for round in 0..ROUNDS {

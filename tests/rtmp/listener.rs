@@ -7,6 +7,7 @@ use millstream::listen::attempts::AttemptPolicy;
 use millstream::listen::rtmp::RtmpSettings;
 use millstream::listen::{CloseReason, Finish};
 use millstream::wire::flv::TagKind;
+use millstream::wire::rtmp::amf0::{Reader, Value};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
@@ -89,16 +90,17 @@ async fn no_key_at_all_is_told_where_to_put_it() {
 }
 
 #[tokio::test]
-async fn an_address_with_too_many_wrong_keys_is_refused_whatever_its_key() {
+async fn too_many_wrong_keys_are_refused_at_once_and_a_right_one_is_taken_from_the_same_address() {
     let attempts = AttemptPolicy { first_delay: Duration::ZERO, lock_after: 2, ..AttemptPolicy::default() };
     let listener = Listener::start(RtmpSettings { attempts, ..patient_settings() }).await;
     for _ in 0..2 {
         let mut encoder = Encoder::ask(listener.address, "wrong-key").await;
         assert_eq!(encoder.status().await, Some(format!("NetStream.Publish.BadName: {WRONG}")));
     }
-    let mut encoder = Encoder::ask(listener.address, KEY).await;
+    let mut encoder = Encoder::ask(listener.address, "wrong-key").await;
     let status = encoder.status().await.expect("a refusal");
     assert!(status.starts_with("NetStream.Publish.BadName: Too many wrong stream keys from this address."), "{status}");
+    Encoder::publish(listener.address).await;
 }
 
 #[tokio::test]
@@ -169,6 +171,26 @@ async fn a_publisher_that_answers_pings_stays() {
     encoder.client.media(1, &tag(TagKind::Audio, 9, b"alive"));
     encoder.flush().await;
     assert_eq!(listener.note().await, Note::Unit(tag(TagKind::Audio, 9, b"alive")));
+}
+
+#[tokio::test]
+async fn a_publisher_that_only_answers_pings_is_told_and_lost() {
+    let settings = RtmpSettings { ping_after: SOON, silence_timeout: 4 * SOON, ..patient_settings() };
+    let mut listener = Listener::start(settings).await;
+    let mut encoder = Encoder::publish(listener.address).await;
+    let words = loop {
+        let (type_id, payload) = encoder.message().await.expect("words before the end");
+        if type_id != 4 {
+            break Reader::new(&payload).read_all().expect("AMF0");
+        }
+        let pong = [&[2, 0, 0, 0, 0, 0, 6, 4, 0, 0, 0, 0, 0, 7][..], &payload[2..]].concat();
+        encoder.socket.write_all(&pong).await.expect("written");
+    };
+    let text = |name| words[3].get(name).and_then(Value::as_str).unwrap_or_default();
+    assert_eq!((text("level"), text("code")), ("status", "NetStream.Unpublish.Success"));
+    assert!(text("description").starts_with("No audio and no video came for "), "{}", text("description"));
+    assert!(matches!(listener.note().await, Note::Request { .. }));
+    assert_eq!(listener.note().await, lost("closed by the session: no_media"));
 }
 
 #[tokio::test]
@@ -258,7 +280,31 @@ async fn attacks_before_authentication_leave_others_alone() {
 }
 
 #[tokio::test]
-async fn connections_of_one_address_are_bounded_and_places_come_back() {
+async fn silent_connections_make_room_for_newer_ones_and_keep_nobody_out() {
+    for (total, per_address) in [(3, 64), (64, 3)] {
+        let bounds =
+            RtmpSettings { max_connections: total, max_connections_per_address: per_address, ..patient_settings() };
+        let listener = Listener::start(bounds).await;
+        let mut publisher = Encoder::publish(listener.address).await;
+        let mut half = TcpStream::connect(listener.address).await.expect("accepted by the system");
+        half.write_all(&[3, 0, 0]).await.expect("written");
+        let mut shaken = Encoder::shake_hands(listener.address).await;
+        let mut next = Encoder::publish(listener.address).await;
+        let read = in_time(half.read(&mut [0; 16])).await;
+        assert!(matches!(read, Ok(0) | Err(_)), "the oldest stranger went");
+        let _last = Encoder::publish(listener.address).await;
+        assert_eq!(shaken.message().await, None, "the next oldest went");
+        for publisher in [&mut publisher, &mut next] {
+            publisher.client.delete_stream(1);
+            publisher.flush().await;
+            let goodbye = "NetStream.Unpublish.Success: The stream is unpublished.";
+            assert_eq!(publisher.status().await.as_deref(), Some(goodbye), "publishers stay");
+        }
+    }
+}
+
+#[tokio::test]
+async fn publishers_of_one_address_are_bounded_and_places_come_back() {
     let settings = RtmpSettings { max_connections_per_address: 2, ..patient_settings() };
     let mut listener = Listener::start(settings).await;
     let first = Encoder::publish(listener.address).await;

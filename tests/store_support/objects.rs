@@ -2,8 +2,8 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -57,11 +57,11 @@ impl Default for ScriptedObjects {
 impl ScriptedObjects {
     /// Requests whose key `fails` says yes to fail from now on.
     pub fn fail(&self, fails: impl FnMut(&str) -> bool + Send + 'static) {
-        *self.script.lock().expect("no panic") = Some(Box::new(fails));
+        *self.script.lock().unwrap_or_else(PoisonError::into_inner) = Some(Box::new(fails));
     }
 
     pub fn succeed(&self) {
-        *self.script.lock().expect("no panic") = None;
+        *self.script.lock().unwrap_or_else(PoisonError::into_inner) = None;
     }
 
     /// Puts of segments and inits wait from now on.
@@ -97,7 +97,10 @@ impl ScriptedObjects {
 
     fn attempt(&self, key: &str) -> Result<()> {
         self.attempts.fetch_add(1, Ordering::SeqCst);
-        let fails = self.script.lock().expect("no panic").as_mut().is_some_and(|script| script(key));
+        // A script may panic, to see what becomes of whoever asked.
+        let mut script = self.script.lock().unwrap_or_else(PoisonError::into_inner);
+        let fails = script.as_mut().is_some_and(|script| script(key));
+        drop(script);
         if fails { Err(Error::Generic { store: "scripted", source: "scripted failure".into() }) } else { Ok(()) }
     }
 

@@ -10,6 +10,12 @@ pub struct Init {
     pub edit_list: bool,
     /// Profile, constraint and level bytes of `avcC`, for video.
     pub avc: Option<[u8; 3]>,
+    /// Width and height in coded pixels, for video.
+    pub size: Option<(u16, u16)>,
+    /// Horizontal and vertical spacing of `pasp`.
+    pub pixel_aspect: Option<(u32, u32)>,
+    /// Primaries, transfer and matrix of `colr`, and whether samples have their full range.
+    pub colour: Option<([u16; 3], bool)>,
 }
 
 /// One sample of a fragment.
@@ -65,11 +71,19 @@ impl Init {
         let entries = boxes(&descend(trak, &["mdia", "minf", "stbl", "stsd"])[8..]);
         assert_eq!(entries.len(), 1, "one sample entry");
         let (kind, entry) = entries[0];
-        let avc = (kind == b"avc1").then(|| {
-            let record = descend(&entry[78..], &["avcC"]);
+        let video = (kind == b"avc1").then(|| &entry[78..]);
+        let be16 = |bytes: &[u8]| u16::from_be_bytes([bytes[0], bytes[1]]);
+        let avc = video.map(|inside| {
+            let record = descend(inside, &["avcC"]);
             [record[1], record[2], record[3]]
         });
-        Init { timescale, edit_list: child(trak, "edts").is_some(), avc }
+        let pixel_aspect = video.and_then(|inside| child(inside, "pasp")).map(|pasp| (be32(pasp), be32(&pasp[4..])));
+        let colour = video.and_then(|inside| child(inside, "colr")).map(|colr| {
+            assert_eq!((&colr[..4], colr.len()), (&b"nclx"[..], 11), "code points, not a profile");
+            ([4, 6, 8].map(|at| be16(&colr[at..])), colr[10] & 0x80 != 0)
+        });
+        let size = video.map(|_| (be16(&entry[24..]), be16(&entry[26..])));
+        Init { timescale, edit_list: child(trak, "edts").is_some(), avc, size, pixel_aspect, colour }
     }
 }
 

@@ -1,9 +1,15 @@
 //! What is in the decoded picture and sound: frame numbers, flashes, beeps, silence. `scripts/source.sh` puts them there.
+//!
+//! Tests ask for a [`Report`]; what it is made of is here.
+
+mod report;
 
 use std::path::Path;
 use std::process::Command;
 
 use serde_json::Value;
+
+pub use report::{Expectation, Pictures, Report};
 
 use super::boxes::Sample;
 use super::process::output;
@@ -16,6 +22,10 @@ const BLOCK_WIDTH: usize = WIDTH / BLOCKS;
 const CODE_ROWS: std::ops::Range<usize> = 3..8;
 /// Rows well below the code: the flash fills them.
 const PICTURE_ROWS: std::ops::Range<usize> = 20..HEIGHT;
+
+/// Mean luma of the picture: the flash has 255, the moving picture about 120.
+const WHITE_LEVEL: u32 = 200;
+const BLACK_LEVEL: u32 = 8;
 
 /// Samples per second that sound is looked at in, and one window of it: 1 ms.
 const RATE: usize = 48_000;
@@ -31,6 +41,8 @@ pub struct Frame {
     pub number: Option<u32>,
     /// Whether it is one of a flash.
     pub white: bool,
+    /// Whether there is nothing to see.
+    pub black: bool,
 }
 
 /// Decodes the video of `file` and reads its frames in the order of presentation.
@@ -47,9 +59,17 @@ fn decode(file: &Path, arguments: &[&str]) -> Vec<u8> {
     output(&mut command)
 }
 
+/// The mean colours of 4x4 areas of each frame, red, green and blue: what a decoder that believes the stream's words shows.
+pub fn colours(file: &Path) -> Vec<Vec<u8>> {
+    // RGB first: swscale shrinks subsampled colours by so much with visible errors.
+    const AREAS: &str = "format=rgb24,scale=4:4:flags=area";
+    let picture = decode(file, &["-map", "0:v", "-vf", AREAS, "-fps_mode", "passthrough", "-f", "rawvideo"]);
+    picture.chunks(4 * 4 * 3).map(<[u8]>::to_vec).collect()
+}
+
 fn read_frame(pixels: &[u8]) -> Frame {
-    let white = mean(pixels, PICTURE_ROWS, 0..WIDTH) > 200;
-    Frame { number: read_number(pixels), white }
+    let light = mean(pixels, PICTURE_ROWS, 0..WIDTH);
+    Frame { number: read_number(pixels), white: light > WHITE_LEVEL, black: light < BLACK_LEVEL }
 }
 
 fn read_number(pixels: &[u8]) -> Option<u32> {
@@ -73,18 +93,6 @@ fn mean(pixels: &[u8], rows: std::ops::Range<usize>, columns: std::ops::Range<us
     sum / u32::try_from(count).expect("a frame is small")
 }
 
-/// Asserts that `frames` are the source's frames from `first`, each once and in order.
-pub fn assert_every_frame_once(name: &str, frames: &[Frame], first: u32, count: u32) {
-    let numbers: Vec<_> = frames.iter().map(|frame| frame.number).collect();
-    let expected: Vec<_> = (first..first + count).map(Some).collect();
-    if numbers != expected {
-        let wrong = numbers.iter().zip(&expected).position(|(found, wanted)| found != wanted);
-        let at = wrong.unwrap_or(numbers.len().min(expected.len()));
-        let around = &numbers[at.saturating_sub(3)..numbers.len().min(at + 5)];
-        panic!("{name}: {} frames of {count}; the first difference is at {at}: {around:?}", numbers.len());
-    }
-}
-
 /// Presentation times of samples in microseconds, in the order of presentation.
 pub fn presentation_us(samples: &[Sample], timescale: u32) -> Vec<i64> {
     let mut times: Vec<_> = samples.iter().map(|sample| to_us(sample.pts, timescale)).collect();
@@ -104,6 +112,7 @@ pub fn flashes_us(frames: &[Frame], times: &[i64]) -> Vec<i64> {
 }
 
 /// Decoded sound: the loudness of each millisecond.
+#[derive(Clone, Debug)]
 pub struct Sound {
     levels: Vec<f64>,
     start_us: i64,
@@ -117,6 +126,11 @@ impl Sound {
         let samples: Vec<_> = bytes.chunks_exact(2).map(|pair| i16::from_le_bytes([pair[0], pair[1]])).collect();
         let levels = samples.chunks(WINDOW).map(level).collect();
         Sound { levels, start_us }
+    }
+
+    /// Makes these milliseconds silent, for tests of what finds it.
+    pub fn mute(&mut self, millis: std::ops::Range<usize>) {
+        self.levels[millis].fill(0.0);
     }
 
     /// Length in milliseconds.
@@ -172,7 +186,8 @@ impl Offsets {
 
 /// What ffprobe says of the only stream in `file`.
 pub fn probe(file: &Path) -> Value {
-    let fields = "stream=codec_name,profile,level,width,height,pix_fmt,sample_rate,channels";
+    let fields =
+        "stream=codec_name,profile,level,width,height,pix_fmt,field_order,color_range,color_space,sample_rate,channels";
     let mut command = Command::new("ffprobe");
     command.args(["-v", "error", "-show_entries", fields, "-of", "json"]).arg(file);
     let answer: Value = serde_json::from_slice(&output(&mut command)).expect("ffprobe prints JSON");
@@ -210,7 +225,9 @@ fn drawn(number: u32, white: bool) -> Vec<u8> {
 #[test]
 fn a_drawn_number_is_read_back_and_a_damaged_one_is_not() {
     for number in [0, 1, 2, 59, 1_023, 65_535] {
-        assert_eq!(read_frame(&drawn(number, number % 2 == 0)), Frame { number: Some(number), white: number % 2 == 0 });
+        let white = number % 2 == 0;
+        let expected = Frame { number: Some(number), white, black: false };
+        assert_eq!(read_frame(&drawn(number, white)), expected);
     }
     let mut damaged = drawn(6, false);
     for row in 0..11 {
@@ -218,6 +235,7 @@ fn a_drawn_number_is_read_back_and_a_damaged_one_is_not() {
     }
     assert_eq!(read_number(&damaged), None, "one bit of 6 is gone and the check shows it");
     assert_eq!(read_number(&vec![128; WIDTH * HEIGHT]), None);
+    assert_eq!(read_frame(&vec![0; WIDTH * HEIGHT]), Frame { number: None, white: false, black: true });
 }
 
 #[test]

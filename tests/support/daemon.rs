@@ -10,7 +10,7 @@ use rustix::process::Signal;
 use serde_json::Value;
 use tempfile::TempDir;
 
-use super::process::{Process, output};
+use super::process::{Lines, Process, output};
 
 /// How long a debug build on a busy machine may take until it serves.
 const START_LIMIT: Duration = Duration::from_secs(30);
@@ -98,7 +98,12 @@ impl Home {
 
     /// Makes a stream and a key for it.
     pub fn credentials(&self) -> Credentials {
-        let stream = text(&self.cli(&["streams", "create", "--name", "test"]), "id");
+        self.named_credentials("test")
+    }
+
+    /// Makes a stream of this name and a key for it.
+    pub fn named_credentials(&self, name: &str) -> Credentials {
+        let stream = text(&self.cli(&["streams", "create", "--name", name]), "id");
         let key = self.cli(&["keys", "create", "--stream", &stream]);
         Credentials { key: text(&key, "id"), secret: text(&key, "secret"), stream }
     }
@@ -135,6 +140,11 @@ impl Daemon {
         format!("http://{}{path}", self.http)
     }
 
+    /// Its process id.
+    pub fn id(&self) -> u32 {
+        self.process.id()
+    }
+
     /// Where an encoder pushes with `secret`.
     pub fn publish_url(&self, secret: &str) -> String {
         format!("rtmp://{}/live/{secret}", self.rtmp)
@@ -145,10 +155,20 @@ impl Daemon {
         self.process.lines().text()
     }
 
+    /// The log, as it goes on.
+    pub fn lines(&self) -> Lines {
+        self.process.lines().clone()
+    }
+
     /// Waits until the log has a line with `text`.
     pub fn wait_for_log(&self, text: &str, limit: Duration) {
         let found = self.process.lines().wait_for(limit, |line| line.contains(text).then_some(()));
         found.unwrap_or_else(|| panic!("no line with {text:?} within {limit:?}"));
+    }
+
+    /// Its process.
+    pub fn pid(&self) -> u32 {
+        self.process.id()
     }
 
     /// Sends `signal` and goes on.

@@ -47,6 +47,16 @@ pub struct Segment {
     pub bytes: Vec<u8>,
 }
 
+/// Segments that follow on each other, with the init segment that describes all of them.
+pub struct Run<'a> {
+    /// Name of the rendition.
+    pub name: &'a str,
+    /// The init segment.
+    pub init: &'a [u8],
+    /// At least one, none of them a gap.
+    pub segments: Vec<&'a Segment>,
+}
+
 impl Follower {
     /// Waits until the stream is listed and takes its renditions from the multivariant playlist.
     pub fn open(base: &str, stream: &str, limit: Duration) -> Self {
@@ -169,6 +179,23 @@ impl Rendition {
         self.inits.values().next().expect("one was counted")
     }
 
+    /// The segments with media, divided at every discontinuity, gap and change of the init segment.
+    pub fn runs(&self) -> Vec<Run<'_>> {
+        let mut runs: Vec<Run<'_>> = Vec::new();
+        let mut last: Option<&Entry> = None;
+        for segment in &self.segments {
+            let entry = &segment.entry;
+            let follows = last.is_some_and(|last| !last.gap && !entry.discontinuity && last.map == entry.map);
+            match runs.last_mut() {
+                _ if entry.gap => {}
+                Some(run) if follows => run.segments.push(segment),
+                _ => runs.push(Run { name: &self.name, init: &self.inits[&entry.map], segments: vec![segment] }),
+            }
+            last = Some(entry);
+        }
+        runs
+    }
+
     /// Units per second.
     pub fn timescale(&self) -> u32 {
         Init::parse(self.init()).timescale
@@ -179,14 +206,26 @@ impl Rendition {
         self.media_segments().flat_map(|segment| boxes::samples(&segment.bytes)).collect()
     }
 
+    /// Writes the only init segment and all segments into one file: see [`Run::write`].
+    pub fn write(&self, folder: &Path) -> PathBuf {
+        Run { name: &self.name, init: self.init(), segments: self.media_segments().collect() }.write(folder)
+    }
+}
+
+impl Run<'_> {
     /// Writes the init segment and all segments into one file: a new one at each call, because tests that share a
     /// recording run at the same time, and one would read what another has just emptied to write it again.
     pub fn write(&self, folder: &Path) -> PathBuf {
         static WRITTEN: AtomicU32 = AtomicU32::new(0);
         let path = folder.join(format!("{}-{}.mp4", self.name, WRITTEN.fetch_add(1, Ordering::Relaxed)));
-        let mut whole = self.init().to_vec();
-        self.media_segments().for_each(|segment| whole.extend_from_slice(&segment.bytes));
+        let mut whole = self.init.to_vec();
+        self.segments.iter().for_each(|segment| whole.extend_from_slice(&segment.bytes));
         fs::write(&path, whole).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
         path
+    }
+
+    /// All samples in decoding order.
+    pub fn samples(&self) -> Vec<Sample> {
+        self.segments.iter().flat_map(|segment| boxes::samples(&segment.bytes)).collect()
     }
 }

@@ -311,10 +311,22 @@ pub fn nals(packet: &Packet) -> Vec<&[u8]> {
 
 /// Mean luma of each frame in presentation order, as an independent decoder sees it.
 pub fn mean_luma(track: &VideoTrack, packets: &[&Packet]) -> Vec<u8> {
-    let filter = "setpts=N/25/TB,setsar=1,scale=1:1:flags=area,format=gray";
+    // In two steps: swscale's filters do not reach over a whole picture.
+    let filter = "setpts=N/25/TB,setsar=1,format=gray,scale=8:8:flags=area,scale=1:1:flags=area";
     let decode = ["-v", "error", "-xerror", "-f", "h264", "-i", "-", "-vf", filter];
     let raw = ["-fps_mode", "passthrough", "-f", "rawvideo", "-"];
     piped("ffmpeg", &[&decode[..], &raw].concat(), annex_b(track, packets))
+}
+
+/// How many frames look like two moments woven into each other, as an independent detector (`idet`) sees it.
+pub fn combs(track: &VideoTrack, packets: &[&Packet]) -> usize {
+    // Each frame is judged by itself; a frame of one moment is passed on, and counted by its byte.
+    let filter = "setpts=N/25/TB,idet=half_life=1,metadata=select:key=lavfi.idet.single.current_frame:value=progressive,\
+                  scale=1:1,format=gray";
+    let decode = ["-v", "error", "-f", "h264", "-i", "-", "-vf", filter];
+    let raw = ["-fps_mode", "passthrough", "-f", "rawvideo", "-"];
+    let progressive = piped("ffmpeg", &[&decode[..], &raw].concat(), annex_b(track, packets));
+    packets.len() - progressive.len()
 }
 
 /// `key=value` lines of ffprobe about an elementary stream.

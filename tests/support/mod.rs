@@ -6,11 +6,14 @@
 //! | [`process`] | a child process whose lines and end are events |
 //! | [`daemon`] | the built binary in a folder of its own |
 //! | [`source`] | synthetic sources and the `ffmpeg` that pushes them |
+//! | [`flv`] | the tags of a source, to be edited |
+//! | [`publisher`] | a publisher that sends whatever a test wants, and keeps what it is told |
 //! | [`http`] | a blocking face of an HTTP client that is not ours |
 //! | [`playlist`] | strict readers of multivariant and media playlists |
 //! | [`follower`] | a player without a picture: fetches every segment of every rendition as it is listed |
 //! | [`boxes`] | a reader of init segments and fragments, independent of the daemon's writer |
 //! | [`content`] | what is in the decoded picture and sound |
+//! | [`tone`] | whether a pure tone is unbroken |
 //! | [`browser`] | headless Chromium over its debugging pipe |
 //!
 //! Nothing here uses the daemon's own parsers or writers: what both sides get wrong in the same way would pass.
@@ -19,9 +22,12 @@ pub mod boxes;
 pub mod browser;
 pub mod content;
 pub mod daemon;
+pub mod flv;
 pub mod follower;
 pub mod http;
 pub mod machine;
 pub mod playlist;
 pub mod process;
+pub mod publisher;
 pub mod source;
+pub mod tone;

@@ -59,7 +59,7 @@ pub struct Variant {
     pub bandwidth: u64,
     /// CODECS, split at its commas.
     pub codecs: Vec<String>,
-    /// RESOLUTION in pixels.
+    /// RESOLUTION in pixels; (0, 0) for sound alone, which has none.
     pub resolution: (u32, u32),
     /// FRAME-RATE in thousandths of a frame per second.
     pub frame_rate_milli: Option<u64>,
@@ -187,12 +187,14 @@ impl Multivariant {
 }
 
 fn variant(uri: &str, attributes: &BTreeMap<String, String>) -> Variant {
-    let resolution = required(attributes, "RESOLUTION");
+    let codecs = required(attributes, "CODECS");
+    assert!(!codecs.contains("avc1") || attributes.contains_key("RESOLUTION"), "pictures have a size: {attributes:?}");
+    let resolution = attributes.get("RESOLUTION").map_or("0x0", String::as_str);
     let (width, height) = resolution.split_once('x').expect("RESOLUTION is WxH");
     Variant {
         uri: uri.to_owned(),
         bandwidth: number(&required(attributes, "BANDWIDTH")),
-        codecs: required(attributes, "CODECS").split(',').map(str::to_owned).collect(),
+        codecs: codecs.split(',').map(str::to_owned).collect(),
         resolution: (number(width) as u32, number(height) as u32),
         frame_rate_milli: attributes.get("FRAME-RATE").map(|rate| decimal(rate, 3)),
         audio: attributes.get("AUDIO").cloned(),

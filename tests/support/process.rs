@@ -108,6 +108,11 @@ impl Process {
         &mut self.child
     }
 
+    /// Its process id.
+    pub fn id(&self) -> u32 {
+        self.child.id()
+    }
+
     /// What it wrote to standard error.
     pub fn lines(&self) -> &Lines {
         &self.lines

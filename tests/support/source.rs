@@ -23,26 +23,72 @@ pub struct Source {
     pub seconds: u32,
 }
 
+/// A source that is not plain; see `scripts/source.sh`.
+#[derive(Clone, Copy, Debug)]
+pub struct Odd {
+    /// What it is called, also in its file's name.
+    pub name: &'static str,
+    /// Width and height in coded pixels.
+    pub size: (u32, u32),
+    /// Frames per second, maybe as a fraction.
+    pub rate: &'static str,
+    /// Whole frames of a nominal second of what `filter` gives out.
+    pub fps: u32,
+    /// Length.
+    pub seconds: u32,
+    /// What the picture goes through last.
+    pub filter: &'static str,
+    /// Options of `ffmpeg` for the output.
+    pub options: &'static [&'static str],
+}
+
+impl Odd {
+    /// A plain source of 480x270 at 30 fps and 6 s: above one rung of the small test ladders and within the other.
+    pub const fn named(name: &'static str) -> Self {
+        Odd { name, size: (480, 270), rate: "30", fps: 30, seconds: 6, filter: "null", options: &[] }
+    }
+
+    /// The source, made at its first use.
+    pub fn source(&self) -> Source {
+        let (width, height) = self.size;
+        let Odd { fps, seconds, .. } = *self;
+        let numbers =
+            [width.to_string(), height.to_string(), self.rate.to_owned(), seconds.to_string(), "600".to_owned()];
+        let more: Vec<_> = [self.filter].into_iter().chain(self.options.iter().copied()).collect();
+        let name = format!("odd-{}-{width}x{height}-{seconds}s.flv", self.name);
+        Source { path: made(&name, &numbers, &more), width, height, fps, seconds }
+    }
+}
+
 impl Source {
     /// The source of this form, made at its first use and kept under `target/`.
     pub fn new(width: u32, height: u32, fps: u32, seconds: u32, kbps: u32) -> Self {
-        static MAKING: Mutex<()> = Mutex::new(());
-        let root = Path::new(env!("CARGO_MANIFEST_DIR"));
-        let folder = root.join("target/test-sources");
-        let path = folder.join(format!("{width}x{height}-{fps}fps-{seconds}s-{kbps}k.flv"));
-        let _one_at_a_time = MAKING.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
-        let script = root.join("scripts/source.sh");
-        if is_older(&path, &script) {
-            fs::create_dir_all(&folder).expect("a folder for sources");
-            let numbers = [width, height, fps, seconds, kbps].map(|number| number.to_string());
-            output(Command::new(script).args(numbers).arg(&path));
-        }
-        Source { path, width, height, fps, seconds }
+        let name = format!("{width}x{height}-{fps}fps-{seconds}s-{kbps}k.flv");
+        let numbers = [width, height, fps, seconds, kbps].map(|number| number.to_string());
+        Source { path: made(&name, &numbers, &[]), width, height, fps, seconds }
     }
 
     /// 640x360 at 30 fps, 1 Mbit/s: what the small test ladder takes.
     pub fn small(seconds: u32) -> Self {
         Source::new(640, 360, 30, seconds, 1_000)
+    }
+
+    /// The same pictures and sound, the pictures encoded anew by `ffmpeg` with `arguments`. Made at its first use; `name` is part
+    /// of the file's.
+    pub fn recoded(&self, name: &str, arguments: &[&str]) -> Self {
+        static MAKING: Mutex<()> = Mutex::new(());
+        let stem = self.path.file_stem().expect("a source has a name").to_string_lossy();
+        let path = self.path.with_file_name(format!("{stem}-{name}.flv"));
+        let _one_at_a_time = MAKING.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+        if is_older(&path, &self.path) {
+            let part = path.with_extension(format!("{}.part", std::process::id()));
+            let mut command = Command::new("ffmpeg");
+            command.args(["-nostdin", "-hide_banner", "-loglevel", "error", "-y", "-i"]).arg(&self.path);
+            command.args(["-c:a", "copy", "-fps_mode", "passthrough", "-c:v", "libx264", "-preset", "veryfast"]);
+            output(command.args(["-b:v", "1000k"]).args(arguments).args(["-f", "flv"]).arg(&part));
+            fs::rename(&part, &path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+        }
+        Source { path, ..self.clone() }
     }
 
     /// Frames in the whole file.
@@ -54,6 +100,21 @@ impl Source {
     pub fn limit(&self) -> Duration {
         Duration::from_secs(u64::from(self.seconds) * 3 + 60)
     }
+}
+
+/// The file `name`, made by the script with these arguments unless it is there.
+fn made(name: &str, numbers: &[String], more: &[&str]) -> PathBuf {
+    static MAKING: Mutex<()> = Mutex::new(());
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let folder = root.join("target/test-sources");
+    let path = folder.join(name);
+    let _one_at_a_time = MAKING.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+    let script = root.join("scripts/source.sh");
+    if is_older(&path, &script) {
+        fs::create_dir_all(&folder).expect("a folder for sources");
+        output(Command::new(script).args(numbers).arg(&path).args(more));
+    }
+    path
 }
 
 /// Whether `made` is missing or older than what makes it.

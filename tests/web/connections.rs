@@ -84,7 +84,9 @@ async fn oversized_heads_are_refused() {
 }
 
 #[tokio::test]
-async fn a_panic_ends_its_connection_only() {
+async fn a_panic_ends_its_connection_only_and_is_counted() {
+    let (metrics, recorder) = millstream::telemetry::Metrics::detached().unwrap();
+    let _guard = metrics::set_default_local_recorder(&recorder);
     let router = Router::new()
         .route("/", get(async || "here"))
         .route("/bad", get(async || -> &'static str { panic!("broken") }));
@@ -92,6 +94,28 @@ async fn a_panic_ends_its_connection_only() {
     let mut stream = TcpStream::connect(served.address).await.unwrap();
     stream.write_all(b"GET /bad HTTP/1.1\r\nhost: h\r\n\r\n").await.unwrap();
     assert_eq!(read_all(&mut stream).await, "");
+    assert_eq!(served.get("/").await.text(), "here");
+    assert!(metrics.render().contains("\nmillstream_http_panics_total 1\n"), "{}", metrics.render());
+}
+
+#[tokio::test]
+async fn a_request_whose_end_is_in_doubt_is_the_last_of_its_connection() {
+    let router = Router::new().route("/", get(async || "here").post(async || "posted"));
+    let served = Served::start(router, ServeOptions::default()).await;
+    let smuggled = "GET / HTTP/1.1\r\nhost: h\r\n\r\n";
+    for head in [
+        "GET / HTTP/1.1\r\nhost: h\r\ncontent-length: 5\r\n\r\n12345",
+        "GET / HTTP/1.1\r\nhost: h\r\ntransfer-encoding: chunked\r\n\r\n0\r\n\r\n",
+        "POST / HTTP/1.1\r\nhost: h\r\ncontent-length: 4\r\ntransfer-encoding: chunked\r\n\r\n0\r\n\r\n",
+        "POST / HTTP/1.1\r\nhost: h\r\ncontent-length: 4\r\ncontent-length: 5\r\n\r\n1234",
+        "POST / HTTP/1.1\r\nhost: h\r\ntransfer-encoding: chunked, identity\r\n\r\n0\r\n\r\n",
+    ] {
+        let mut stream = TcpStream::connect(served.address).await.unwrap();
+        stream.write_all(format!("{head}{smuggled}").as_bytes()).await.unwrap();
+        let text = read_all(&mut stream).await;
+        assert!(text.starts_with("HTTP/1.1 400") || text.contains("\r\nconnection: close\r\n"), "{head}: {text}");
+        assert_eq!(text.matches("HTTP/1.1").count(), 1, "{head}: {text}");
+    }
     assert_eq!(served.get("/").await.text(), "here");
 }
 

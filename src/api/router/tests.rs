@@ -20,6 +20,8 @@ impl LiveSessions for OneRendition {
             peer: Some("192.0.2.7:5000".to_owned()),
             ingest_bits_per_second: 6_000_000,
             overloaded: false,
+            dropped_frames: 0,
+            left_out: Vec::new(),
             renditions: vec![rendition],
         })
     }
@@ -130,7 +132,8 @@ async fn sessions_are_listed_with_what_runs() {
     let expected = json!([{
         "id": session.id.as_str(), "stream_id": id.as_str(), "epoch": 1, "state": "starting",
         "started_at": start, "changed_at": start, "ended_at": null,
-        "live": {"peer": "192.0.2.7:5000", "ingest_bits_per_second": 6_000_000, "overloaded": false, "renditions": [rendition]},
+        "live": {"peer": "192.0.2.7:5000", "ingest_bits_per_second": 6_000_000, "overloaded": false,
+            "dropped_frames": 0, "left_out": [], "renditions": [rendition]},
     }]);
     assert_eq!(listed, expected);
     api.control.delete_stream(&id).await.expect("deleted");

@@ -19,6 +19,7 @@ use tracing::{debug, info};
 use super::Shared;
 use crate::listen::counts::Action;
 use crate::listen::low_water::{Gathering, HOLD, LowWater};
+use crate::listen::places::Place;
 use crate::listen::{Admission, CloseReason, Finish, Protocol, PublishRequest, Publisher, Refusal, RefusalReason};
 use crate::telemetry::gate::SharedGate;
 use crate::wire::Inbound;
@@ -28,6 +29,10 @@ use crate::wire::rtmp::{Event, Phase, PublishStatus, RtmpError, Server};
 const READ_BUFFER_BYTES: usize = 64 * 1024;
 /// A read is not begun with less room than this.
 const MIN_READ_BYTES: usize = 16 * 1024;
+/// The same two until a publish was accepted: the handshake and the commands of an encoder have less than 4 KiB, and what
+/// a stranger costs is mostly this.
+const STRANGER_BUFFER_BYTES: usize = 4 * 1024;
+const MIN_STRANGER_READ_BYTES: usize = 1024;
 /// Words for a publisher that gave no key.
 const NO_KEY: &str = "No stream key was given. Use rtmp://HOST/live as the server and the stream key as the key.";
 
@@ -42,6 +47,8 @@ enum End {
     NotReading,
     /// The socket failed.
     Io(std::io::ErrorKind),
+    /// Another connection was given its place before it published.
+    Displaced,
     /// The peer broke the protocol.
     Protocol(RtmpError),
     /// The publish was refused.
@@ -59,6 +66,7 @@ impl fmt::Display for End {
             End::TimedOut(what) => write!(f, "timed out: {what}"),
             End::NotReading => f.write_str("the peer does not read"),
             End::Io(kind) => write!(f, "connection lost: {kind}"),
+            End::Displaced => f.write_str("made room for a newer connection"),
             End::Protocol(error) => write!(f, "protocol error: {error}"),
             End::Refused(reason) => write!(f, "refused: {}", reason.as_str()),
             End::Closed(reason) => write!(f, "closed by the session: {}", reason.as_str()),
@@ -111,19 +119,21 @@ pub(super) struct Connection<'a, S, A: Admission> {
     socket: S,
     peer: SocketAddr,
     shared: &'a Arc<Shared<A>>,
+    place: &'a Place,
     server: Server,
     buffer: BytesMut,
     events: Vec<Event>,
     received_bytes: u64,
+    /// A publish was accepted: this is no stranger.
     has_published: bool,
 }
 
 impl<'a, S: AsyncRead + AsyncWrite + LowWater + Unpin, A: Admission> Connection<'a, S, A> {
     /// A connection of which nothing has been read.
-    pub(super) fn new(socket: S, peer: SocketAddr, shared: &'a Arc<Shared<A>>) -> Self {
+    pub(super) fn new(socket: S, peer: SocketAddr, shared: &'a Arc<Shared<A>>, place: &'a Place) -> Self {
         let server = Server::new(shared.settings.limits);
         let (buffer, events) = (BytesMut::new(), Vec::new());
-        Connection { socket, peer, shared, server, buffer, events, received_bytes: 0, has_published: false }
+        Connection { socket, peer, shared, place, server, buffer, events, received_bytes: 0, has_published: false }
     }
 
     /// Runs the connection to its end, and writes one line about it; about those that never published, one for several.
@@ -156,7 +166,6 @@ impl<'a, S: AsyncRead + AsyncWrite + LowWater + Unpin, A: Admission> Connection<
                 Ok(publisher) => publisher,
                 Err(end) => return end,
             };
-            self.has_published = true;
             self.shared.counts.publishes.increment(1);
             let accepted = self.server.accept_publish(&mut self.events).map_err(|error| self.protocol_error(error));
             let published = match accepted {
@@ -190,7 +199,8 @@ impl<'a, S: AsyncRead + AsyncWrite + LowWater + Unpin, A: Admission> Connection<
             tokio::select! {
                 biased;
                 () = self.shared.shutdown.cancelled() => return Err(End::Shutdown),
-                read = timeout_at(began + allowed, self.socket.read_buf(make_room(&mut self.buffer))) => {
+                () = self.place.displaced(), if !self.has_published => return Err(End::Displaced),
+                read = timeout_at(began + allowed, self.socket.read_buf(make_room(&mut self.buffer, self.has_published))) => {
                     let read = read.map_err(|_| End::TimedOut(what))?;
                     self.take_in(read)?;
                 }
@@ -213,17 +223,23 @@ impl<'a, S: AsyncRead + AsyncWrite + LowWater + Unpin, A: Admission> Connection<
     /// Asks admission; refuses in words if it says no.
     async fn admit(&mut self, request: Request) -> Result<A::Publisher, End> {
         self.write_output().await?;
-        match self.decide(request).await {
+        let decided = tokio::select! {
+            biased;
+            decided = self.decide(request) => decided,
+            () = self.place.displaced(), if !self.has_published => return Err(End::Displaced),
+        };
+        match decided {
             Ok(publisher) => {
+                self.place.keep();
+                self.has_published = true;
                 self.shared.attempts.right_key(self.peer.ip());
                 Ok(publisher)
             }
-            Err(Refusal { reason, description }) => {
-                if reason == RefusalReason::BadKey {
-                    let delay = self.shared.attempts.wrong_key(self.peer.ip());
-                    let shutdown = &self.shared.shutdown;
-                    let _ = tokio::time::timeout(delay, shutdown.cancelled()).await;
+            Err(mut refusal) => {
+                if refusal.reason == RefusalReason::BadKey {
+                    refusal = self.slow_down(refusal).await?;
                 }
+                let Refusal { reason, description } = refusal;
                 self.shared.counts.publish_refused(reason);
                 let status = match reason {
                     RefusalReason::Internal | RefusalReason::ShuttingDown => PublishStatus::Failed,
@@ -235,15 +251,27 @@ impl<'a, S: AsyncRead + AsyncWrite + LowWater + Unpin, A: Admission> Connection<
         }
     }
 
+    /// A wrong key: its answer comes later each time, and at once and in other words when there were too many.
+    async fn slow_down(&self, refusal: Refusal) -> Result<Refusal, End> {
+        let ip = self.peer.ip();
+        if let Err(left) = self.shared.attempts.check(ip) {
+            let words = format!("Too many wrong stream keys from this address. Try again in {} s.", left.as_secs() + 1);
+            return Ok(Refusal { reason: RefusalReason::TooManyAttempts, description: words });
+        }
+        let delay = self.shared.attempts.wrong_key(ip);
+        tokio::select! {
+            () = tokio::time::sleep(delay) => {}
+            () = self.shared.shutdown.cancelled() => {}
+            () = self.place.displaced(), if !self.has_published => return Err(End::Displaced),
+        }
+        Ok(refusal)
+    }
+
     async fn decide(&self, request: Request) -> Result<A::Publisher, Refusal> {
         let refuse = |reason, description: &str| Err(Refusal { reason, description: description.to_owned() });
         let Request { key, app, encoder } = request;
         if key.expose_secret().is_empty() {
             return refuse(RefusalReason::Policy, NO_KEY);
-        }
-        if let Err(left) = self.shared.attempts.check(self.peer.ip()) {
-            let words = format!("Too many wrong stream keys from this address. Try again in {} s.", left.as_secs() + 1);
-            return refuse(RefusalReason::TooManyAttempts, &words);
         }
         let request = PublishRequest { key, app, protocol: Protocol::Rtmp, peer: self.peer, encoder };
         tokio::select! {
@@ -264,21 +292,30 @@ impl<'a, S: AsyncRead + AsyncWrite + LowWater + Unpin, A: Admission> Connection<
         let settings = &self.shared.settings;
         let (mut silent_since, mut pinged) = (Instant::now(), false);
         let mut gathering = Gathering::new(silent_since);
+        let mut media_since = silent_since;
         loop {
             self.write_output().await?;
+            let has_media = self.events.iter().any(|event| matches!(event, Event::Media(_)));
             if self.hand_over(publisher, closed.as_mut()).await? {
                 return Ok(Published { finish: Finish::Unpublished, end: None });
             }
             if !pinged {
                 silent_since = Instant::now(); // the time that the session took is not the peer's silence
             }
-            let silence = silent_since + if pinged { settings.silence_timeout } else { settings.ping_after };
-            let deadline = if gathering.holds() { silence.min(Instant::now() + HOLD) } else { silence };
+            if has_media {
+                media_since = Instant::now();
+            }
+            let media_until = media_since + settings.silence_timeout;
+            let deadline = match pinged {
+                true => silent_since + settings.silence_timeout,
+                false => media_until.min(silent_since + settings.ping_after),
+            };
+            let deadline = if gathering.holds() { deadline.min(Instant::now() + HOLD) } else { deadline };
             let read = tokio::select! {
                 biased;
                 reason = closed.as_mut() => return Err(End::Closed(reason)),
                 () = self.shared.shutdown.cancelled() => return Err(End::Shutdown),
-                read = timeout_at(deadline, self.socket.read_buf(make_room(&mut self.buffer))) => read,
+                read = timeout_at(deadline, self.socket.read_buf(make_room(&mut self.buffer, true))) => read,
             };
             match read {
                 Ok(read) => {
@@ -293,6 +330,10 @@ impl<'a, S: AsyncRead + AsyncWrite + LowWater + Unpin, A: Admission> Connection<
                 }
                 Err(_) if gathering.holds() => gathering.release(&self.socket),
                 Err(_) if pinged => return Err(End::TimedOut("the publisher is silent")),
+                // It answers pings, so it is there to be told.
+                Err(_) if Instant::now() >= media_until => {
+                    return Err(End::Closed(CloseReason::NoMedia(settings.silence_timeout)));
+                }
                 Err(_) => {
                     pinged = true;
                     self.server.ping(millis(silent_since.elapsed()));
@@ -375,7 +416,7 @@ impl<'a, S: AsyncRead + AsyncWrite + LowWater + Unpin, A: Admission> Connection<
     /// unread input is reset, and the peer may lose what it has not read. So: write, close our half, read on for a moment.
     async fn say_goodbye(&mut self, end: &End) {
         match end {
-            End::Disconnected | End::Io(_) | End::NotReading | End::TimedOut(_) => return,
+            End::Disconnected | End::Io(_) | End::NotReading | End::TimedOut(_) | End::Displaced => return,
             End::Closed(reason) => self.server.end(status_of(reason), &reason.to_string()),
             End::Shutdown => self.server.end(PublishStatus::Unpublished, &CloseReason::ShuttingDown.to_string()),
             End::Refused(_) | End::Protocol(_) => {}
@@ -388,7 +429,7 @@ impl<'a, S: AsyncRead + AsyncWrite + LowWater + Unpin, A: Admission> Connection<
         let mut left = settings.linger_bytes;
         while left > 0 {
             self.buffer.clear();
-            match timeout_at(deadline, self.socket.read_buf(make_room(&mut self.buffer))).await {
+            match timeout_at(deadline, self.socket.read_buf(make_room(&mut self.buffer, self.has_published))).await {
                 Ok(Ok(count)) if count > 0 => left = left.saturating_sub(count),
                 _ => return,
             }
@@ -401,8 +442,9 @@ fn status_of(reason: &CloseReason) -> PublishStatus {
     match reason {
         CloseReason::KeyRevoked | CloseReason::StreamDeleted => PublishStatus::Denied,
         CloseReason::TakenOver => PublishStatus::BadName,
-        CloseReason::Rejected(_) => PublishStatus::Rejected,
-        CloseReason::ShuttingDown | CloseReason::SessionEnded => PublishStatus::Unpublished,
+        CloseReason::Rejected(_) | CloseReason::NoCapacity(_) => PublishStatus::Rejected,
+        CloseReason::Failed => PublishStatus::Failed,
+        CloseReason::ShuttingDown | CloseReason::SessionEnded | CloseReason::NoMedia(_) => PublishStatus::Unpublished,
     }
 }
 
@@ -414,10 +456,14 @@ fn media(event: Event) -> Result<Inbound, Event> {
     }
 }
 
-/// `buffer` with room for a read worth its system call.
-fn make_room(buffer: &mut BytesMut) -> &mut BytesMut {
-    if buffer.capacity() - buffer.len() < MIN_READ_BYTES {
-        buffer.reserve(READ_BUFFER_BYTES);
+/// `buffer` with room for a read worth its system call; a stranger's is small.
+fn make_room(buffer: &mut BytesMut, admitted: bool) -> &mut BytesMut {
+    let (least, made) = match admitted {
+        true => (MIN_READ_BYTES, READ_BUFFER_BYTES),
+        false => (MIN_STRANGER_READ_BYTES, STRANGER_BUFFER_BYTES),
+    };
+    if buffer.capacity() - buffer.len() < least {
+        buffer.reserve(made);
     }
     buffer
 }

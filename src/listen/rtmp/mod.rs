@@ -108,10 +108,13 @@ where
     }
 }
 
-/// Gives the connection a place and a task, or closes it at once.
+/// Gives the connection a place and a task, or closes it at once when all places are taken by publishers.
 fn admit_connection<A: Admission>(shared: &Arc<Shared<A>>, socket: TcpStream, peer: SocketAddr) {
     match shared.places.take(peer.ip()) {
-        Ok(place) => {
+        Ok((place, displaced)) => {
+            if displaced {
+                shared.counts.displaced();
+            }
             let span = info_span!("rtmp", %peer, stream = field::Empty, session = field::Empty);
             shared.tasks.spawn(guarded(shared.clone(), socket, peer, place).instrument(span));
         }
@@ -129,7 +132,7 @@ async fn guarded<A: Admission>(shared: Arc<Shared<A>>, socket: TcpStream, peer: 
     if let Err(error) = socket.set_nodelay(true) {
         debug!(%error, "TCP_NODELAY was not set");
     }
-    let run = Connection::new(socket, peer, &shared).run();
+    let run = Connection::new(socket, peer, &shared, &place).run();
     if AssertUnwindSafe(run).catch_unwind().await.is_err() {
         shared.counts.panics.increment(1);
         error!("the connection's task panicked; only this connection is lost");

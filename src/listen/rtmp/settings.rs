@@ -19,7 +19,8 @@ pub struct RtmpSettings {
     pub publish_timeout: Duration,
     /// Longest time for [`crate::listen::Admission::admit`].
     pub admission_timeout: Duration,
-    /// A publisher that sends no byte for this long is lost.
+    /// A publisher that sends no byte for this long is lost, and one that sends no media is told so and closed: its session
+    /// would stand still, while a lost one's goes on in gaps.
     pub silence_timeout: Duration,
     /// After this much silence a ping asks whether somebody is there. Shorter than `silence_timeout`.
     pub ping_after: Duration,

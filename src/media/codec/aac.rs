@@ -56,14 +56,67 @@ pub fn track_from_config(asc: Bytes) -> Result<AudioTrack, AacError> {
     })
 }
 
-/// One raw frame without a sound, to stand where frames were lost. Known for AAC-LC, mono and stereo.
+/// One raw frame without a sound, to stand where frames were lost: for each channel configuration from mono to 7.1.
+///
+/// It is a `raw_data_block` (ISO/IEC 14496-3 4.4.2.1) of the elements that the configuration has, none of which codes a
+/// spectral line. It holds no SBR or PS payload, which HE-AAC allows: decoders then only double the rate.
 pub fn silent_frame(track: &AudioTrack) -> Option<Bytes> {
-    const MONO: &[u8] = &[0x00, 0xc8, 0x00, 0x80, 0x23, 0x80];
-    const STEREO: &[u8] = &[0x21, 0x00, 0x49, 0x90, 0x02, 0x19, 0x00, 0x23, 0x80];
-    match (track.codecs.as_str(), track.channels) {
-        ("mp4a.40.2", 1) => Some(Bytes::from_static(MONO)),
-        ("mp4a.40.2", 2) => Some(Bytes::from_static(STEREO)),
-        _ => None,
+    let parsed = parse(&mut BitReader::new(&track.config)).ok()?;
+    // Elements in their order, each with its tag among those of its kind (table 1.19).
+    let elements: &[(u32, u32)] = match parsed.channel_configuration {
+        1 => &[(SINGLE, 0)],
+        2 => &[(PAIR, 0)],
+        3 => &[(SINGLE, 0), (PAIR, 0)],
+        4 => &[(SINGLE, 0), (PAIR, 0), (SINGLE, 1)],
+        5 => &[(SINGLE, 0), (PAIR, 0), (PAIR, 1)],
+        6 => &[(SINGLE, 0), (PAIR, 0), (PAIR, 1), (LOW_FREQUENCY, 0)],
+        7 => &[(SINGLE, 0), (PAIR, 0), (PAIR, 1), (PAIR, 2), (LOW_FREQUENCY, 0)],
+        _ => return None,
+    };
+    /// `global_gain`, `ics_info` (a long block with no band), no pulse, no TNS, no gain control.
+    const SILENT_CHANNEL_BITS: u32 = 8 + 11 + 3;
+    let mut bits = BitWriter::default();
+    for (element, tag) in elements {
+        bits.put(*element, 3);
+        bits.put(*tag, 4);
+        if *element == PAIR {
+            bits.put(0, 1); // common_window
+            bits.put(0, SILENT_CHANNEL_BITS);
+        }
+        bits.put(0, SILENT_CHANNEL_BITS);
+    }
+    bits.put(END_OF_FRAME, 3);
+    Some(bits.finish())
+}
+
+/// `id_syn_ele` (ISO/IEC 14496-3 table 4.85).
+const SINGLE: u32 = 0;
+const PAIR: u32 = 1;
+const LOW_FREQUENCY: u32 = 3;
+const END_OF_FRAME: u32 = 7;
+
+/// Bits from the highest down.
+#[derive(Default)]
+struct BitWriter {
+    bytes: Vec<u8>,
+    used: u32,
+}
+
+impl BitWriter {
+    /// Appends the lowest `count` bits of `value`.
+    fn put(&mut self, value: u32, count: u32) {
+        for at in (0..count).rev() {
+            if self.used.is_multiple_of(8) {
+                self.bytes.push(0);
+            }
+            let last = self.bytes.last_mut().expect("one was pushed for the first bit of each eight");
+            *last |= ((value >> at & 1) as u8) << (7 - self.used % 8);
+            self.used += 1;
+        }
+    }
+
+    fn finish(self) -> Bytes {
+        self.bytes.into()
     }
 }
 
@@ -71,6 +124,7 @@ struct Parsed {
     /// The outermost object type: 2, 5 or 29.
     object_type: u32,
     sample_rate: u32,
+    channel_configuration: u32,
     channels: u16,
     short_frames: bool,
 }
@@ -103,7 +157,7 @@ fn parse(bits: &mut BitReader<'_>) -> Result<Parsed, AacError> {
         11 => 7,
         other => return Err(AacError::ChannelConfiguration(other)),
     };
-    Ok(Parsed { object_type, sample_rate, channels, short_frames })
+    Ok(Parsed { object_type, sample_rate, channel_configuration, channels, short_frames })
 }
 
 fn read_object_type(bits: &mut BitReader<'_>) -> Result<u32, AacError> {
@@ -214,12 +268,13 @@ mod tests {
     }
 
     #[test]
-    fn silence_is_known_for_mono_and_stereo() {
-        let silence = |asc: &[u8]| silent_frame(&track(asc).expect("valid")).map(|frame| frame.len());
-        assert_eq!(silence(&[0x11, 0x90]), Some(9));
-        assert_eq!(silence(&[0x12, 0x08]), Some(6));
-        assert_eq!(silence(&[0x11, 0xb0]), None, "5.1");
-        assert_eq!(silence(&[0x2b, 0x11, 0x88, 0x00]), None, "HE-AAC");
+    fn silence_is_known_for_every_usual_layout() {
+        let silence = |asc: &[u8]| silent_frame(&track(asc).expect("valid"));
+        assert_eq!(silence(&[0x12, 0x08]), Some(Bytes::from_static(&[0, 0, 0, 0x07])), "mono");
+        assert_eq!(silence(&[0x11, 0x90]), Some(Bytes::from_static(&[0x20, 0, 0, 0, 0, 0, 0x0e])), "stereo");
+        assert_eq!(silence(&[0x11, 0xb0]).map(|frame| frame.len()), Some(21), "5.1");
+        assert_eq!(silence(&[0x2b, 0x11, 0x88, 0x00]), silence(&[0x11, 0x90]), "HE-AAC has the frame of its core");
+        assert_eq!(silence(&[0xeb, 0x09, 0x88, 0x00]), silence(&[0x12, 0x08]), "parametric stereo codes one channel");
     }
 
     #[test]

@@ -107,6 +107,7 @@ impl Bench {
 fn describe(output: &Output) -> String {
     let flag = |set: bool, text: &str| if set { format!(" {text}") } else { String::new() };
     match output {
+        Output::Join(joined) => format!("join {}", joined.first.0),
         Output::Init(init) => format!("init {}", init.number),
         Output::Open(start) => {
             let flags = flag(start.discontinuity, "discontinuity") + &flag(start.gap, "gap");

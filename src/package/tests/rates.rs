@@ -40,6 +40,7 @@ impl Packaged {
         for output in outputs.iter().filter(|output| output.rendition() == rendition) {
             assert!(!packaged.ended);
             match output {
+                Output::Join(joined) => panic!("{joined:?} is not made by a packager"),
                 Output::Init(init) => assert_eq!(init.number, 0),
                 Output::Open(start) => assert!(open.replace((start.clone(), Vec::new())).is_none()),
                 Output::Part(part) => {

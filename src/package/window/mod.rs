@@ -21,7 +21,9 @@ use bytes::Bytes;
 use tokio::sync::watch;
 
 use crate::media::naming::MediaName;
-use crate::media::segment::{Init, Part, PartEntry, Rendition, RenditionId, Renditions, SegmentEnd, SegmentStart};
+use crate::media::segment::{
+    Init, Joined, Part, PartEntry, Rendition, RenditionId, Renditions, SegmentEnd, SegmentStart,
+};
 use crate::media::{Output, Segment, Span};
 use crate::wire::hls::{Multivariant, describe};
 
@@ -34,6 +36,12 @@ pub use view::View;
 const MIN_HORIZON: Span = Span::from_secs(16);
 /// Memory holds at most this much media, however long the window.
 const MAX_HORIZON: Span = Span::from_secs(60);
+
+/// How much media of a rendition memory holds behind the open segment, for a window of this length; less than a segment
+/// more until the oldest leaves.
+pub fn horizon(window: Span) -> Span {
+    window.clamp(MIN_HORIZON, MAX_HORIZON)
+}
 
 /// What is fixed for a session's life, and where it goes on.
 #[derive(Clone, Debug, Default)]
@@ -60,10 +68,21 @@ pub struct RenditionStart {
 /// The live window. Share it by `Arc`.
 #[derive(Debug)]
 pub struct Window {
-    renditions: Renditions,
-    lanes: Box<[Shared]>,
+    /// Grows when renditions join.
+    lanes: ArcSwap<Lanes>,
+    window: Span,
+    segment_target: Span,
     multivariant: ArcSwapOption<Multivariant>,
     changes: watch::Sender<u64>,
+}
+
+/// All renditions at one moment.
+#[derive(Debug)]
+struct Lanes {
+    renditions: Renditions,
+    /// How many of them the session began with.
+    founding: usize,
+    shared: Vec<Arc<Shared>>,
 }
 
 /// One rendition: what readers see, and what the writer keeps beside it.
@@ -104,14 +123,15 @@ struct State {
 impl Window {
     /// A window that lists what `settings.start` says.
     pub fn new(renditions: Renditions, settings: WindowSettings) -> Self {
-        let mut start = settings.start.into_iter();
-        let lanes = renditions.iter().map(|rendition| {
-            let start = start.next().unwrap_or_default();
-            let state = State::new(rendition, settings.window, settings.segment_target, start);
-            Shared { view: ArcSwap::from_pointee(state.view.clone()), state: Mutex::new(state) }
+        let WindowSettings { window, segment_target, start } = settings;
+        let mut start = start.into_iter();
+        let shared = renditions.iter().map(|rendition| {
+            Arc::new(Shared::new(rendition, window, segment_target, start.next().unwrap_or_default()))
         });
-        let lanes = lanes.collect();
-        let window = Window { renditions, lanes, multivariant: ArcSwapOption::empty(), changes: watch::Sender::new(0) };
+        let shared = shared.collect();
+        let lanes = ArcSwap::from_pointee(Lanes { founding: renditions.len(), renditions, shared });
+        let (multivariant, changes) = (ArcSwapOption::empty(), watch::Sender::new(0));
+        let window = Window { lanes, window, segment_target, multivariant, changes };
         window.describe();
         window
     }
@@ -119,10 +139,14 @@ impl Window {
     /// Takes in what package yielded. Outputs of a rendition that the session does not have are passed over.
     /// Only one thread may call this, in the order of package.
     pub fn apply(&self, output: &Output) {
-        let Some(lane) = self.lanes.get(usize::from(output.rendition().0)) else { return };
+        if let Output::Join(joined) = output {
+            self.join(joined);
+        }
+        let Some(lane) = self.lane(output.rendition()) else { return };
         let mut state = lane.state();
         let before = state.peak;
         match output {
+            Output::Join(_) => {}
             Output::Init(init) => state.init(init),
             Output::Open(start) => state.open(start),
             Output::Part(part) => state.part(part),
@@ -132,33 +156,63 @@ impl Window {
         let rises = state.peak > before.max(state.promised);
         lane.view.store(Arc::new(state.view.clone()));
         drop(state);
-        let first_close = matches!(output, Output::Close(_)) && self.multivariant.load().is_none();
+        let first_close = matches!(output, Output::Close(_)) && self.waits_for_content(output.rendition());
         if matches!(output, Output::Init(_)) || rises || first_close {
             self.describe();
         }
         self.changes.send_modify(|changes| *changes = changes.wrapping_add(1));
     }
 
+    /// Adds renditions behind those that are there. A join that does not follow on them is passed over.
+    fn join(&self, joined: &Joined) {
+        let lanes = self.lanes.load();
+        if usize::from(joined.first.0) != lanes.renditions.len() {
+            return;
+        }
+        let start = || RenditionStart { discontinuity_sequence: joined.discontinuities, ..RenditionStart::default() };
+        let new = joined
+            .renditions
+            .iter()
+            .map(|rendition| Arc::new(Shared::new(rendition, self.window, self.segment_target, start())));
+        self.lanes.store(Arc::new(Lanes {
+            renditions: lanes.renditions.iter().chain(joined.renditions.iter()).cloned().collect(),
+            founding: lanes.founding,
+            shared: lanes.shared.iter().cloned().chain(new).collect(),
+        }));
+    }
+
+    /// Whether a segment of the rendition may be what the multivariant playlist waits for.
+    fn waits_for_content(&self, rendition: RenditionId) -> bool {
+        let late = usize::from(rendition.0) >= self.lanes.load().founding;
+        let few = |view: Arc<View>| view.len() <= multivariant::LATE_SEGMENTS;
+        self.multivariant.load().is_none() || (late && self.rendition(rendition).is_some_and(few))
+    }
+
+    fn lane(&self, rendition: RenditionId) -> Option<Arc<Shared>> {
+        self.lanes.load().shared.get(usize::from(rendition.0)).cloned()
+    }
+
     /// The session's renditions.
-    pub fn renditions(&self) -> &Renditions {
-        &self.renditions
+    pub fn renditions(&self) -> Renditions {
+        self.lanes.load().renditions.clone()
     }
 
     /// The id of the rendition of that name.
     pub fn find(&self, name: &str) -> Option<RenditionId> {
-        let index = self.renditions.iter().position(|rendition| rendition.name == name)?;
+        let index = self.lanes.load().renditions.iter().position(|rendition| rendition.name == name)?;
         u8::try_from(index).ok().map(RenditionId)
     }
 
     /// A rendition as it is now.
     pub fn rendition(&self, rendition: RenditionId) -> Option<Arc<View>> {
-        Some(self.lanes.get(usize::from(rendition.0))?.view.load_full())
+        Some(self.lane(rendition)?.view.load_full())
     }
 
     /// The bytes of a file from memory: one piece for an init segment or a part, one per part for a closed segment.
     /// `None` when memory does not have it: it is older than the horizon, not there yet, or never was.
     pub fn media(&self, rendition: RenditionId, name: MediaName) -> Option<Vec<Bytes>> {
-        let state = self.lanes.get(usize::from(rendition.0))?.state();
+        let lane = self.lane(rendition)?;
+        let state = lane.state();
         match name {
             MediaName::Init { number } => {
                 let init = state.view.inits.iter().find(|init| init.number == number)?;
@@ -174,35 +228,42 @@ impl Window {
         self.changes.subscribe()
     }
 
-    /// The multivariant playlist, once every rendition has a track and a closed segment.
+    /// The multivariant playlist, once every rendition has a track and a closed segment. Those that joined late are in it from
+    /// when a player can start on them.
     pub fn multivariant(&self) -> Option<Arc<Multivariant>> {
         self.multivariant.load_full()
     }
 
     /// Whether every rendition has ended.
     pub fn ended(&self) -> bool {
-        self.lanes.iter().all(|lane| lane.view.load().ended)
+        self.lanes.load().shared.iter().all(|lane| lane.view.load().ended)
     }
 
     /// What a rendition has yielded since this window was made, for metrics.
     pub fn totals(&self, rendition: RenditionId) -> Option<Totals> {
-        Some(self.lanes.get(usize::from(rendition.0))?.state().totals)
+        Some(self.lane(rendition)?.state().totals)
     }
 
     /// Bytes of media in memory, for metrics.
     pub fn memory_bytes(&self) -> usize {
-        self.lanes.iter().map(|lane| lane.state().memory.bytes()).sum()
+        self.lanes.load().shared.iter().map(|lane| lane.state().memory.bytes()).sum()
     }
 
     fn describe(&self) {
-        let views: Vec<_> = self.lanes.iter().map(|lane| (lane.view.load_full(), lane.state().peak)).collect();
-        if let Some(playlist) = multivariant::describe(&self.renditions, &views) {
+        let lanes = self.lanes.load();
+        let views: Vec<_> = lanes.shared.iter().map(|lane| (lane.view.load_full(), lane.state().peak)).collect();
+        if let Some(playlist) = multivariant::describe(&lanes.renditions, lanes.founding, &views) {
             self.multivariant.store(Some(Arc::new(playlist)));
         }
     }
 }
 
 impl Shared {
+    fn new(rendition: &Rendition, window: Span, segment_target: Span, start: RenditionStart) -> Self {
+        let state = State::new(rendition, window, segment_target, start);
+        Shared { view: ArcSwap::from_pointee(state.view.clone()), state: Mutex::new(state) }
+    }
+
     fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -225,7 +286,7 @@ impl State {
                 texts: Arc::default(),
             },
             open: None,
-            memory: Memory::new(window.clamp(MIN_HORIZON, MAX_HORIZON)),
+            memory: Memory::new(horizon(window)),
             listed: Span::ZERO,
             keep: describe::kept_window(window, segment_target),
             promised: rendition.bandwidth,

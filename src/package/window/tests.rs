@@ -336,3 +336,28 @@ fn readers_see_whole_states_while_the_writer_goes_on() {
     }
     assert!(writer.join().is_ok());
 }
+
+#[test]
+fn renditions_that_join_are_listed_once_a_player_can_start_on_them() {
+    let all = renditions(false);
+    let window = Window::new(all[..1].into(), settings(60));
+    window.apply(&Output::Init(init(VIDEO, 0)));
+    play(&window, SegmentStart { discontinuity: true, ..start(VIDEO, 0) });
+    let alone = window.multivariant().expect("pictures are enough");
+    let late = Joined { first: AUDIO, renditions: all[1..].into(), discontinuities: 1 };
+    window.apply(&Output::Join(late.clone()));
+    window.apply(&Output::Join(late));
+    assert_eq!((window.renditions().len(), window.find("audio")), (2, Some(AUDIO)), "only once");
+    window.apply(&Output::Init(init(AUDIO, 0)));
+    for msn in 1..=2 {
+        play(&window, start(AUDIO, msn));
+        assert_eq!(window.multivariant().as_ref(), Some(&alone));
+    }
+    play(&window, start(AUDIO, 3));
+    let joined = window.multivariant().expect("still listed").render("");
+    assert!(joined.contains("TYPE=AUDIO") && joined.contains("mp4a.40.2"), "{joined}");
+    let audio = window.rendition(AUDIO).expect("it joined");
+    assert_eq!((audio.media_sequence(), audio.discontinuity_sequence()), (1, 1));
+    window.apply(&Output::End(VIDEO));
+    assert!(!window.ended());
+}

@@ -22,7 +22,7 @@ use super::journal::record::{Counters, Known, PartHead, Placement};
 use super::session::{Finish, ResumePoint, SessionHead};
 use super::spool::Extent;
 use crate::media::naming::MediaName;
-use crate::media::segment::{Init, RenditionId, SegmentEnd, SegmentStart};
+use crate::media::segment::{Init, Joined, RenditionId, SegmentEnd, SegmentStart};
 use crate::media::{Segment, Span, Timestamp, WallTime};
 use crate::wire::hls::describe;
 
@@ -161,7 +161,11 @@ impl Catalog {
             Record::Head(head) => {
                 self.head = head.session;
                 self.finish = None;
+                // A file that was begun after renditions had joined; the file where they did may be gone.
+                let count = self.head.renditions.len().max(self.renditions.len());
+                self.renditions.resize_with(count, RenditionLog::default);
             }
+            Record::Join(joined) => self.join(&joined)?,
             Record::Counters(counters) => self.counters(&counters)?,
             Record::Init(init) => self.init(init)?,
             Record::Open(start) => self.open(&start)?,
@@ -198,6 +202,19 @@ impl Catalog {
         let log = self.log("init", init.rendition, u64::from(init.number))?;
         log.next_init = log.next_init.max(init.number.saturating_add(1));
         log.inits.entry(init.number).or_insert(InitEntry { init, stored: false, deleting: false });
+        Ok(())
+    }
+
+    /// Renditions join behind those that are there.
+    pub fn join(&mut self, joined: &Joined) -> Result<(), Disorder> {
+        let known = self.renditions.len();
+        let follows = usize::from(joined.first.0) == known && known == self.head.renditions.len();
+        if !follows || known + joined.renditions.len() > usize::from(u8::MAX) {
+            return Err(Disorder { what: "joining rendition", rendition: joined.first, number: 0 });
+        }
+        self.head.renditions = self.head.renditions.iter().chain(joined.renditions.iter()).cloned().collect();
+        let log = || RenditionLog { discontinuities_gone: joined.discontinuities, ..RenditionLog::default() };
+        self.renditions.extend(joined.renditions.iter().map(|_| log()));
         Ok(())
     }
 

@@ -249,6 +249,33 @@ fn replayed(snapshot: &[u8]) -> Catalog {
     read.expect("a head")
 }
 
+#[test]
+fn renditions_that_join_are_in_the_next_snapshot() {
+    let mut catalog = catalog();
+    let named = |name: &str| Rendition { name: name.to_owned(), ..catalog.head.renditions[0].clone() };
+    let joined = Joined { first: RenditionId(2), renditions: [named("c"), named("d")].into(), discontinuities: 5 };
+    catalog.replay(Record::Join(joined.clone()), None).expect("in order");
+    assert!(catalog.replay(Record::Join(joined), None).is_err(), "they are there already");
+    let late = RenditionId(3);
+    catalog.init(init(late, 0)).expect("in order");
+    catalog.open(&start(late, 7)).expect("in order");
+    catalog.part(&part(late, 7, 0), extent(1)).expect("in order");
+    catalog.close(&SegmentEnd { rendition: late, msn: 7, duration: Span::from_secs(1) }).expect("in order");
+    let shared = SharedCatalog::new(catalog, "boot".to_owned());
+    let mut snapshot = Vec::new();
+    shared.snapshot(&mut snapshot);
+    let again = replayed(&snapshot);
+    assert_eq!(again.head.renditions.iter().map(|it| it.name.as_str()).collect::<Vec<_>>(), ["a", "b", "c", "d"]);
+    let live = again.renditions[3].live(WINDOW);
+    assert_eq!((live.media_sequence, live.discontinuity_sequence), (7, 5));
+    // A journal whose first file is older than the join: the head of the second one has them.
+    let mut older =
+        super::Catalog::new(SessionHead { renditions: again.head.renditions[..2].into(), ..again.head.clone() });
+    let head = Record::Head(crate::store::journal::record::Head { session: again.head.clone(), boot: String::new() });
+    older.replay(head, None).expect("in order");
+    assert_eq!(older.renditions.len(), 4);
+}
+
 #[derive(Clone, Copy, Debug)]
 enum Step {
     Segment { stored: bool, spooled: bool, discontinuity: bool },

@@ -5,6 +5,9 @@
 //! come, and package sorts audio by PTS. A discontinuity or gap empties the encoder first; the next run then starts so
 //! that even its priming packet is not before the cut, nor before the end of the run before. `copy_ends` is a change of
 //! ours, not of the source: sound goes on through it without a seam.
+//!
+//! A packet whose duration is not that of its samples says that the source's clock and its samples have drifted apart by the
+//! difference. It is not filled or cut out but resampled away over some seconds, which nobody hears.
 
 mod timeline;
 
@@ -30,6 +33,11 @@ use timeline::{Placement, Run};
 
 /// Name of the rendition in errors and logs.
 const RENDITION: &str = "audio";
+
+/// Over how many seconds a drift is resampled away: 20 ms are then 0.4 % of pitch, a fifteenth of a semitone.
+const DRIFT_SECONDS: u32 = 5;
+/// The largest difference that is a drift. Ingest calls more a loss of packets.
+const MAX_DRIFT: Span = Span::from_millis(100);
 
 /// Everything that the audio thread owns.
 #[derive(Debug)]
@@ -172,7 +180,7 @@ impl Audio {
         loop {
             let Some((_, decoder)) = &mut self.decoder else { return Ok(()) };
             match decoder.receive() {
-                Ok(Some(samples)) => self.samples(&samples, packet.pts)?,
+                Ok(Some(samples)) => self.samples(&samples, packet)?,
                 Ok(None) => return Ok(()),
                 Err(error) => return self.refused(packet.pts, error),
             }
@@ -190,8 +198,8 @@ impl Audio {
         Ok(())
     }
 
-    fn samples(&mut self, samples: &Samples, packet_pts: Timestamp) -> Result<(), TranscodeError> {
-        let pts = samples.pts().unwrap_or(packet_pts);
+    fn samples(&mut self, samples: &Samples, packet: &Packet) -> Result<(), TranscodeError> {
+        let pts = samples.pts().unwrap_or(packet.pts);
         let (len, rate) = (samples.len(), samples.rate());
         if self.run.is_none() {
             self.begin_run(pts)?;
@@ -218,7 +226,24 @@ impl Audio {
         self.counters.busy.add_time(self.clock.monotonic().saturating_sub(start));
         let given = given.map_err(|source| TranscodeError::Resample { pts, source })?;
         self.count(given);
+        self.follow_clock(samples, packet.duration, pts)?;
         self.encode(pts)
+    }
+
+    /// Resamples away what the source's clock has drifted, as the duration of the packet of `samples` tells.
+    fn follow_clock(&mut self, samples: &Samples, told: Span, pts: Timestamp) -> Result<(), TranscodeError> {
+        let drift = told - Span::from_units(i64::try_from(samples.len()).unwrap_or(0), samples.rate());
+        let rounding = Span::from_units(1, samples.rate());
+        let Some(run) = self.run.as_mut().filter(|_| drift.abs() > rounding && drift.abs() <= MAX_DRIFT) else {
+            return Ok(());
+        };
+        run.shift(drift);
+        let owed = run.owed(self.resampler.held());
+        let over = self.preset.sample_rate.saturating_mul(DRIFT_SECONDS);
+        let stretched = self.resampler.stretch(samples, owed, over);
+        stretched.map_err(|source| TranscodeError::Resample { pts, source })?;
+        self.counters.drifts.add(1);
+        Ok(())
     }
 
     fn place(&mut self, pts: Timestamp, len: usize, rate: u32) -> Placement {

@@ -86,6 +86,19 @@ impl Run {
         Placement::Follows { skip }
     }
 
+    /// The source's clock has moved by `by` against its samples: what follows belongs so much later (or earlier).
+    pub(super) fn shift(&mut self, by: Span) {
+        if let Some(source) = &mut self.source {
+            source.start += by;
+        }
+    }
+
+    /// Output samples that are missing (or too many) for the source to be where it belongs, when the resampler still holds
+    /// `held` of them.
+    pub(super) fn owed(&self, held: i64) -> i64 {
+        (self.expected() - self.time_of(self.filled)).to_units(self.output_rate) - held
+    }
+
     /// Counts output samples that the resampler gave.
     pub(super) fn count(&mut self, samples: usize) {
         self.filled = self.filled.saturating_add(i64::try_from(samples).unwrap_or(i64::MAX));
@@ -187,6 +200,19 @@ mod tests {
             assert!(off.abs() <= Span::from_units(8, RATE), "{block}: {off}");
         }
         assert_eq!(corrections, 99);
+    }
+
+    #[test]
+    fn a_shift_of_the_clock_is_owed_until_it_is_filled() {
+        let mut run = run();
+        feed(&mut run, 0, 1_024);
+        run.shift(Span::from_units(720, RATE));
+        assert_eq!((run.owed(0), run.owed(16)), (720, 704));
+        assert_eq!(feed(&mut run, 1_744, 1_024), Placement::Follows { skip: 0 }, "it lies where its clock says");
+        run.count(720);
+        assert_eq!(run.owed(0), 0);
+        run.shift(Span::from_units(-512, RATE));
+        assert_eq!(run.owed(0), -512);
     }
 
     #[test]

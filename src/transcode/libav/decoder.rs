@@ -9,6 +9,7 @@ use super::codec::{Codec, Received};
 use super::frame::{Picture, RawFrame, Samples};
 use crate::media::time::FLICKS_PER_SECOND;
 use crate::media::{AudioTrack, Packet, VideoTrack};
+use crate::transcode::plan::MAX_DECODED_PIXELS;
 
 /// Decoder of H.264 in AVCC form.
 #[derive(Debug)]
@@ -52,6 +53,8 @@ impl VideoDecoder {
         let fields = codec.fields_mut();
         fields.thread_count = c_int::try_from(threads).unwrap_or(1);
         fields.has_b_frames = c_int::from(reorder_frames);
+        // Parameter sets inside the stream may say another size than the track; libavcodec counts its padding too.
+        fields.max_pixels = i64::try_from(2 * MAX_DECODED_PIXELS).unwrap_or(i64::MAX);
         codec.open(&[])?;
         Ok(VideoDecoder(codec))
     }

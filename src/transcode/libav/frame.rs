@@ -3,10 +3,11 @@
 use std::ffi::c_int;
 use std::ptr::NonNull;
 
-use ffmpeg_next::ffi::{self, AVColorRange, AVColorSpace, AVPixelFormat, AVSampleFormat};
+use ffmpeg_next::ffi::{self, AVColorRange, AVPixelFormat, AVSampleFormat};
 
-use super::{LibavError, check};
+use super::{LibavError, check, colour};
 use crate::media::Timestamp;
+use crate::media::track::shown_size;
 
 /// An owned `AVFrame`. Its buffers may be shared with other frames.
 #[derive(Debug)]
@@ -95,8 +96,8 @@ pub(super) struct PictureShape {
 }
 
 impl Picture {
-    /// Takes a frame as a decoder gave it. The "J" formats are the plain ones with full range; saying it in one way keeps
-    /// swscale from converting between the two.
+    /// Takes a frame as a decoder gave it. The "J" formats are the plain ones with full range, which is said in one way here.
+    /// Colours that the source leaves unsaid are said: see [`colour::say_unsaid`].
     pub(super) fn from_decoder(mut raw: RawFrame) -> Self {
         let fields = raw.fields_mut();
         let plain = [
@@ -109,11 +110,37 @@ impl Picture {
             fields.format = *twin as c_int;
             fields.color_range = AVColorRange::AVCOL_RANGE_JPEG;
         }
+        colour::say_unsaid(fields);
         Picture { raw }
     }
 
     pub(super) fn from_raw(raw: RawFrame) -> Self {
         Picture { raw }
+    }
+
+    /// A picture of 4:2:0 with 8 bit for measuring: a texture with edges and grain that moves as `index` rises, so that
+    /// an encoder has as much to do as with a camera.
+    pub(in crate::transcode) fn synthetic(size: (u32, u32), index: u32) -> Result<Self, LibavError> {
+        let side = |pixels: u32| c_int::try_from(pixels).unwrap_or(c_int::MAX);
+        let mut raw = RawFrame::new()?;
+        let fields = raw.fields_mut();
+        (fields.width, fields.height) = (side(size.0), side(size.1));
+        fields.format = AVPixelFormat::AV_PIX_FMT_YUV420P as c_int;
+        raw.allocate()?;
+        for plane in 0..3 {
+            let (width, height) = if plane == 0 { size } else { (size.0 / 2, size.1 / 2) };
+            let fields = raw.fields();
+            let (data, stride) = (fields.data[plane], usize::try_from(fields.linesize[plane]).unwrap_or(0));
+            for y in 0..height as usize {
+                // SAFETY: the frame was allocated for this size and format just now and has no other user: each line
+                // of a plane has `stride` bytes, of which the first `width` are pixels.
+                let line = unsafe { std::slice::from_raw_parts_mut(data.add(y * stride), width as usize) };
+                for (x, pixel) in (0_u32..).zip(line) {
+                    *pixel = texture(x + 3 * index, y as u32 + index, index);
+                }
+            }
+        }
+        Ok(Picture { raw })
     }
 
     pub(super) fn raw(&self) -> &RawFrame {
@@ -131,7 +158,7 @@ impl Picture {
             height: fields.height,
             format: fields.format,
             full_range: fields.color_range == AVColorRange::AVCOL_RANGE_JPEG,
-            rgb: fields.colorspace == AVColorSpace::AVCOL_SPC_RGB,
+            rgb: colour::is_rgb(fields),
         }
     }
 
@@ -147,9 +174,25 @@ impl Picture {
         (u32::try_from(fields.width).unwrap_or(0), u32::try_from(fields.height).unwrap_or(0))
     }
 
-    /// 4:2:0 with 8 bit: what the encoders take without conversion.
-    pub(in crate::transcode) fn is_420_8bit(&self) -> bool {
-        self.raw.fields().format == AVPixelFormat::AV_PIX_FMT_YUV420P as c_int
+    /// The size to show it at: another width than [`Picture::size`] when its pixels are not square.
+    pub(in crate::transcode) fn shown_size(&self) -> (u32, u32) {
+        let aspect = self.raw.fields().sample_aspect_ratio;
+        let side = |value| u32::try_from(value).unwrap_or(0);
+        match (side(aspect.num), side(aspect.den)) {
+            (0, _) | (_, 0) => self.size(),
+            aspect => shown_size(self.size(), aspect),
+        }
+    }
+
+    /// 4:2:0 with 8 bit and limited range: what the encoders take without conversion.
+    pub(in crate::transcode) fn is_plain(&self) -> bool {
+        let shape = self.shape();
+        shape.format == AVPixelFormat::AV_PIX_FMT_YUV420P as c_int && !shape.full_range
+    }
+
+    /// It was coded as two fields.
+    pub(in crate::transcode) fn is_interlaced(&self) -> bool {
+        self.raw.fields().interlaced_frame != 0
     }
 
     /// Bytes of its planes, about: what queues count.
@@ -160,6 +203,16 @@ impl Picture {
         // Chroma is counted at full height: a queue's bound need not know the format.
         strides.fold(0, usize::saturating_add).saturating_mul(height)
     }
+}
+
+/// A pixel of the synthetic texture: blocks of different grey, a slope, and grain that changes from picture to picture.
+fn texture(x: u32, y: u32, index: u32) -> u8 {
+    let mix = |value: u32| value.wrapping_mul(2_654_435_761) >> 24;
+    let block = mix((x / 48).wrapping_mul(31).wrapping_add(y / 40)) / 2;
+    let slope = (x / 8 + y / 4) % 64;
+    let grain = mix(x.wrapping_mul(7_919).wrapping_add(y.wrapping_mul(104_729)).wrapping_add(index)) / 32;
+    // 127 + 63 + 7 at most: a byte.
+    u8::try_from(16 + block + slope + grain).unwrap_or(u8::MAX)
 }
 
 /// One block of decoded sound.

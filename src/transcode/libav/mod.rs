@@ -1,4 +1,4 @@
-//! Safe wrappers around libavcodec, libswscale and libswresample: the only unsafe code of the daemon.
+//! Safe wrappers around libavcodec, libavfilter, libswscale and libswresample: the only unsafe code of the daemon.
 //!
 //! Unsafe is allowed here because libav is a C library; each wrapper owns what it points to, frees it once, and hands
 //! out slices that live no longer than the borrow of the wrapper. Nothing here knows of sessions, cuts or rungs. What is
@@ -12,14 +12,20 @@
 //! | [`decoder`] | H.264 and AAC decoders |
 //! | [`video_encoder`] | libx264 |
 //! | [`audio_encoder`] | libavcodec's AAC-LC encoder |
+//! | [`colour`] | what samples mean as colours, where a source leaves it unsaid |
+//! | [`deinterlacer`] | `AVFilterGraph` with bwdif |
 //! | [`scaler`] | `SwsContext` |
 //! | [`resampler`] | `SwrContext` |
+//! | [`heap`] | how the C heap, which all of them use, gives memory back |
 #![allow(unsafe_code)] // a C library is called here, and nowhere else
 
 pub(super) mod audio_encoder;
 mod codec;
+mod colour;
 pub(super) mod decoder;
+pub(super) mod deinterlacer;
 pub(super) mod frame;
+pub(super) mod heap;
 pub(super) mod resampler;
 pub(super) mod scaler;
 pub(super) mod video_encoder;
@@ -72,4 +78,12 @@ pub(super) fn init() {
 pub(super) fn has_encoder(name: &CStr) -> bool {
     // SAFETY: `name` ends with a zero byte; the result is a pointer to static data or null.
     !unsafe { ffi::avcodec_find_encoder_by_name(name.as_ptr()) }.is_null()
+}
+
+/// Version and build of libavcodec; the build names the libraries that it was made with.
+pub(super) fn versions() -> String {
+    // SAFETY: both give static data; the configuration ends with a zero byte.
+    let (version, configuration) =
+        unsafe { (ffi::avcodec_version(), CStr::from_ptr(ffi::avcodec_configuration()).to_string_lossy()) };
+    format!("libavcodec {}.{}.{} ({configuration})", version >> 16, (version >> 8) & 0xff, version & 0xff)
 }

@@ -92,6 +92,33 @@ impl Resampler {
         }
     }
 
+    /// Output samples that the filter has taken in and not given out.
+    pub(in crate::transcode) fn held(&self) -> i64 {
+        match &self.running {
+            // SAFETY: the context is initialised; only asks.
+            Some((_, Some(context))) => unsafe { ffi::swr_get_delay(context.0.as_ptr(), i64::from(self.rate)) },
+            _ => 0,
+        }
+    }
+
+    /// Gives `more` samples more (or fewer) than the source has, spread evenly over the next `over` output samples. What an
+    /// earlier call has not given by then is forgotten. `samples` are those that were converted last.
+    pub(in crate::transcode) fn stretch(&mut self, samples: &Samples, more: i64, over: u32) -> Result<(), LibavError> {
+        let Some((_, context)) = &mut self.running else { return Ok(()) };
+        let context = match context {
+            Some(context) => context,
+            // So far nothing was to be changed. The filter's first output lies at its first input: there is no seam.
+            None => context.insert(make(samples, self.rate, self.channels)?),
+        };
+        let over = c_int::try_from(over).unwrap_or(c_int::MAX);
+        // Never more than half: the counts would not be sane.
+        let most = i64::from(over / 2);
+        let more = c_int::try_from(more.clamp(-most, most)).unwrap_or(0);
+        // SAFETY: the context is initialised.
+        let code = unsafe { ffi::swr_set_compensation(context.0.as_ptr(), more, over) };
+        check("swr_set_compensation", code).map(drop)
+    }
+
     /// Appends what the filter still holds to `out`, and forgets the source's shape.
     pub(in crate::transcode) fn drain(&mut self, out: &mut Planes) -> Result<usize, LibavError> {
         match self.running.take() {

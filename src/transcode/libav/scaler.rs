@@ -1,15 +1,15 @@
-//! libswscale: one picture from its own size and format to 4:2:0 with 8 bit at a rung's size.
+//! libswscale: one picture from its own size and format to 4:2:0 with 8 bit, limited range and square pixels at a rung's size.
 //!
 //! Bilinear, straight from the source's size for every rung: swscale's bilinear filter covers the whole source area when
-//! it shrinks, and costs less than its bicubic. Range and matrix stay what they are; only RGB becomes BT.601.
+//! it shrinks, and costs less than its bicubic. The matrix stays what it is; only RGB becomes BT.601.
 
 use std::ffi::c_int;
 use std::ptr::{self, NonNull};
 
-use ffmpeg_next::ffi::{self, AVColorRange, AVColorSpace, AVPixelFormat};
+use ffmpeg_next::ffi::{self, AVPixelFormat};
 
 use super::frame::{Picture, PictureShape, RawFrame};
-use super::{LibavError, check};
+use super::{LibavError, check, colour};
 
 /// A scaler to one fixed size.
 #[derive(Debug)]
@@ -69,10 +69,9 @@ impl Scaler {
         let fields = raw.fields_mut();
         // Cropping was the decoder's business: the source's pointers are already inside of the picture.
         (fields.crop_top, fields.crop_bottom, fields.crop_left, fields.crop_right) = (0, 0, 0, 0);
-        if shape.rgb {
-            fields.colorspace = AVColorSpace::AVCOL_SPC_SMPTE170M;
-            fields.color_range = AVColorRange::AVCOL_RANGE_MPEG;
-        }
+        // The target's size is the size to show the picture at.
+        fields.sample_aspect_ratio = ffi::AVRational { num: 1, den: 1 };
+        colour::say_scaled(fields, shape.rgb);
         Ok(Picture::from_raw(raw))
     }
 
@@ -109,17 +108,17 @@ fn make(shape: PictureShape, width: c_int, height: c_int) -> Result<Context, Lib
     // SAFETY: no precondition; null is handled.
     let context = NonNull::new(unsafe { ffi::sws_alloc_context() });
     let context = Context(context.ok_or_else(|| LibavError::out_of_memory("sws_alloc_context"))?);
-    // The same range on both sides leaves the values as they are. RGB has no range; its YUV is made limited.
-    let range = c_int::from(shape.full_range && !shape.rgb);
+    // RGB has no range.
+    let full_range = c_int::from(shape.full_range && !shape.rgb);
     let options = [
         (c"srcw", shape.width),
         (c"srch", shape.height),
         (c"src_format", shape.format),
-        (c"src_range", range),
+        (c"src_range", full_range),
         (c"dstw", width),
         (c"dsth", height),
         (c"dst_format", AVPixelFormat::AV_PIX_FMT_YUV420P as c_int),
-        (c"dst_range", range),
+        (c"dst_range", 0),
         (c"sws_flags", ffi::SWS_BILINEAR as c_int),
     ];
     for (name, value) in options {

@@ -85,6 +85,11 @@ impl VideoEncoder {
         self.0.extradata()
     }
 
+    /// Frames by which decoding runs ahead of showing.
+    pub(in crate::transcode) fn reorder_frames(&self) -> u32 {
+        u32::try_from(self.0.fields().has_b_frames).unwrap_or(0)
+    }
+
     /// Encodes a picture. `tick` is its time in 1/90 000 s and must rise; `idr` makes it one.
     pub(in crate::transcode) fn send(&mut self, picture: &Picture, tick: i64, idr: bool) -> Result<(), LibavError> {
         let mut frame = picture.raw().share()?;

@@ -5,12 +5,13 @@
 
 use bytes::Bytes;
 use mp4_atom::{
-    Atom, Audio, Avc1, Avcc, Codec, Dinf, Dref, Encode, FourCC, Ftyp, Hdlr, Mdhd, Mdia, Minf, Moov, Mp4a, Mvex, Mvhd,
-    Pasp, Smhd, Stbl, Stsd, Tkhd, Trak, Trex, Url, Visual, Vmhd,
+    Atom, Audio, Avc1, Avcc, Codec, Colr, Dinf, Dref, Encode, FourCC, Ftyp, Hdlr, Mdhd, Mdia, Minf, Moov, Mp4a, Mvex,
+    Mvhd, Pasp, Smhd, Stbl, Stsd, Tkhd, Trak, Trex, Url, Visual, Vmhd,
     esds::{DecoderConfig, DecoderSpecific, EsDescriptor, Esds, SLConfig},
 };
 
 use super::TRACK_ID;
+use crate::media::codec::h264::{AvcConfig, Sps};
 use crate::media::{AudioTrack, Track, VideoTrack};
 
 /// Why a track has no init segment.
@@ -89,18 +90,30 @@ fn video_trak(video: &VideoTrack) -> Result<Trak, InitError> {
     let width = u16::try_from(video.width).map_err(too_large)?;
     let height = u16::try_from(video.height).map_err(too_large)?;
     let (horizontal, vertical) = video.sample_aspect;
-    let square = horizontal == vertical || horizontal == 0 || vertical == 0;
     let entry = Avc1 {
         visual: Visual { data_reference_index: 1, width, height, ..Default::default() },
         avcc,
-        pasp: (!square).then_some(Pasp { h_spacing: horizontal, v_spacing: vertical }),
+        colr: colour(video),
+        pasp: (!video.has_square_pixels()).then_some(Pasp { h_spacing: horizontal, v_spacing: vertical }),
         ..Default::default()
     };
     // tkhd holds the size to show, which is wider or narrower when the pixels are not square.
-    let shown = if square { u64::from(width) } else { u64::from(width) * u64::from(horizontal) / u64::from(vertical) };
+    let (shown, _) = video.shown_size();
     let tkhd = Tkhd { width: u16::try_from(shown).unwrap_or(u16::MAX).into(), height: height.into(), ..tkhd() };
     let minf = Minf { vmhd: Some(Vmhd::default()), ..minf(entry.into()) };
     Ok(Trak { tkhd, mdia: mdia(b"vide", crate::media::track::VIDEO_TIMESCALE, minf), ..Default::default() })
+}
+
+/// What the SPS says of colour, for players that do not look into it: nothing where it says nothing.
+fn colour(video: &VideoTrack) -> Option<Colr> {
+    let config = AvcConfig::parse(&video.config).ok()?;
+    let colour = Sps::parse(config.sps.first()?).ok()?.colour?;
+    Some(Colr::Nclx {
+        colour_primaries: u16::from(colour.primaries),
+        transfer_characteristics: u16::from(colour.transfer),
+        matrix_coefficients: u16::from(colour.matrix),
+        full_range_flag: colour.full_range,
+    })
 }
 
 fn audio_trak(audio: &AudioTrack) -> Trak {
@@ -245,6 +258,17 @@ mod tests {
         let entry = read_init(&init(anamorphic)).map(|info| info.entry);
         let config = video().config;
         assert_eq!(entry, Ok(EntryInfo::Avc1 { width: 320, height: 240, sample_aspect: Some((64, 45)), config }));
+    }
+
+    #[test]
+    fn colour_is_said_as_the_sps_says_it() {
+        use crate::media::codec::h264::sps::samples::{FULL_RANGE_SPS, PPS};
+        use crate::media::codec::h264::track_from_parameter_sets;
+        let track = track_from_parameter_sets(&[FULL_RANGE_SPS], &[PPS]).expect("made by x264");
+        let bytes = init(track);
+        let expected = b"\x00\x00\x00\x13colrnclx\x00\x01\x00\x0d\x00\x06\x80";
+        assert!(bytes.windows(expected.len()).any(|window| window == expected), "{bytes:?}");
+        assert!(!init(video()).windows(4).any(|window| window == b"colr"), "nothing is said, nothing is claimed");
     }
 
     #[test]

@@ -29,13 +29,15 @@ pub fn shortest_judged(segment_target: Span) -> Span {
     Span::from_flicks(segment_target.flicks() / 2)
 }
 
-/// A rendition as the multivariant playlist needs it.
+/// A rendition, and what its segments hold.
 #[derive(Clone, Copy, Debug)]
 pub struct Member<'a> {
-    /// What is fixed about it.
+    /// The rendition.
     pub rendition: &'a Rendition,
-    /// Its newest track.
-    pub track: &'a Track,
+    /// Its newest track: the size that is stated.
+    pub newest: &'a Track,
+    /// All that playlists may still lead to, the newest too.
+    pub held: &'a [&'a Track],
     /// The most bits per second that a segment of it had so far.
     pub peak: u64,
 }
@@ -55,17 +57,8 @@ impl Member<'_> {
 
 /// The multivariant playlist of these renditions, URIs relative to the session's folder.
 pub fn multivariant(members: &[Member<'_>]) -> Multivariant {
-    let audio = members.iter().find_map(|member| match member.track {
-        Track::Audio(audio) => Some((member, audio)),
-        Track::Video(_) => None,
-    });
-    let video: Vec<_> = members
-        .iter()
-        .filter_map(|member| match member.track {
-            Track::Video(video) => Some((member, video)),
-            Track::Audio(_) => None,
-        })
-        .collect();
+    let audio = members.iter().find_map(|member| Some((member, member.newest.as_audio()?)));
+    let video: Vec<_> = members.iter().filter_map(|member| Some((member, member.newest.as_video()?))).collect();
     let variants = match (video.is_empty(), audio) {
         (true, Some((member, audio))) => vec![audio_variant(member, audio)],
         (_, audio) => video.iter().map(|(member, video)| video_variant(member, video, audio)).collect(),
@@ -89,22 +82,37 @@ fn audio_variant(member: &Member<'_>, audio: &AudioTrack) -> Variant {
 /// `audio`: what the audio rendition adds to each variant.
 fn video_variant(member: &Member<'_>, video: &VideoTrack, audio: Option<(&Member<'_>, &AudioTrack)>) -> Variant {
     let bandwidth = audio.map_or(0, |(audio, _)| audio.bandwidth());
-    let codecs: Vec<_> =
-        [video.codecs.as_str()].into_iter().chain(audio.map(|(_, audio)| audio.codecs.as_str())).collect();
+    let decoder = decoder_for(video, member.held.iter().filter_map(|track| track.as_video()));
+    let codecs: Vec<_> = [decoder.as_str()].into_iter().chain(audio.map(|(_, audio)| audio.codecs.as_str())).collect();
     Variant {
         uri: uri(member.rendition),
         bandwidth: member.bandwidth().saturating_add(bandwidth),
         codecs: codecs.join(","),
-        resolution: Some(shown_size(video)),
-        frame_rate: member.rendition.frame_rate.or(video.frame_rate),
+        resolution: Some(video.shown_size()),
+        // The newest track's: a source may have changed it since the ladder was planned.
+        frame_rate: video.frame_rate.or(member.rendition.frame_rate),
     }
 }
 
-/// The size to show the picture at: wider or narrower than coded when its pixels are not square.
-fn shown_size(video: &VideoTrack) -> (u32, u32) {
-    let (horizontal, vertical) = (u64::from(video.sample_aspect.0), u64::from(video.sample_aspect.1));
-    let width = (u64::from(video.width) * horizontal + vertical / 2).checked_div(vertical).filter(|width| *width > 0);
-    (width.and_then(|width| u32::try_from(width).ok()).unwrap_or(video.width), video.height)
+/// The `codecs` string of a decoder that plays all of `held`: a rung that was copied and is encoded now has both in its
+/// playlist, and a player that asks for less than the higher one may find that it cannot play on. Of H.264's profiles that
+/// are each contained in the next (Baseline, Main, High) the highest counts, of its levels too. `newest` alone counts when
+/// there is anything else.
+fn decoder_for<'a>(newest: &'a VideoTrack, held: impl Iterator<Item = &'a VideoTrack>) -> String {
+    let all: Option<Vec<_>> = held.chain([newest]).map(|track| profile_and_level(&track.codecs)).collect();
+    let Some(all) = all else { return newest.codecs.clone() };
+    let highest = |field: fn(&[u8; 3]) -> u8| all.iter().map(field).max().unwrap_or_default();
+    let (profile, level) = (highest(|[profile, _, _]| *profile), highest(|[_, _, level]| *level));
+    // A constraint flag holds when all of that profile keep to it.
+    let constraints = all.iter().filter(|codec| codec[0] == profile).fold(u8::MAX, |flags, codec| flags & codec[1]);
+    format!("avc1.{profile:02x}{constraints:02x}{level:02x}")
+}
+
+/// Profile, constraint flags and level in an `avc1` string (RFC 6381 3.3), if the profile is one of the three.
+fn profile_and_level(codecs: &str) -> Option<[u8; 3]> {
+    let number = u32::from_str_radix(codecs.strip_prefix("avc1.").filter(|hex| hex.len() == 6)?, 16).ok()?;
+    let [_, profile, constraints, level] = number.to_be_bytes();
+    matches!(profile, 66 | 77 | 100).then_some([profile, constraints, level])
 }
 
 fn uri(rendition: &Rendition) -> String {
@@ -118,10 +126,6 @@ mod tests {
 
     fn rendition(name: &str, kind: Kind, copied: bool, bandwidth: u64) -> Rendition {
         Rendition { name: name.to_owned(), kind, copied, bandwidth, frame_rate: None }
-    }
-
-    fn member<'a>(rendition: &'a Rendition, track: &'a Track) -> Member<'a> {
-        Member { rendition, track, peak: 0 }
     }
 
     fn video(sample_aspect: (u32, u32)) -> Track {
@@ -142,11 +146,37 @@ mod tests {
         Track::Audio(AudioTrack { config, codecs, sample_rate: 48_000, channels: 2, samples_per_frame: 1_024 })
     }
 
+    fn described(members: &[(&Rendition, &Track)]) -> Multivariant {
+        let members: Vec<_> =
+            members.iter().map(|(rendition, newest)| Member { rendition, newest, held: &[], peak: 0 }).collect();
+        multivariant(&members)
+    }
+
+    #[test]
+    fn codecs_name_a_decoder_for_all_that_the_rung_holds() {
+        let track = |codecs: &str| match video((1, 1)) {
+            Track::Video(video) => Track::Video(VideoTrack { codecs: codecs.to_owned(), ..video }),
+            Track::Audio(_) => unreachable!("video makes video"),
+        };
+        let rung = rendition("720p", Kind::Video, true, 2_000_000);
+        for (held, newest, named) in [
+            ("avc1.640028", "avc1.4d401f", "avc1.640028"), // copied High, then encoded Main
+            ("avc1.42c01e", "avc1.64001f", "avc1.64001f"),
+            ("avc1.42c028", "avc1.4d401f", "avc1.4d4028"), // profile of one, level of the other
+            ("avc1.42c01e", "avc1.42001e", "avc1.42001e"), // a constraint that one does not keep
+            ("avc1.6e0028", "avc1.4d401f", "avc1.4d401f"), // High 10 is in no chain with Main
+        ] {
+            let (held, newest) = (track(held), track(newest));
+            let member = Member { rendition: &rung, newest: &newest, held: &[&held, &newest], peak: 0 };
+            assert_eq!(multivariant(&[member]).variants[0].codecs, named);
+        }
+    }
+
     #[test]
     fn video_takes_its_audio_with_it_and_shows_square_pixels() {
         let (rung, sound) =
             (rendition("576p", Kind::Video, true, 2_000_000), rendition("audio", Kind::Audio, false, 160_000));
-        let described = multivariant(&[member(&rung, &video((64, 45))), member(&sound, &audio())]);
+        let described = described(&[(&rung, &video((64, 45))), (&sound, &audio())]);
         let variant = Variant {
             uri: "576p/index.m3u8".to_owned(),
             bandwidth: 2_160_000,
@@ -162,12 +192,12 @@ mod tests {
     fn audio_alone_is_the_variant_and_an_aspect_of_nothing_is_ignored() {
         let (rung, sound) =
             (rendition("576p", Kind::Video, false, 2_000_000), rendition("audio", Kind::Audio, true, 160_000));
-        let described = multivariant(&[member(&sound, &audio())]);
-        let variant = described.variants.first().map(|it| (it.uri.as_str(), it.bandwidth, it.resolution));
+        let alone = described(&[(&sound, &audio())]);
+        let variant = alone.variants.first().map(|it| (it.uri.as_str(), it.bandwidth, it.resolution));
         assert_eq!(variant, Some(("audio/index.m3u8", 160_000, None)));
-        assert!(described.audio.is_none() && described.independent_segments);
+        assert!(alone.audio.is_none() && alone.independent_segments);
         for aspect in [(0, 1), (1, 0)] {
-            assert_eq!(multivariant(&[member(&rung, &video(aspect))]).variants[0].resolution, Some((720, 576)));
+            assert_eq!(described(&[(&rung, &video(aspect))]).variants[0].resolution, Some((720, 576)));
         }
     }
 
@@ -175,7 +205,8 @@ mod tests {
     fn a_promise_that_the_source_broke_is_raised_to_what_was_measured() {
         let rung = rendition("source", Kind::Video, true, 2_000_000);
         let track = video((1, 1));
-        let stated = |peak| multivariant(&[Member { rendition: &rung, track: &track, peak }]).variants[0].bandwidth;
+        let member = |peak| Member { rendition: &rung, newest: &track, held: &[], peak };
+        let stated = |peak| multivariant(&[member(peak)]).variants[0].bandwidth;
         for (peak, bandwidth) in [
             (0, 2_000_000),
             (2_000_000, 2_000_000),

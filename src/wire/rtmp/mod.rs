@@ -40,6 +40,18 @@ pub struct Limits {
     pub command_bytes: usize,
     /// Most bytes of our answers that wait to be taken.
     pub output_bytes: usize,
+    /// Longest message in bytes, and half of what unfinished messages hold, until a publish was accepted. Nothing that an
+    /// encoder has to say before is longer than a command; a thousand strangers must not hold what a thousand publishers may.
+    pub stranger_bytes: usize,
+}
+
+impl Limits {
+    /// What holds for a peer that has not been let in.
+    pub(crate) fn of_strangers(self) -> Self {
+        let message_bytes = self.message_bytes.min(self.stranger_bytes);
+        let partial_bytes = self.partial_bytes.min(self.stranger_bytes.saturating_mul(2));
+        Limits { message_bytes, partial_bytes, ..self }
+    }
 }
 
 impl Default for Limits {
@@ -50,6 +62,7 @@ impl Default for Limits {
             partial_bytes: 16 * 1024 * 1024,
             command_bytes: 64 * 1024,
             output_bytes: 1024 * 1024,
+            stranger_bytes: 64 * 1024,
         }
     }
 }

@@ -19,7 +19,12 @@ pub use nal::{
     NAL_ACCESS_UNIT_DELIMITER, NAL_END_OF_SEQUENCE, NAL_END_OF_STREAM, NAL_FILLER, NAL_IDR, NAL_PPS, NAL_SEI,
     NAL_SLICE, NAL_SPS, nal_type, nals_annex_b, nals_length_prefixed,
 };
-pub use sps::Sps;
+pub use sps::{Chroma, Colour, Sps};
+
+/// Smallest side of a picture: 4:2:0 has a colour for two pixels.
+const MIN_SIDE: u32 = 2;
+/// Largest side of a picture that x264 takes.
+const MAX_SIDE: u32 = 16_384;
 
 /// Why bytes are not the H.264 that they should be.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -73,6 +78,14 @@ pub enum H264Error {
     /// The cropping rectangle leaves no picture.
     #[error("H.264 sequence parameter set crops the whole picture away")]
     NothingLeft,
+    /// A picture that no encoder and few decoders take.
+    #[error("the picture is {width}x{height}; sides of {MIN_SIDE} to {MAX_SIDE} pixels can be carried")]
+    PictureSize {
+        /// Width in pixels.
+        width: u32,
+        /// Height in pixels.
+        height: u32,
+    },
     /// More or longer parameter sets than an avcC can hold.
     #[error("H.264 parameter sets do not fit into a configuration record")]
     TooLarge,
@@ -82,9 +95,13 @@ pub enum H264Error {
 /// timing; all of them go into the configuration, which always has 4-byte NAL lengths.
 ///
 /// # Errors
-/// A set is missing, is of another NAL type, cannot be parsed, or is too large for an avcC.
+/// A set is missing, is of another NAL type, cannot be parsed, or is too large for an avcC; or the picture's size is impossible.
 pub fn track_from_parameter_sets(sps: &[&[u8]], pps: &[&[u8]]) -> Result<VideoTrack, H264Error> {
     let first = Sps::parse(sps.first().ok_or(H264Error::NoSps)?)?;
+    let (width, height) = (first.width, first.height);
+    if [width, height].into_iter().any(|side| !(MIN_SIDE..=MAX_SIDE).contains(&side)) {
+        return Err(H264Error::PictureSize { width, height });
+    }
     let config = AvcConfig {
         length_size: 4,
         sps: sps.iter().map(|set| bytes::Bytes::copy_from_slice(set)).collect(),
@@ -93,8 +110,8 @@ pub fn track_from_parameter_sets(sps: &[&[u8]], pps: &[&[u8]]) -> Result<VideoTr
     Ok(VideoTrack {
         config: config.write()?,
         codecs: format!("avc1.{:02x}{:02x}{:02x}", first.profile_idc, first.constraints, first.level_idc),
-        width: first.width,
-        height: first.height,
+        width,
+        height,
         sample_aspect: first.sample_aspect,
         frame_rate: first.frame_rate,
         plain: first.chroma_format_idc == 1

@@ -1,5 +1,7 @@
 //! Sequence parameter sets (H.264 7.3.2.1.1 and E.1.1): size, shape, timing and what kind of picture it is.
 
+use std::fmt;
+
 use super::{H264Error, NAL_SPS, nal_type};
 use crate::media::codec::bits::BitReader;
 
@@ -27,6 +29,9 @@ const SAMPLE_ASPECTS: [(u32, u32); 16] = [
     (2, 1),
 ];
 const EXTENDED_SAMPLE_ASPECT: u32 = 255;
+/// Pixels that are more than so many times as wide as high, or as high as wide, are a damaged field and no camera: the most
+/// that table E-1 has is 2.2.
+const MAX_SAMPLE_ASPECT: u32 = 8;
 const PROFILE_BASELINE: u8 = 66;
 /// Largest decoded picture buffer in frames (H.264 A.3.1), and so the most reordering.
 const MAX_REORDER_FRAMES: u32 = 16;
@@ -48,7 +53,7 @@ pub struct Sps {
     pub width: u32,
     /// Height of the cropped picture in pixels.
     pub height: u32,
-    /// 0 monochrome, 1 4:2:0, 2 4:2:2, 3 4:4:4.
+    /// 0 monochrome, 1 4:2:0, 2 4:2:2, 3 4:4:4: see [`Sps::chroma`].
     pub chroma_format_idc: u8,
     /// Bits per luma sample, 8 to 14.
     pub bit_depth_luma: u8,
@@ -58,12 +63,54 @@ pub struct Sps {
     pub frame_mbs_only: bool,
     /// Sample aspect ratio, `(1, 1)` when nothing usable is said.
     pub sample_aspect: (u32, u32),
+    /// What its numbers mean as colours; `None` when nothing is said.
+    pub colour: Option<Colour>,
     /// Frames per second, reduced, from `time_scale` and `num_units_in_tick`.
     pub frame_rate: Option<(u32, u32)>,
     /// By how many frames output order may leave decoding order (`max_num_reorder_frames`); `None` when not said. Baseline
     /// has no B-frames and so no reordering.
     pub reorder_frames: Option<u32>,
 }
+
+/// How much colour a picture has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Chroma {
+    /// None.
+    Monochrome,
+    /// One sample for four pixels.
+    C420,
+    /// One sample for two pixels.
+    C422,
+    /// One sample for each pixel.
+    C444,
+}
+
+impl fmt::Display for Chroma {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Chroma::Monochrome => "monochrome",
+            Chroma::C420 => "4:2:0",
+            Chroma::C422 => "4:2:2",
+            Chroma::C444 => "4:4:4",
+        })
+    }
+}
+
+/// What samples mean as colours: code points of ITU-T H.273, 2 where one is not said.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Colour {
+    /// `colour_primaries`
+    pub primaries: u8,
+    /// `transfer_characteristics`
+    pub transfer: u8,
+    /// `matrix_coefficients`
+    pub matrix: u8,
+    /// Samples use all of their values (`video_full_range_flag`).
+    pub full_range: bool,
+}
+
+/// "Unspecified" in each of the three tables of H.273.
+const COLOUR_UNSPECIFIED: u8 = 2;
 
 impl Sps {
     /// Parses an SPS NAL unit (header included, without start code). VUI that is cut off counts as absent from there on,
@@ -82,7 +129,7 @@ impl Sps {
         let constraints = fields.bits(8)? as u8;
         let level_idc = fields.bits(8)? as u8;
         fields.golomb("seq_parameter_set_id", 31)?;
-        let chroma = if has_chroma_format(profile_idc) { chroma_format(&mut fields)? } else { Chroma::DEFAULT };
+        let chroma = if has_chroma_format(profile_idc) { chroma_format(&mut fields)? } else { Coding::DEFAULT };
         picture_order(&mut fields)?;
         fields.golomb("max_num_ref_frames", 16)?;
         fields.flag()?; // gaps_in_frame_num_value_allowed_flag
@@ -99,9 +146,20 @@ impl Sps {
             bit_depth_chroma: chroma.bit_depth_chroma,
             frame_mbs_only: shape.frame_mbs_only,
             sample_aspect: vui.sample_aspect.unwrap_or((1, 1)),
+            colour: vui.colour,
             frame_rate: vui.frame_rate,
             reorder_frames: if profile_idc == PROFILE_BASELINE { Some(0) } else { vui.reorder_frames },
         })
+    }
+
+    /// How much colour there is.
+    pub fn chroma(&self) -> Chroma {
+        match self.chroma_format_idc {
+            0 => Chroma::Monochrome,
+            1 => Chroma::C420,
+            2 => Chroma::C422,
+            _ => Chroma::C444,
+        }
     }
 
     /// Whether the profile states chroma format and bit depths, which an avcC then repeats.
@@ -153,14 +211,14 @@ impl Fields<'_> {
     }
 }
 
-struct Chroma {
+struct Coding {
     format_idc: u8,
     bit_depth_luma: u8,
     bit_depth_chroma: u8,
 }
 
-impl Chroma {
-    const DEFAULT: Chroma = Chroma { format_idc: 1, bit_depth_luma: 8, bit_depth_chroma: 8 };
+impl Coding {
+    const DEFAULT: Coding = Coding { format_idc: 1, bit_depth_luma: 8, bit_depth_chroma: 8 };
 
     /// Luma samples per chroma sample, across and down: the unit of cropping (H.264 7-19 to 7-22).
     fn subsampling(&self) -> (u32, u32) {
@@ -172,7 +230,7 @@ impl Chroma {
     }
 }
 
-fn chroma_format(fields: &mut Fields<'_>) -> Result<Chroma, H264Error> {
+fn chroma_format(fields: &mut Fields<'_>) -> Result<Coding, H264Error> {
     let format_idc = fields.golomb("chroma_format_idc", 3)? as u8;
     if format_idc == 3 {
         fields.flag()?; // separate_colour_plane_flag
@@ -188,7 +246,7 @@ fn chroma_format(fields: &mut Fields<'_>) -> Result<Chroma, H264Error> {
             }
         }
     }
-    Ok(Chroma { format_idc, bit_depth_luma, bit_depth_chroma })
+    Ok(Coding { format_idc, bit_depth_luma, bit_depth_chroma })
 }
 
 /// H.264 7.3.2.1.1.1
@@ -266,6 +324,7 @@ fn shape(fields: &mut Fields<'_>, (chroma_x, chroma_y): (u32, u32)) -> Result<Sh
 #[derive(Default)]
 struct Vui {
     sample_aspect: Option<(u32, u32)>,
+    colour: Option<Colour>,
     frame_rate: Option<(u32, u32)>,
     reorder_frames: Option<u32>,
 }
@@ -280,7 +339,7 @@ fn vui(bits: &mut BitReader<'_>) -> Vui {
 fn read_vui(bits: &mut BitReader<'_>, vui: &mut Vui) -> Option<()> {
     if bits.flag()? {
         vui.sample_aspect = match bits.bits(8)? {
-            EXTENDED_SAMPLE_ASPECT => Some((bits.bits(16)?, bits.bits(16)?)).filter(|(x, y)| *x > 0 && *y > 0),
+            EXTENDED_SAMPLE_ASPECT => Some((bits.bits(16)?, bits.bits(16)?)).filter(is_sample_aspect),
             0 => None,
             idc => SAMPLE_ASPECTS.get(idc as usize - 1).copied(),
         };
@@ -289,10 +348,7 @@ fn read_vui(bits: &mut BitReader<'_>, vui: &mut Vui) -> Option<()> {
         bits.skip(1)?; // overscan_appropriate_flag
     }
     if bits.flag()? {
-        bits.skip(4)?; // video_format, video_full_range_flag
-        if bits.flag()? {
-            bits.skip(24)?; // colour_primaries, transfer_characteristics, matrix_coefficients
-        }
+        vui.colour = Some(colour(bits)?);
     }
     if bits.flag()? {
         bits.golomb()?; // chroma_sample_loc_type_top_field
@@ -324,6 +380,22 @@ fn read_vui(bits: &mut BitReader<'_>, vui: &mut Vui) -> Option<()> {
         vui.reorder_frames = Some(bits.golomb()?).filter(|frames| *frames <= MAX_REORDER_FRAMES);
     }
     Some(())
+}
+
+fn is_sample_aspect((x, y): &(u32, u32)) -> bool {
+    *x > 0 && *y > 0 && *x <= y * MAX_SAMPLE_ASPECT && *y <= x * MAX_SAMPLE_ASPECT
+}
+
+/// `video_signal_type` (H.264 E.1.1).
+fn colour(bits: &mut BitReader<'_>) -> Option<Colour> {
+    bits.skip(3)?; // video_format
+    let full_range = bits.flag()?;
+    let [primaries, transfer, matrix] = if bits.flag()? {
+        [bits.bits(8)? as u8, bits.bits(8)? as u8, bits.bits(8)? as u8]
+    } else {
+        [COLOUR_UNSPECIFIED; 3]
+    };
+    Some(Colour { primaries, transfer, matrix, full_range })
 }
 
 /// `hrd_parameters` (H.264 E.1.2).
@@ -380,6 +452,11 @@ pub(crate) mod samples {
         0x67, 0xf4, 0x00, 0x0c, 0x91, 0x9b, 0x28, 0x49, 0xfc, 0x7c, 0x7e, 0x02, 0x20, 0x00, 0x00, 0x03, 0x00, 0x20,
         0x00, 0x00, 0x0f, 0x01, 0xe2, 0x85, 0x32, 0xc0,
     ];
+    /// 160x90, full range with the code points 1 (primaries), 13 (transfer) and 6 (matrix).
+    pub(crate) const FULL_RANGE_SPS: &[u8] = &[
+        0x67, 0x64, 0x00, 0x0b, 0xac, 0xd9, 0x42, 0x8d, 0xf9, 0x30, 0x16, 0xe0, 0x21, 0xa0, 0xc8, 0x00, 0x00, 0x03,
+        0x00, 0x08, 0x00, 0x00, 0x03, 0x01, 0xe0, 0x78, 0xa1, 0x4c, 0xb0,
+    ];
     /// 1920x1080 in fields, 50 frames a second.
     pub(crate) const INTERLACED_SPS: &[u8] = &[
         0x67, 0x64, 0x00, 0x3e, 0xac, 0xd9, 0x40, 0x78, 0x04, 0x4f, 0xde, 0x02, 0x20, 0x00, 0x00, 0x03, 0x00, 0x20,
@@ -389,7 +466,7 @@ pub(crate) mod samples {
 
 #[cfg(test)]
 mod tests {
-    use super::samples::{BASELINE_SPS, HIGH_SPS, INTERLACED_422_SPS, INTERLACED_SPS, ODD_444_SPS};
+    use super::samples::{BASELINE_SPS, FULL_RANGE_SPS, HIGH_SPS, INTERLACED_422_SPS, INTERLACED_SPS, ODD_444_SPS};
     use super::*;
     use proptest::prelude::*;
 
@@ -406,6 +483,7 @@ mod tests {
             bit_depth_chroma: 8,
             frame_mbs_only: true,
             sample_aspect: (1, 1),
+            colour: None,
             frame_rate: Some((30, 1)),
             reorder_frames: Some(2),
         };
@@ -438,6 +516,20 @@ mod tests {
             (without_timing.width, without_timing.frame_rate, without_timing.reorder_frames),
             (1_920, None, None)
         );
+    }
+
+    #[test]
+    fn colour_is_read_as_it_is_said() {
+        let colour = |nal| Sps::parse(nal).expect("made by x264").colour;
+        let full = Colour { primaries: 1, transfer: 13, matrix: 6, full_range: true };
+        assert_eq!((colour(FULL_RANGE_SPS), colour(HIGH_SPS)), (Some(full), None));
+    }
+
+    #[test]
+    fn silly_pixels_are_taken_for_square() {
+        let kept =
+            [(1, 1), (64, 45), (1, 8), (8, 1), (0, 1), (1, 0), (1, 9), (65_535, 1)].map(|it| is_sample_aspect(&it));
+        assert_eq!(kept, [true, true, true, true, false, false, false, false]);
     }
 
     #[test]

@@ -5,7 +5,9 @@ use std::sync::Arc;
 use super::format::{PART_KIND, RECORD_HEADER_BYTES, RecordHeader};
 use super::wire::{Fields, Put};
 use crate::media::naming::MediaName;
-use crate::media::segment::{Init, PartEntry, Rendition, RenditionId, Segment, SegmentEnd, SegmentStart};
+use crate::media::segment::{
+    Init, Joined, PartEntry, Rendition, RenditionId, Renditions, Segment, SegmentEnd, SegmentStart,
+};
 use crate::media::{AudioTrack, Kind, Part, Span, Timestamp, Track, VideoTrack, WallTime};
 use crate::store::session::{Finish, ResumePoint, SessionHead};
 
@@ -41,6 +43,8 @@ pub(crate) enum Record {
     Deleted(RenditionId, MediaName),
     /// Part of a snapshot: a segment from an earlier file.
     Known(Known),
+    /// Renditions join the session. Later files have them in their head.
+    Join(Joined),
 }
 
 /// Whose journal a file belongs to.
@@ -149,6 +153,7 @@ impl Record {
             Record::Stored(..) => 10,
             Record::Deleted(..) => 11,
             Record::Known(_) => 12,
+            Record::Join(_) => 13,
         }
     }
 
@@ -202,6 +207,11 @@ impl Record {
             }
             Record::Stored(rendition, name) | Record::Deleted(rendition, name) => put_object(out, *rendition, *name),
             Record::Known(known) => put_known(out, known),
+            Record::Join(joined) => {
+                out.u8(joined.first.0);
+                out.u64(joined.discontinuities);
+                put_renditions(out, &joined.renditions);
+            }
         }
     }
 
@@ -248,6 +258,10 @@ impl Record {
             10 => take_object(from).map(|(rendition, name)| Record::Stored(rendition, name))?,
             11 => take_object(from).map(|(rendition, name)| Record::Deleted(rendition, name))?,
             12 => Record::Known(take_known(from)?),
+            13 => {
+                let (first, discontinuities) = (RenditionId(from.u8()?), from.u64()?);
+                Record::Join(Joined { first, discontinuities, renditions: take_renditions(from)? })
+            }
             _ => return Err(Malformed),
         };
         fields.end()?;
@@ -292,8 +306,12 @@ fn put_head(out: &mut Vec<u8>, head: &Head) {
     out.span(session.segment_target);
     out.span(session.part_target);
     out.text(&head.boot);
-    out.u8(session.renditions.len() as u8); // a RenditionId is a u8
-    for rendition in session.renditions.iter() {
+    put_renditions(out, &session.renditions);
+}
+
+fn put_renditions(out: &mut Vec<u8>, renditions: &Renditions) {
+    out.u8(renditions.len() as u8); // a RenditionId is a u8
+    for rendition in renditions.iter() {
         out.text(&rendition.name);
         put_kind(out, rendition.kind);
         out.bool(rendition.copied);
@@ -305,6 +323,11 @@ fn put_head(out: &mut Vec<u8>, head: &Head) {
 fn take_head(from: &mut Fields<'_>) -> Result<Head, Malformed> {
     let (stream, session, epoch) = (from.text()?, from.text()?, from.u32()?);
     let (segment_target, part_target, boot) = (from.span()?, from.span()?, from.text()?);
+    let renditions = take_renditions(from)?;
+    Ok(Head { session: SessionHead { stream, session, epoch, renditions, segment_target, part_target }, boot })
+}
+
+fn take_renditions(from: &mut Fields<'_>) -> Result<Renditions, Malformed> {
     let mut renditions = Vec::new();
     for _ in 0..from.u8()? {
         renditions.push(Rendition {
@@ -315,8 +338,7 @@ fn take_head(from: &mut Fields<'_>) -> Result<Head, Malformed> {
             frame_rate: from.fraction()?,
         });
     }
-    let renditions = renditions.into();
-    Ok(Head { session: SessionHead { stream, session, epoch, renditions, segment_target, part_target }, boot })
+    Ok(renditions.into())
 }
 
 fn put_kind(out: &mut Vec<u8>, kind: Kind) {

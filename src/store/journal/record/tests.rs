@@ -91,6 +91,7 @@ fn all() -> Vec<Record> {
         Record::Finish(Finish::Ended, WallTime::from_unix_millis(2)),
         Record::Stored(id, name),
         Record::Deleted(id, MediaName::Init { number: 4 }),
+        Record::Join(Joined { first: RenditionId(2), renditions: head().session.renditions, discontinuities: 3 }),
         known(Placement::Open, None),
         known(Placement::Spooled, Some(Span::from_secs(2))),
         known(Placement::Stored, Some(Span::from_secs(2))),

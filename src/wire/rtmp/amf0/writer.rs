@@ -7,7 +7,8 @@ use super::{
     STRING, TYPED, UNDEFINED, Value, XML,
 };
 
-/// Appends one value. Property and class names are cut at 65 535 bytes, the most that their length field can say.
+/// Appends one value. Property and class names are cut behind the last whole character within 65 535 bytes, the most that
+/// their length field can say.
 pub fn write(out: &mut BytesMut, value: &Value) {
     write_at(out, value, 0);
 }
@@ -80,7 +81,7 @@ fn write_properties(out: &mut BytesMut, properties: &[(String, Value)], depth: u
 }
 
 fn write_name(out: &mut BytesMut, name: &str) {
-    let cut = name.len().min(usize::from(u16::MAX));
+    let cut = name.floor_char_boundary(usize::from(u16::MAX));
     out.put_u16(u16::try_from(cut).unwrap_or(u16::MAX));
     out.put_slice(&name.as_bytes()[..cut]);
 }
@@ -116,6 +117,15 @@ mod tests {
         assert_eq!(written(&object), b"\x03\x00\x01a\x01\x01\x00\x01b\x05\x00\x00\x09");
         assert_eq!(written(&Value::StrictArray(vec![Value::Undefined])), b"\x0a\x00\x00\x00\x01\x06");
         assert_eq!(written(&Value::EcmaArray(vec![])), b"\x08\x00\x00\x00\x00\x00\x00\x09");
+    }
+
+    /// Text of strangers grows when it is read, because bytes that are not UTF-8 become three.
+    #[test]
+    fn a_name_is_cut_between_characters() {
+        let name = "\u{fffd}".repeat(21_846); // 65 538 bytes
+        let object = Value::Object(vec![(format!("x{name}"), Value::Null)]);
+        let expected = Value::Object(vec![(format!("x{}", &name[..65_532]), Value::Null)]);
+        assert_eq!(Reader::new(&written(&object)).read_all(), Ok(vec![expected]));
     }
 
     #[test]

@@ -78,6 +78,11 @@ impl ChunkReader {
         }
     }
 
+    /// From the next chunk on, other limits hold: the peer is no stranger any more.
+    pub fn set_limits(&mut self, limits: Limits) {
+        self.limits = limits;
+    }
+
     /// Bytes of memory that unfinished messages hold.
     pub fn partial_bytes(&self) -> usize {
         self.partial_bytes

@@ -157,7 +157,7 @@ impl Server {
             limits,
             phase: Phase::Handshake,
             handshake: ServerHandshake::default(),
-            reader: ChunkReader::new(limits),
+            reader: ChunkReader::new(limits.of_strangers()),
             writer: ChunkWriter::default(),
             output: BytesMut::new(),
             held: Bytes::new(),
@@ -209,6 +209,7 @@ impl Server {
             return Ok(());
         }
         self.phase = Phase::Publishing;
+        self.reader.set_limits(self.limits);
         let stream_id = self.publish_stream_id;
         message::write_user_control(&mut self.writer, message::STREAM_BEGIN, stream_id, &mut self.output);
         self.status(stream_id, "status", "NetStream.Publish.Start", "Publishing.");

@@ -376,10 +376,20 @@ fn deep_amf_before_connect_drops_the_peer() {
 
 #[test]
 fn a_command_beyond_its_limit_drops_the_peer() {
+    let mut server = Server::new(Limits { command_bytes: 60_000, ..Limits::default() });
+    let mut talk = Talk::new();
+    talk.client.command(0, "connect", &[Value::string("x".repeat(61_000))]);
+    let error = server.receive([client::handshake(), talk.client.take()].concat().into(), &mut talk.events);
+    assert!(matches!(error, Err(RtmpError::CommandTooLong { limit: 60_000, .. })), "{error:?}");
+}
+
+#[test]
+fn a_stranger_may_send_less_than_a_publisher() {
     let mut talk = Talk::new();
     talk.client.command(0, "connect", &[Value::string("x".repeat(70_000))]);
     let error = talk.server.receive(talk.client.take(), &mut talk.events);
-    assert!(matches!(error, Err(RtmpError::CommandTooLong { limit: 65_536, .. })), "{error:?}");
+    assert!(matches!(error, Err(RtmpError::MessageTooLong { limit: 65_536, .. })), "{error:?}");
+    assert_eq!(talk.server.phase(), Phase::Ended);
 }
 
 #[test]

@@ -1,0 +1,140 @@
+//! Strangers at the door. One daemon plays one stream, the canary, while everything in [`rtmp`] and [`http`] is done to it;
+//! each attack is a test, and the canary has tests of its own: not a frame lost, every newcomer let in, nothing left behind.
+//!
+//! | module | holds |
+//! |---|---|
+//! | [`site`] | the daemon, the canary, what the system says of the process, newcomers |
+//! | [`peer`] | bytes of RTMP made by hand, and sockets with a source address of their own |
+//! | [`rtmp`], [`http`] | the attacks, by door |
+//!
+//! All run once, for all tests: [`campaign`]. Each attacker has addresses of its own in 127.0.0.0/8, and each newcomer too.
+
+mod http;
+mod peer;
+mod rtmp;
+mod site;
+
+use std::collections::BTreeMap;
+use std::panic::AssertUnwindSafe;
+use std::sync::{Arc, OnceLock};
+
+use futures_util::FutureExt;
+use futures_util::future::BoxFuture;
+
+use crate::support::machine;
+use site::{Canary, Site};
+
+type Attack = fn(Arc<Site>) -> BoxFuture<'static, ()>;
+
+/// What became of one attack: its words when it was not withstood.
+type Verdict = Result<(), String>;
+
+/// Everything that happened.
+struct Campaign {
+    verdicts: BTreeMap<&'static str, Verdict>,
+    canary: Canary,
+}
+
+/// Declares a test for each attack, and the list of them by door.
+macro_rules! attacks {
+    ($($door:ident: $($name:ident)*;)*) => {
+        $(mod $door {
+            $(#[test]
+            fn $name() {
+                super::super::withstood(concat!(stringify!($door), "::", stringify!($name)));
+            })*
+        })*
+
+        /// The doors, each with its attacks in order.
+        const DOORS: &[&[(&str, super::Attack)]] = &[$(&[
+            $((concat!(stringify!($door), "::", stringify!($name)), |site| Box::pin(super::$door::$name(site))),)*
+        ]),*];
+    };
+}
+
+mod withstands {
+    attacks! {
+        rtmp:
+            silent_connections garbage other_protocols half_handshakes slow_handshakes_and_chunks storms wrong_keys
+            odd_names huge_metadata create_stream_flood publish_twice deep_amf_before_authentication
+            long_messages_before_authentication tiny_chunks chunk_stream_ids acknowledgement_windows chunk_sizes aborts
+            extended_timestamps;
+        http:
+            silent_connections slow_heads ambiguous_requests huge_heads path_traversal odd_ranges slow_readers
+            held_playlists api_strangers http2_preface;
+    }
+
+    pub(super) fn doors() -> &'static [&'static [(&'static str, super::Attack)]] {
+        DOORS
+    }
+}
+
+/// Runs everything at the first call.
+fn campaign() -> &'static Campaign {
+    static CAMPAIGN: OnceLock<Campaign> = OnceLock::new();
+    CAMPAIGN.get_or_init(|| {
+        let _turn = machine::alone("attacks");
+        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
+        let runtime = runtime.expect("a runtime");
+        site::raise_open_files();
+        let (site, canary) = Canary::start();
+        let mut verdicts = BTreeMap::new();
+        // The first of each door measures memory, and has the daemon to itself.
+        for door in withstands::doors() {
+            verdicts.extend(door[..1].iter().map(|attack| runtime.block_on(one(attack, &site))));
+        }
+        let site = &site;
+        let lanes = withstands::doors().iter().map(|door| async move {
+            let mut verdicts = Vec::new();
+            for attack in &door[1..] {
+                verdicts.push(one(attack, site).await);
+            }
+            verdicts
+        });
+        verdicts.extend(runtime.block_on(futures_util::future::join_all(lanes)).into_iter().flatten());
+        let canary = canary.finish(site);
+        Campaign { verdicts, canary }
+    })
+}
+
+/// One attack with a newcomer beside it.
+async fn one(&(name, attack): &(&'static str, Attack), site: &Arc<Site>) -> (&'static str, Verdict) {
+    let (began, resident) = (std::time::Instant::now(), site.resident_bytes());
+    let both = async { tokio::join!(attack(site.clone()), site.newcomer()) };
+    let verdict = AssertUnwindSafe(both).catch_unwind().await;
+    let kept = site.resident_bytes().saturating_sub(resident) >> 10;
+    eprintln!("{name}: {:?}, {kept} KiB more resident", began.elapsed());
+    let words = |payload: Box<dyn std::any::Any + Send>| {
+        let text = payload.downcast_ref::<String>().cloned();
+        let text = text.or_else(|| payload.downcast_ref::<&str>().map(|text| (*text).to_owned())).unwrap_or_default();
+        format!("{text}\nthe daemon's last lines, newest first:\n{}", site.tail())
+    };
+    (name, verdict.map(|_| ()).map_err(words))
+}
+
+fn withstood(name: &str) {
+    if let Err(words) = &campaign().verdicts[name] {
+        panic!("{words}");
+    }
+}
+
+#[test]
+fn the_canary_loses_no_frame() {
+    campaign().canary.assert_every_frame_once();
+}
+
+#[test]
+fn every_newcomer_was_let_in() {
+    let campaign = campaign();
+    assert!(campaign.canary.newcomers >= campaign.verdicts.len(), "{} newcomers", campaign.canary.newcomers);
+}
+
+#[test]
+fn the_log_has_no_panic_and_no_error_and_no_forged_line() {
+    campaign().canary.assert_quiet_log();
+}
+
+#[test]
+fn sockets_and_memory_are_given_back() {
+    campaign().canary.assert_nothing_is_left();
+}

@@ -1,0 +1,382 @@
+//! Sources whose clock, chunks or keyframes are odd: what the playlist, the media and the publisher see.
+//!
+//! All of them are pushed at the same time to one daemon that copies them: [`feeds`] says what each is like. What is odd only for a
+//! ladder has pushes of its own.
+
+mod feeds;
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::OnceLock;
+use std::thread;
+use std::time::Duration;
+
+use crate::broadcast::{FIRST_SEGMENT_LIMIT, test_preset};
+use crate::support::boxes;
+use crate::support::content::{Expectation, Pictures, Report};
+use crate::support::daemon::{Credentials, Daemon, Home};
+use crate::support::follower::{Follower, Rendition};
+use crate::support::machine;
+use crate::support::publisher::{Feed, RawPublisher, Status};
+
+use feeds::Case;
+
+/// The contract: 20 s without media, the grace time of these tests, the same again for a machine that is busy.
+const END_LIMIT: Duration = Duration::from_secs(90);
+const GRACE: &str = "5s";
+/// Half a frame of the source in microseconds.
+const HALF_A_FRAME_US: i64 = 16_667;
+
+/// What came of one feed.
+struct Seen {
+    /// What a player saw; nothing when the publisher was refused.
+    player: Option<Follower>,
+    /// What the publisher was told.
+    told: Vec<Status>,
+    /// The daemon's log of all feeds.
+    log: String,
+}
+
+impl Seen {
+    /// The feed `name`, pushed together with the others when the first test asks.
+    fn of(name: &str) -> &'static Seen {
+        static PUSHED: OnceLock<BTreeMap<&str, Seen>> = OnceLock::new();
+        let pushed = PUSHED.get_or_init(|| {
+            let _turn = machine::shared("the broadcasts of source_time");
+            push("passthrough", feeds::served(), feeds::refused())
+        });
+        &pushed[name]
+    }
+
+    fn player(&self) -> &Follower {
+        self.player.as_ref().expect("a feed that is served")
+    }
+
+    fn video(&self) -> &Rendition {
+        self.player().videos().next().expect("a rung")
+    }
+
+    fn report(&self) -> Report {
+        let folder = tempfile::tempdir().expect("a folder");
+        Report::of(Some(self.video()), Some(self.player().audio()), folder.path())
+    }
+
+    /// Discontinuities behind the first segment.
+    fn breaks(&self) -> usize {
+        let entries = self.video().segments.iter().map(|segment| &segment.entry);
+        entries.filter(|entry| entry.discontinuity && entry.msn > 0).count()
+    }
+
+    fn codes(&self) -> Vec<&str> {
+        self.told.iter().map(|status| status.code.as_str()).collect()
+    }
+
+    /// Served from the first to the last byte without a break, and the publisher was told nothing but hello and goodbye.
+    fn assert_unbroken(&self) {
+        assert_eq!(self.codes(), ["NetStream.Publish.Start", "NetStream.Unpublish.Success"]);
+        assert_eq!(self.breaks(), 0, "discontinuities");
+        self.assert_playable();
+    }
+
+    /// What holds for every source: MSNs rise by one, no segment is too long (the reader of playlists sees to that), both
+    /// renditions are cut alike, dates rise, and each video segment begins where the one before it ended.
+    fn assert_playable(&self) {
+        let cuts = |rendition: &Rendition| -> Vec<_> {
+            let entries = rendition.segments.iter().map(|segment| &segment.entry);
+            entries.map(|entry| (entry.msn, entry.wall.clone(), entry.discontinuity, entry.gap)).collect()
+        };
+        let (video, audio) = (cuts(self.video()), cuts(self.player().audio()));
+        assert_eq!(video, audio, "both renditions are cut alike");
+        assert!(video.windows(2).all(|pair| pair[1].0 == pair[0].0 + 1 && pair[1].1 > pair[0].1), "{video:?}");
+        assert_video_is_contiguous(self.video());
+    }
+}
+
+/// Within a run each segment begins where the one before it ended, and every run is decoded from where it is presented.
+fn assert_video_is_contiguous(video: &Rendition) {
+    for run in video.runs() {
+        let mut end = None;
+        for segment in &run.segments {
+            let samples = boxes::samples(&segment.bytes);
+            let (first, last) = (samples[0], samples[samples.len() - 1]);
+            match end {
+                None => assert_eq!(first.pts, first.dts as i64, "{}: a run's tfdt is its PTS", segment.entry.uri),
+                Some(end) => assert_eq!(first.dts, end, "{}", segment.entry.uri),
+            }
+            end = Some(last.dts + u64::from(last.duration));
+        }
+    }
+}
+
+/// Pushes all feeds at the same time, each to a stream of its own, and follows them to their ends.
+fn push(preset: &str, served: Vec<Case>, refused: Vec<Case>) -> BTreeMap<&'static str, Seen> {
+    let home = Home::ending_with_the_broadcast(preset).set("session.grace", GRACE);
+    let daemon = home.serve();
+    let cases = served.into_iter().map(|case| (case, true)).chain(refused.into_iter().map(|case| (case, false)));
+    let cases: Vec<_> = cases.map(|(case, is_served)| (case, is_served, home.credentials())).collect();
+    let daemon_of_all = &daemon;
+    let mut pushed: BTreeMap<_, _> = thread::scope(|scope| {
+        let threads = cases.into_iter().map(|((name, feed), is_served, credentials)| {
+            let run = scope.spawn(move || push_one(daemon_of_all, &credentials, feed, is_served));
+            (name, run)
+        });
+        let threads: Vec<_> = threads.collect();
+        threads.into_iter().map(|(name, run)| (name, run.join().unwrap_or_else(|_| panic!("{name}")))).collect()
+    });
+    let log = daemon.log();
+    assert!(!log.contains("panicked"), "{log}");
+    pushed.values_mut().for_each(|seen| seen.log.clone_from(&log));
+    daemon.stop();
+    pushed
+}
+
+fn push_one(daemon: &Daemon, credentials: &Credentials, feed: Feed, is_served: bool) -> Seen {
+    let publisher = RawPublisher::start(daemon.rtmp, &credentials.secret, feed);
+    let player = is_served.then(|| {
+        let mut player = Follower::open(&daemon.url(""), &credentials.stream, FIRST_SEGMENT_LIMIT);
+        player.until_ended(END_LIMIT);
+        player
+    });
+    let told = if is_served { publisher.statuses() } else { publisher.wait_until_closed(END_LIMIT) };
+    Seen { player, told, log: String::new() }
+}
+
+fn whole() -> Expectation {
+    Expectation::whole(300, 10)
+}
+
+/// Some pictures are lost to a hole, but none is lost elsewhere and none comes twice.
+fn with_a_hole(at_least: usize, seconds: u32) -> Expectation {
+    Expectation { flashes: None, ..Expectation::whole(0, seconds).pictures(Pictures::Rising { at_least }) }
+}
+
+#[test]
+fn chunks_of_any_size_arrive_whole() {
+    for name in ["chunks of 1", "chunks of 65536", "chunks of 16 MiB"] {
+        let seen = Seen::of(name);
+        seen.assert_unbroken();
+        seen.report().assert_whole(&whole());
+    }
+}
+
+#[test]
+fn aggregate_messages_are_taken_apart() {
+    let seen = Seen::of("aggregates");
+    seen.assert_unbroken();
+    seen.report().assert_whole(&whole());
+}
+
+#[test]
+fn jitter_of_40_ms_is_repaired_without_losing_a_frame() {
+    let seen = Seen::of("jitter");
+    seen.assert_unbroken();
+    // Sound is counted and steady; a picture is shown when its stamp says, which is off by 20 ms at most.
+    seen.report().assert_whole(&Expectation { av_limit_us: 45_000, ..whole() });
+}
+
+#[test]
+fn a_jump_at_a_keyframe_is_one_discontinuity_and_loses_nothing() {
+    for name in ["plus 10 s", "minus 3 s", "to below zero"] {
+        let seen = Seen::of(name);
+        assert_eq!((seen.codes().len(), seen.breaks()), (2, 1), "{name}");
+        seen.assert_playable();
+        // Sound of the second that is cut through is trimmed to the picture.
+        seen.report().assert_whole(&Expectation { beeps: Some(8), sound_ms: 9_800, ..whole() });
+    }
+}
+
+#[test]
+fn a_jump_between_keyframes_loses_what_cannot_be_decoded() {
+    let seen = Seen::of("plus 1 h");
+    assert_eq!((seen.codes().len(), seen.breaks()), (2, 1));
+    seen.assert_playable();
+    // One second, up to the keyframe.
+    seen.report().assert_whole(&with_a_hole(265, 8));
+}
+
+#[test]
+fn a_clock_that_starts_below_zero_wraps_unseen() {
+    let seen = Seen::of("from below zero");
+    seen.assert_unbroken();
+    seen.report().assert_whole(&whole());
+}
+
+#[test]
+fn sound_of_another_origin_is_aligned_by_its_arrival() {
+    let seen = Seen::of("sound 5 s ahead");
+    seen.assert_unbroken();
+    // Arrival says when, to a message of each track.
+    seen.report().assert_whole(&Expectation { av_limit_us: 80_000, sound_ms: 9_800, ..whole() });
+}
+
+#[test]
+fn stamps_out_of_decoding_order_are_repaired() {
+    let seen = Seen::of("decoding order");
+    seen.assert_unbroken();
+    seen.report().assert_whole(&whole());
+}
+
+#[test]
+fn sequence_headers_that_say_nothing_new_cost_nothing() {
+    for name in ["headers repeated", "headers doubled"] {
+        let seen = Seen::of(name);
+        seen.assert_unbroken();
+        assert_eq!(seen.video().inits.len(), 1, "{name}");
+        seen.report().assert_whole(&whole());
+    }
+}
+
+#[test]
+fn a_damaged_composition_time_is_one_pictures_trouble() {
+    let seen = Seen::of("composition damaged");
+    seen.assert_unbroken();
+    let report = seen.report();
+    report.assert_whole(&Expectation { pictures: Pictures::Count(300), ..whole() });
+    assert!(report.longest_pause_us() < 8 * HALF_A_FRAME_US, "{} us", report.longest_pause_us());
+}
+
+#[test]
+fn negative_composition_times_keep_sound_and_picture_together() {
+    let seen = Seen::of("composition negative");
+    seen.assert_unbroken();
+    seen.report().assert_whole(&whole());
+}
+
+#[test]
+fn pyramids_of_b_frames_are_presented_in_order() {
+    let seen = Seen::of("pyramids");
+    seen.assert_unbroken();
+    seen.report().assert_whole(&whole());
+}
+
+#[test]
+fn another_frame_rate_and_another_bitrate_need_no_break() {
+    let seen = Seen::of("other frame rate");
+    seen.assert_unbroken();
+    let numbers = feeds::numbers_without_disposable();
+    assert!((180..250).contains(&numbers.len()), "{numbers:?}");
+    seen.report().assert_whole(&whole().pictures(Pictures::Numbers(numbers)));
+    let seen = Seen::of("other bitrate");
+    seen.assert_unbroken();
+    seen.report().assert_whole(&whole());
+    let bytes: Vec<_> = seen.video().segments.iter().map(|segment| segment.bytes.len()).collect();
+    assert!(bytes[3] > 2 * bytes[1], "{bytes:?}");
+}
+
+#[test]
+fn groups_of_10_s_are_cut_by_time() {
+    let seen = Seen::of("keyframes 10 s apart");
+    seen.assert_unbroken();
+    seen.report().assert_whole(&Expectation::whole(420, 14));
+    let independent = seen.video().segments.iter().filter(|segment| boxes::samples(&segment.bytes)[0].sync).count();
+    assert_eq!(independent, 2, "the keyframes at 0 s and at 10 s");
+    assert!(seen.video().segments.len() >= 6, "{} segments", seen.video().segments.len());
+    let playlist = seen.video().playlist.as_ref().expect("it was followed");
+    assert!(!playlist.independent_segments && !seen.player().multivariant.independent_segments);
+}
+
+#[test]
+fn lost_keyframes_leave_the_playlist_whole() {
+    let seen = Seen::of("keyframes lost");
+    seen.assert_unbroken();
+    assert_eq!(seen.video().samples().len(), 298, "all that came is there");
+    assert!(seen.video().segments.len() >= 5, "{} segments", seen.video().segments.len());
+}
+
+#[test]
+fn silence_behind_a_burst_is_told_to_the_publisher_and_shown_as_gaps() {
+    let seen = Seen::of("burst");
+    assert_eq!(seen.codes(), ["NetStream.Publish.Start", "NetStream.Unpublish.Success"]);
+    let last_words = &seen.told[1].description;
+    assert_eq!(last_words, "No audio and no video came for 20 s. Check the encoder's sources, then start it again.");
+    assert_eq!(seen.breaks(), 0);
+    seen.assert_playable();
+    seen.report().assert_whole(&whole());
+    let gaps = seen.video().segments.iter().skip_while(|segment| !segment.entry.gap);
+    let gaps: Vec<_> = gaps.map(|segment| (segment.entry.gap, segment.entry.duration_us)).collect();
+    assert!(gaps.len() >= 10 && gaps.iter().all(|gap| *gap == (true, 2_000_000)), "20 s and the grace time: {gaps:?}");
+}
+
+/// The last words that a refused publisher was told, which are in the log as well.
+fn refusal(name: &str) -> &'static str {
+    let seen = Seen::of(name);
+    assert_eq!(seen.codes(), ["NetStream.Publish.Start", "NetStream.Publish.Rejected"], "{name}: {:?}", seen.told);
+    let words = seen.told[1].description.strip_prefix("The stream cannot be taken: ").expect("words of ingest");
+    assert!(seen.log.contains(words), "{words} is in the log");
+    words
+}
+
+#[test]
+fn a_source_without_a_keyframe_is_refused_in_words() {
+    let words = "no keyframe (IDR picture) came within 15 s: set the encoder's keyframe interval to 2 s";
+    assert_eq!(refusal("no keyframe"), words);
+}
+
+#[test]
+fn a_clock_that_stands_still_is_refused_in_words() {
+    let words = refusal("all zero");
+    assert!(words.contains("stand still: 50 messages in a row say 0 ms"), "{words}");
+}
+
+#[test]
+fn impossible_composition_times_are_refused_in_words() {
+    let words = refusal("composition impossible");
+    assert!(words.starts_with("50 pictures in a row have an impossible composition time"), "{words}");
+}
+
+/// A ladder whose top rung is copied until a group is too long, and one whose pictures refer to keyframes that were lost.
+fn ladders() -> &'static BTreeMap<&'static str, Seen> {
+    static PUSHED: OnceLock<BTreeMap<&str, Seen>> = OnceLock::new();
+    PUSHED.get_or_init(|| {
+        let _turn = machine::shared("the ladders of source_time");
+        let long = Feed::of(&feeds::long_groups());
+        let lost = Feed::of(&crate::support::source::Source::small(10)).edit(feeds::lose_keyframes);
+        push(&test_preset("auto-360p-240p"), vec![("long", long), ("lost", lost)], Vec::new())
+    })
+}
+
+fn report_of(rung: &Rendition, seen: &Seen, folder: &Path) -> Report {
+    Report::of(Some(rung), Some(seen.player().audio()), folder)
+}
+
+#[test]
+fn a_copy_that_ends_leaves_no_hole_and_codecs_name_both_halves() {
+    let seen = &ladders()["long"];
+    let folder = tempfile::tempdir().expect("a folder");
+    for rung in seen.player().videos() {
+        assert_eq!(seen.breaks(), 1, "{}", rung.name);
+        assert_video_is_contiguous(rung);
+        let report = report_of(rung, seen, folder.path());
+        report.assert_whole(&Expectation { sound_ms: 13_800, beeps: Some(12), ..Expectation::whole(420, 14) });
+        assert!(report.longest_pause_us() < 4 * HALF_A_FRAME_US, "{} us", report.longest_pause_us());
+        // What players place a run by: the decode time of its first sample is the end of the run before.
+        let ends: Vec<_> = rung.runs().iter().map(|run| run.samples()).collect();
+        let (before, behind) = (ends[0][ends[0].len() - 1], ends[1][0]);
+        let step = behind.dts as i64 - (before.dts + u64::from(before.duration)) as i64;
+        assert!(step.abs() <= 90, "{}: decoding steps by {step} / 90000 s at the switch", rung.name);
+    }
+    // The source is High, the preset's encoder Main: a decoder for the first plays both.
+    let top = seen.player().rung("360p");
+    let codecs: Vec<_> = top.inits.values().map(|init| boxes::Init::parse(init).avc.expect("avc1")).collect();
+    assert_eq!(codecs.iter().map(|[profile, ..]| *profile).collect::<Vec<_>>(), [100, 77]);
+    assert!(
+        seen.log.contains("360p is encoded from here on: the source's keyframes are further apart"),
+        "{}",
+        seen.log
+    );
+}
+
+#[test]
+fn lost_keyframes_cost_a_ladder_their_groups_and_nothing_else() {
+    let seen = &ladders()["lost"];
+    assert_eq!(seen.codes(), ["NetStream.Publish.Start", "NetStream.Unpublish.Success"]);
+    let encoded = seen.player().rung("240p");
+    // What was decoded from damaged references is shown; what no decoder takes is missing. Two of five groups are damaged.
+    let count = encoded.samples().len();
+    assert!((180..=300).contains(&count), "{count} pictures");
+    let folder = tempfile::tempdir().expect("a folder");
+    let numbers = report_of(encoded, seen, folder.path()).numbers();
+    let first: Vec<_> = (0..120).map(Some).collect();
+    assert_eq!(numbers[..120], first, "the groups before are whole");
+    assert_eq!(numbers[numbers.len() - 58..], (242..300).map(Some).collect::<Vec<_>>(), "the group behind is whole");
+}
