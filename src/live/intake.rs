@@ -26,7 +26,7 @@ use crate::listen::CloseReason;
 use crate::media::segment::{RenditionId, Renditions};
 use crate::media::{CutKind, Kind, Output, Track, Unit};
 use crate::store::Store;
-use crate::telemetry::names as metric_names;
+use crate::telemetry;
 use crate::transcode::Plan;
 use crate::transcode::fit::Fitted;
 
@@ -352,7 +352,7 @@ impl Intake {
         let (Fitted { mut plan, load, degraded }, share) = admitted(&self.capacity, wanted)?;
         self.shares.push(share);
         if degraded && self.renditions.is_none() {
-            metric_names::OVER_CAPACITY.counter(&[("outcome", "degraded")]).increment(1);
+            telemetry::names::OVER_CAPACITY.counter(&[("outcome", "degraded")]).increment(1);
             warn!(%load, "the machine has no room for the whole ladder: the session begins with fewer rungs");
         }
         if let Some(had) = &self.renditions {
@@ -468,7 +468,7 @@ fn contained(body: impl FnOnce() -> Result<(), IntakeError>) -> Result<(), Intak
 fn admitted(capacity: &EncodeCapacity, wanted: Wanted<'_>) -> Result<(Fitted, Share), Denied> {
     capacity.admit(wanted).inspect_err(|denied| {
         if matches!(denied, Denied::Full { .. }) {
-            metric_names::OVER_CAPACITY.counter(&[("outcome", "refused")]).increment(1);
+            telemetry::names::OVER_CAPACITY.counter(&[("outcome", "refused")]).increment(1);
         }
     })
 }

@@ -32,8 +32,8 @@ pub use samples::{Collect, Samples};
 /// To a part: package holds a picture until the next one comes, so a copied rung takes a frame (17 ms at 60, 40 ms at 25
 /// per second) and an encoded one its reordering and threads more; a third of a second is a part late.
 const TO_PART_BUCKETS: [f64; 14] = [0.005, 0.01, 0.02, 0.035, 0.05, 0.075, 0.1, 0.15, 0.25, 0.4, 0.7, 1.0, 2.0, 5.0];
-/// To the store: a local folder with its sync within a second, an object store in tenths of seconds; above a segment's length it falls behind,
-/// and the last ones tell an outage's length.
+/// To the store: a local folder with its sync within a second, an object store in tenths of seconds; above a segment's
+/// length it falls behind, and the last ones tell an outage's length.
 const TO_STORED_BUCKETS: [f64; 13] = [0.05, 0.1, 0.2, 0.4, 0.7, 1.0, 2.0, 4.0, 8.0, 15.0, 60.0, 300.0, 1_800.0];
 /// To something playable: a part at 334 ms, a playlist with the first segment at 2 s and what the encoders add.
 const TO_PLAYABLE_BUCKETS: [f64; 12] = [0.2, 0.4, 0.6, 0.8, 1.0, 1.5, 2.0, 2.25, 2.5, 3.0, 5.0, 10.0];
