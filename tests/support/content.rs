@@ -33,6 +33,8 @@ const WINDOW: usize = RATE / 1_000;
 /// Root mean square of full scale: the beep has 0.35, the tone below it 0.014.
 const BEEP_LEVEL: f64 = 0.2;
 const SILENCE_LEVEL: f64 = 0.003;
+/// A coder or decoder that begins in the middle of the sound fades in or out for so long: HE-AAC takes longest.
+const FADE_MS: usize = 100;
 
 /// A decoded frame.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -138,17 +140,18 @@ impl Sound {
         self.levels.len()
     }
 
-    /// Times where a beep begins.
+    /// Times where a beep begins; not in the first [`FADE_MS`], where that cannot be told.
     pub fn beeps_us(&self) -> Vec<i64> {
         let loud = |index: usize| self.levels[index] > BEEP_LEVEL;
         // A beep has ended when 10 ms were quiet: a window can fall into a zero crossing.
-        let starts = (0..self.levels.len()).filter(|&at| loud(at) && !(at.saturating_sub(10)..at).any(loud));
+        let starts = (FADE_MS..self.levels.len()).filter(|&at| loud(at) && !(at - 10..at).any(loud));
         starts.map(|at| self.start_us + at as i64 * 1_000).collect()
     }
 
-    /// Milliseconds of the longest silence, the first and the last 100 ms apart, where an encoder fades in and out.
+    /// Milliseconds of the longest silence, the first and the last [`FADE_MS`] apart.
     pub fn longest_silence_ms(&self) -> usize {
-        let inner = &self.levels[100.min(self.levels.len())..self.levels.len().saturating_sub(100).max(100)];
+        let end = self.levels.len().saturating_sub(FADE_MS);
+        let inner = &self.levels[FADE_MS.min(end)..end];
         inner.split(|level| *level > SILENCE_LEVEL).map(<[f64]>::len).max().unwrap_or(0)
     }
 }

@@ -20,7 +20,7 @@ pub const TONE_SECONDS: u32 = 6;
 pub const HE_SECONDS: u32 = 6;
 /// When a late track begins, and when one vanishes.
 pub const AWAY_FROM_MS: u64 = 4_000;
-/// When one that vanished comes back: at a keyframe.
+/// The keyframe that one comes back with that vanished.
 pub const BACK_AT_MS: u64 = 8_000;
 
 /// Rates and layouts, the rarest together with the usual.
@@ -73,7 +73,9 @@ fn late(kind: Kind) -> Feed {
 }
 
 fn vanishing(kind: Kind) -> Feed {
-    let away = AWAY_FROM_MS..BACK_AT_MS;
+    // Sound that is there again waits for the keyframe.
+    let back_at = if kind == Kind::Audio { BACK_AT_MS - 500 } else { BACK_AT_MS };
+    let away = AWAY_FROM_MS..back_at;
     feed(|tags| tags.retain(|tag| tag.kind != kind || !away.contains(&tag.due_ms)))
 }
 
@@ -145,7 +147,9 @@ fn tone(rate: u32, layout: &str) -> Feed {
     let mut command = Command::new("ffmpeg");
     command.args(["-nostdin", "-hide_banner", "-loglevel", "error", "-f", "lavfi", "-i", &picture]);
     command.args(["-f", "lavfi", "-i", &sound, "-c:v", "libx264", "-preset", "ultrafast", "-g", "20"]);
-    command.args(["-c:a", "aac", "-b:a", "96k", "-f", "flv"]).arg(&path);
+    // With less, the encoder itself breaks a tone in this many channels.
+    let bitrate = if channels == 6 { "448k" } else { "256k" };
+    command.args(["-c:a", "aac", "-b:a", bitrate, "-f", "flv"]).arg(&path);
     output(&mut command);
     Feed::from(tags(&Source { path, width: 160, height: 90, fps: 10, seconds: TONE_SECONDS }))
 }

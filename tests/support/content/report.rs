@@ -67,7 +67,7 @@ pub struct Expectation {
 
 impl Expectation {
     /// `frames` pictures from number 0 and `seconds` of sound, nothing missing. The very first beep lies in the encoder's
-    /// fade-in and may be lost.
+    /// fade-in and is not looked at.
     pub fn whole(frames: u32, seconds: u32) -> Self {
         let seconds = seconds as usize;
         Expectation {
