@@ -200,6 +200,16 @@ impl AudioClock {
         Some(placed)
     }
 
+    /// Counts one frame of the silence that leads to a frame whose source time, mapped to the session, is `mapped`; returns PTS
+    /// and duration. The last one is longer than a frame, so that it ends there.
+    pub(super) fn place_bridge(&mut self, mapped: Timestamp) -> Option<(Timestamp, Span)> {
+        let (first, frame) = (self.next?, i64::from(self.samples_per_frame));
+        let left = self.ceil(mapped) - first;
+        let samples = if left < 2 * frame { left } else { frame };
+        // What is off by less than a frame is the drift's to judge.
+        (left >= frame).then(|| self.advance(first, samples))
+    }
+
     /// Whether silence was counted where a frame belongs whose source time, mapped to the session, is `mapped`: it came too
     /// late.
     pub(super) fn is_silent_at(&self, mapped: Timestamp) -> bool {
