@@ -201,13 +201,10 @@ impl AudioClock {
     }
 
     /// Counts one frame of the silence that leads to a frame whose source time, mapped to the session, is `mapped`; returns PTS
-    /// and duration. The last one is longer than a frame, so that it ends there.
+    /// and duration. It ends within half a frame of there: decoders that go by samples stay in step as well.
     pub(super) fn place_bridge(&mut self, mapped: Timestamp) -> Option<(Timestamp, Span)> {
         let (first, frame) = (self.next?, i64::from(self.samples_per_frame));
-        let left = self.ceil(mapped) - first;
-        let samples = if left < 2 * frame { left } else { frame };
-        // What is off by less than a frame is the drift's to judge.
-        (left >= frame).then(|| self.advance(first, samples))
+        (self.ceil(mapped) - first > frame / 2).then(|| self.advance(first, frame))
     }
 
     /// Whether silence was counted where a frame belongs whose source time, mapped to the session, is `mapped`: it came too
