@@ -238,7 +238,7 @@ impl Rig {
 
 /// How many messages of `size` bytes follow each other: 1 to 1024, and of large ones less.
 fn burst(exponent: u8, size: usize) -> usize {
-    (1_usize << exponent.min(10)).min(1 + (16 << 20) / size)
+    (1_usize << exponent.min(10)).min(1 + (2 << 20) / size)
 }
 
 /// The promises of `ingest`, checked unit by unit.
