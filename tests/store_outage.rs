@@ -273,19 +273,22 @@ async fn stored_media_makes_room_without_an_alarm() {
 }
 
 #[tokio::test]
-async fn a_journal_deleted_under_us_costs_what_was_in_it() {
+async fn a_journal_deleted_under_us_costs_what_is_not_at_hand_any_more() {
     let folder = tempfile::tempdir().expect("a folder");
     let (bench, objects) = Bench::scripted(folder.path());
     objects.fail(|_| true);
     let (store, _) = bench.open().await;
     let mut writer = store.begin(head("s1", 1)).expect("begun");
     append_inits(&mut writer);
-    append_segment(&mut writer, 1, 0);
+    for msn in 0..3 {
+        append_segment(&mut writer, 1, msn);
+    }
     std::fs::remove_file(folder.path().join("spool/stream1/s1/0000000001.journal")).expect("removed");
     objects.succeed();
     until(&store, |stats| stats.backlog_objects == 0).await;
     let stats = store.stats();
-    assert_eq!((stats.lost_segments, stats.alarms.disk), (2, true));
+    assert_eq!((stats.lost_segments, stats.alarms.disk), (2, true), "the oldest of both renditions");
+    assert_eq!(read_segment(&store, "s1", VIDEO, 1, 1).await, Some(segment_bytes(VIDEO, 1)));
 }
 
 #[tokio::test]

@@ -63,7 +63,12 @@ impl SessionWriter {
             None => (journal.record(&record, snapshot), None),
         };
         // Under the journal's lock: another's record may begin a new file, whose snapshot must know what this one holds.
-        let taken = self.session.catalog.lock().replay(record, extent);
+        let mut catalog = self.session.catalog.lock();
+        let taken = catalog.replay(record, extent);
+        if let (Some(part), Ok(())) = (part, &taken) {
+            catalog.keep(part.rendition, part.bytes.clone());
+        }
+        drop(catalog);
         drop(journal);
         taken.map_err(|disorder| out_of_order(&disorder))?;
         self.follow(output);

@@ -8,7 +8,7 @@ use bytes::Bytes;
 use object_store::local::LocalFileSystem;
 use object_store::memory::InMemory;
 use object_store::path::Path;
-use object_store::{Attribute, Attributes, GetOptions, GetRange, ObjectStore, ObjectStoreExt, PutOptions};
+use object_store::{Attribute, Attributes, GetOptions, GetRange, ObjectStore, ObjectStoreExt, PutOptions, PutPayload};
 
 use super::StoreError;
 use super::files::{Files, Filesystem, OsFiles};
@@ -92,12 +92,17 @@ impl Backend {
     }
 
     /// Puts a whole object, over any earlier one of this key.
-    pub(crate) async fn put(&self, key: &str, bytes: Bytes, content_type: &'static str) -> object_store::Result<()> {
+    pub(crate) async fn put(
+        &self,
+        key: &str,
+        payload: impl Into<PutPayload>,
+        content_type: &'static str,
+    ) -> object_store::Result<()> {
         let mut options = PutOptions::default();
         if self.attributes {
             options.attributes = Attributes::from_iter([(Attribute::ContentType, content_type)]);
         }
-        self.objects.put_opts(&Path::from(key), bytes.into(), options).await.map(|_| ())
+        self.objects.put_opts(&Path::from(key), payload.into(), options).await.map(|_| ())
     }
 
     /// The object, or these bytes of it; `None` when it is not there.

@@ -144,7 +144,7 @@ async fn put_multivariant(shared: &Shared, session: &Arc<Session>) {
             return;
         }
         let key = playlist_key(&session.stream, &session.id, None);
-        let put = shared.backend.put(&key, text.clone().into(), PLAYLIST_TYPE).await;
+        let put = shared.backend.put(&key, text.clone(), PLAYLIST_TYPE).await;
         if shared.attempted(&key, put, &mut patience).await.is_some() {
             shared.count_put(text.len());
             *stored = Some(text);

@@ -16,6 +16,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::FutureExt;
+use object_store::PutPayload;
 use tokio::sync::{Notify, Semaphore, watch};
 
 use super::catalog::Entry;
@@ -209,7 +210,7 @@ impl Patience {
 
 /// What a media job finds when its turn comes.
 enum Source {
-    Memory(Bytes),
+    Memory(PutPayload),
     Spool(Vec<Extent>),
     /// Nothing to do any more.
     Gone,
@@ -294,11 +295,11 @@ impl Shared {
         let Some(key) = media_key(session, rendition, name) else { return };
         let mut patience = Patience::default();
         loop {
-            let bytes = match source(session, rendition, name) {
+            let payload = match source(session, rendition, name) {
                 Source::Gone => return,
-                Source::Memory(bytes) => bytes,
+                Source::Memory(payload) => payload,
                 Source::Spool(extents) => match self.read_spool(session, extents).await {
-                    Ok(bytes) => bytes,
+                    Ok(bytes) => bytes.into(),
                     Err(error) => {
                         self.unreadable(session, rendition, name, &error);
                         tokio::time::sleep(patience.pause()).await;
@@ -306,8 +307,8 @@ impl Shared {
                     }
                 },
             };
-            let size = bytes.len();
-            let put = self.backend.put(&key, bytes, MEDIA_TYPE).await;
+            let size = payload.content_length();
+            let put = self.backend.put(&key, payload, MEDIA_TYPE).await;
             if self.attempted(&key, put, &mut patience).await.is_some() {
                 self.count_put(size);
                 if self.backend.filesystem.is_some() {
@@ -393,10 +394,13 @@ fn source(session: &Session, rendition: RenditionId, name: MediaName) -> Source 
     match name {
         MediaName::Init { number } => {
             let init = log.inits.get(&number).filter(|entry| !entry.stored);
-            init.map_or(Source::Gone, |entry| Source::Memory(entry.init.bytes.clone()))
+            init.map_or(Source::Gone, |entry| Source::Memory(entry.init.bytes.clone().into()))
         }
         MediaName::Segment { msn, .. } | MediaName::Part { msn, .. } => {
             let entry = log.entry(msn).filter(|entry| entry.placement == Placement::Spooled);
+            if let Some(parts) = entry.and_then(Entry::at_hand) {
+                return Source::Memory(parts.iter().cloned().collect());
+            }
             entry.and_then(Entry::spooled).map_or(Source::Gone, Source::Spool)
         }
     }

@@ -17,6 +17,8 @@ pub(crate) mod shared;
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
+use bytes::Bytes;
+
 use super::journal::Record;
 use super::journal::record::{Counters, Known, PartHead, Placement};
 use super::session::{Finish, ResumePoint, SessionHead};
@@ -99,19 +101,32 @@ pub(crate) struct Entry {
     pub deleting: bool,
     /// Monotonic time at which its last frame came in, where that is known: not for what an earlier run of the daemon left.
     pub arrived: Option<Duration>,
+    /// Payload of its parts while it is new: shared with the window that viewers are served from, and uploaded without reading
+    /// the spool. Empty of all but the [`FRESH`] newest, however long uploads take.
+    pub fresh: Vec<Bytes>,
 }
+
+/// Segments of a rendition whose payload is at hand: the open one, and the one that is being uploaded meanwhile.
+const FRESH: usize = 2;
 
 impl Entry {
     fn new(start: &SegmentStart) -> Self {
         let placement = Placement::Open;
         let segment = Segment::open(start);
-        Entry { segment, at: start.at, extents: Vec::new(), placement, left_at: None, deleting: false, arrived: None }
+        let (extents, fresh) = (Vec::new(), Vec::new());
+        Entry { segment, at: start.at, extents, placement, left_at: None, deleting: false, arrived: None, fresh }
     }
 
     /// All parts, if all of them lie in the spool.
     pub fn spooled(&self) -> Option<Vec<Extent>> {
         let whole = !self.extents.is_empty() && self.extents.len() == self.segment.parts.len();
         if whole { self.extents.iter().copied().collect() } else { None }
+    }
+
+    /// The payload of all its parts, if it is at hand.
+    pub fn at_hand(&self) -> Option<&[Bytes]> {
+        let whole = !self.fresh.is_empty() && self.fresh.len() == self.segment.parts.len();
+        whole.then_some(&self.fresh[..])
     }
 
     /// Its EXTINF, zero while it is open.
@@ -226,7 +241,17 @@ impl Catalog {
         }
         log.next_msn = start.msn.saturating_add(1);
         log.entries.push_back(Entry::new(start));
+        if let Some(old) = log.entries.iter_mut().rev().nth(FRESH) {
+            old.fresh = Vec::new();
+        }
         Ok(())
+    }
+
+    /// The payload of the part that was taken last.
+    pub fn keep(&mut self, rendition: RenditionId, payload: Bytes) {
+        if let Some(entry) = self.renditions.get_mut(usize::from(rendition.0)).and_then(RenditionLog::open_entry) {
+            entry.fresh.push(payload);
+        }
     }
 
     /// A part of the open segment, in the spool at `extent` if it could be written.
@@ -273,7 +298,10 @@ impl Catalog {
             MediaName::Segment { msn, .. } | MediaName::Part { msn, .. } => {
                 let uploaded = |placement| matches!(placement, Placement::Spooled | Placement::Lost);
                 let entry = log.entry_mut(msn).filter(|entry| uploaded(entry.placement));
-                entry.is_some_and(|entry| std::mem::replace(&mut entry.placement, Placement::Stored) == Placement::Lost)
+                entry.is_some_and(|entry| {
+                    entry.fresh = Vec::new();
+                    std::mem::replace(&mut entry.placement, Placement::Stored) == Placement::Lost
+                })
             }
         }
     }
@@ -323,8 +351,8 @@ impl Catalog {
             }
             Err(index) => {
                 let extents = vec![None; segment.parts.len()];
-                let (left_at, deleting, arrived) = (None, false, None);
-                log.entries.insert(index, Entry { segment, at, extents, placement, left_at, deleting, arrived });
+                let (left_at, deleting, arrived, fresh) = (None, false, None, Vec::new());
+                log.entries.insert(index, Entry { segment, at, extents, placement, left_at, deleting, arrived, fresh });
             }
         }
         Ok(())
