@@ -82,15 +82,8 @@ fn renditions() -> Renditions {
 /// 2 s at 30 fps and 6 Mbit/s, as ingest hands them on.
 fn segment_units() -> Vec<Unit> {
     let config = b"\x01\x64\x00\x28\xff\xe1\x00\x04\x67\x64\x00\x28\x01\x00\x02\x68\xeb";
-    let track = Track::Video(VideoTrack {
-        config: Bytes::from_static(config),
-        codecs: "avc1.640028".to_owned(),
-        width: 1_920,
-        height: 1_080,
-        sample_aspect: (1, 1),
-        frame_rate: Some((30, 1)),
-        plain: true,
-    });
+    let track =
+        Track::Video(VideoTrack { config: Bytes::from_static(config), ..VideoTrack::plain(1_920, 1_080, (30, 1)) });
     let at = |n: i64| Timestamp::from_millis(10_000) + Span::from_units(n, 30);
     let wall = WallTime::from_unix_millis(0);
     let kind = CutKind::Keyframe;

@@ -83,11 +83,6 @@ impl ManualClock {
         self.monotonic_nanos.fetch_add(nanos, Ordering::SeqCst);
         self.wall_nanos.fetch_add(nanos, Ordering::SeqCst);
     }
-
-    /// Sets the wall clock alone, as an administrator or NTP would.
-    pub fn set_wall(&self, wall: WallTime) {
-        self.wall_nanos.store(wall.unix_nanos(), Ordering::SeqCst);
-    }
 }
 
 impl Clock for ManualClock {

@@ -85,7 +85,7 @@ fn refused(failure: &PublishError) -> Refusal {
             refusal(RefusalReason::ShuttingDown, "The server is shutting down. Reconnect in a moment.")
         }
         PublishError::InUse(in_use) => refusal(RefusalReason::InUse, in_use.to_string()),
-        PublishError::Running { .. } | PublishError::Wire(_) => {
+        PublishError::Running { .. } | PublishError::Wire(_) | PublishError::Failed { .. } => {
             error!(%failure, "cannot start a session");
             refusal(RefusalReason::Internal, "The server cannot start a broadcast at the moment. Try again.")
         }

@@ -155,15 +155,7 @@ fn memory(config: &Config) -> Result<String, HostError> {
 }
 
 fn source(width: u32, height: u32, rate: u32, plain: bool) -> VideoTrack {
-    VideoTrack {
-        config: bytes::Bytes::new(),
-        codecs: "avc1.640033".to_owned(),
-        width,
-        height,
-        sample_aspect: (1, 1),
-        frame_rate: Some((rate, 1)),
-        plain,
-    }
+    VideoTrack { plain, ..VideoTrack::plain(width, height, (rate, 1)) }
 }
 
 #[cfg(test)]

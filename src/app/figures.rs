@@ -123,11 +123,13 @@ fn collect_session(session: &Session, samples: &mut Samples) {
     }
     if let Some(window) = session.window().borrow().as_ref() {
         out.add(&names::PACKAGE_MEMORY, &[], window.memory_bytes() as u64);
-        for (rendition, view, totals) in lanes(window) {
+        let late = stats.late_packets.iter().copied().chain(std::iter::repeat(0));
+        for ((rendition, view, totals), late) in lanes(window).zip(late) {
             let label = [("rung", rendition.as_str())];
             out.add(&names::PACKAGE_BYTES, &label, totals.bytes);
             out.add(&names::PACKAGE_PARTS, &label, totals.parts);
             out.add(&names::PACKAGE_SEGMENTS, &label, totals.segments);
+            out.add(&names::PACKAGE_DROPPED, &label, late);
             out.add(&names::PACKAGE_BITRATE, &label, recent_bitrate(&view));
         }
     }

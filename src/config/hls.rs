@@ -31,8 +31,8 @@ const WINDOW: Key = Key {
     name: "window",
     kind: KeyType::Duration,
     default: "60s",
-    doc: "How far back live playlists reach (3 segments to 12h). This version keeps the whole window in memory: about \
-          60 MB per minute for the default ladder at 8 Mbit/s in all.",
+    doc: "How far back live playlists reach (3 segments to 12h). Memory holds the newest of it, at least 16s and at most 60s: \
+          about 60 MB per minute for the default ladder at 8 Mbit/s in all. What is older is read from the spool and the store.",
 };
 
 const CONTAINER: Key = Key {

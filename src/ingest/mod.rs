@@ -48,7 +48,6 @@ mod unwrap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::flow::channel::Weigh;
 use crate::media::arrivals::Arrivals;
 use crate::media::codec::aac::AacError;
 use crate::media::codec::h264::H264Error;
@@ -77,15 +76,6 @@ pub enum Input {
     Media(Inbound),
     /// It is gone, for whatever reason.
     Disconnected,
-}
-
-impl Weigh for Input {
-    fn weight(&self) -> usize {
-        match self {
-            Input::Media(inbound) => inbound.len(),
-            Input::Connected | Input::Disconnected => 0,
-        }
-    }
 }
 
 /// A moment on both clocks.

@@ -179,21 +179,11 @@ impl Inner {
 
 #[cfg(test)]
 mod tests {
-    use bytes::Bytes;
-
     use super::*;
     use crate::transcode::plan;
 
     fn hd() -> VideoTrack {
-        VideoTrack {
-            config: Bytes::new(),
-            codecs: "avc1.640028".to_owned(),
-            width: 1_920,
-            height: 1_080,
-            sample_aspect: (1, 1),
-            frame_rate: Some((30, 1)),
-            plain: true,
-        }
+        VideoTrack::plain(1_920, 1_080, (30, 1))
     }
 
     fn admit(capacity: &EncodeCapacity, had: Option<&Renditions>) -> Result<(Fitted, Share), Denied> {

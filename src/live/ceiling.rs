@@ -115,22 +115,13 @@ fn encoder(encode: &EncodePreset, source: &VideoTrack) -> u64 {
 
 #[cfg(test)]
 mod tests {
-    use bytes::Bytes;
 
     use super::*;
 
     const MIB: u64 = 1 << 20;
 
     fn source(width: u32, height: u32, plain: bool) -> VideoTrack {
-        VideoTrack {
-            config: Bytes::new(),
-            codecs: "avc1.640028".to_owned(),
-            width,
-            height,
-            sample_aspect: (1, 1),
-            frame_rate: Some((60, 1)),
-            plain,
-        }
+        VideoTrack { plain, ..VideoTrack::plain(width, height, (60, 1)) }
     }
 
     fn ceiling(preset: &str, source: &VideoTrack, window: i64, max_bitrate: u64) -> u64 {

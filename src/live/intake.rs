@@ -446,6 +446,7 @@ impl Intake {
             rates,
             reasons: self.reasons.clone(),
             edges: self.wires.as_ref().map(Wires::edges).unwrap_or_default(),
+            late_packets: self.wires.as_ref().map(Wires::late_packets).unwrap_or_default(),
             encode_speeds: stats::encode_speeds(&before, ladder.as_ref()),
             ladder,
             intake_items: depth.items(),

@@ -11,7 +11,7 @@ use metrics::Histogram;
 
 use crate::clock::SharedClock;
 use crate::media::arrivals::Arrivals;
-use crate::media::segment::{RenditionId, Renditions};
+use crate::media::segment::{Joined, Rendition, RenditionId, Renditions};
 use crate::media::{Kind, Output};
 use crate::package::Window;
 use crate::telemetry::names;
@@ -28,11 +28,19 @@ pub struct Latency {
     first_part: bool,
 }
 
+/// One rendition.
 struct Lane {
     kind: Kind,
     to_part: Histogram,
     /// Arrival of the last frame of the newest part of the open segment.
     arrived: Option<Duration>,
+}
+
+impl Lane {
+    fn of(rendition: &Rendition) -> Self {
+        let to_part = names::INGEST_TO_PART.histogram(&[("rung", &rendition.name)]);
+        Lane { kind: rendition.kind, to_part, arrived: None }
+    }
 }
 
 impl std::fmt::Debug for Lane {
@@ -56,15 +64,14 @@ impl Latency {
     /// Measures a session with these renditions whose packets `arrivals` knows of. `began` is the monotonic time of its
     /// first publish, if that was in this run of the daemon.
     pub fn new(clock: SharedClock, arrivals: Arc<Arrivals>, began: Option<Duration>, renditions: &Renditions) -> Self {
-        let lanes = renditions.iter().map(|rendition| {
-            let to_part = names::INGEST_TO_PART.histogram(&[("rung", &rendition.name)]);
-            Lane { kind: rendition.kind, to_part, arrived: None }
-        });
-        Latency { lanes: lanes.collect(), clock, arrivals, began, first_part: true }
+        Latency { lanes: renditions.iter().map(Lane::of).collect(), clock, arrivals, began, first_part: true }
     }
 
     /// Looks at an output before it is journalled. Tells when the last frame of a segment that it closes came in.
     pub fn before(&mut self, output: &Output) -> Option<SegmentArrival> {
+        if let Output::Join(joined) = output {
+            self.join(joined);
+        }
         let rendition = output.rendition();
         let lane = self.lanes.get_mut(usize::from(rendition.0))?;
         match output {
@@ -75,6 +82,12 @@ impl Latency {
             Output::Close(end) => lane.arrived.take().map(|at| SegmentArrival { rendition, msn: end.msn, at }),
             _ => None,
         }
+    }
+
+    /// Renditions come behind those that are there.
+    fn join(&mut self, joined: &Joined) {
+        let known = self.lanes.len().saturating_sub(usize::from(joined.first.0));
+        self.lanes.extend(joined.renditions.iter().skip(known).map(Lane::of));
     }
 
     /// Looks at an output that `window` has just shown to viewers.
@@ -110,7 +123,7 @@ impl Latency {
 mod tests {
     use super::*;
     use crate::clock::{Clock, ManualClock};
-    use crate::media::segment::{Part, Rendition, SegmentEnd, SegmentStart};
+    use crate::media::segment::{Part, SegmentEnd, SegmentStart};
     use crate::media::{Span, Timestamp, WallTime};
     use crate::package::WindowSettings;
     use crate::telemetry::Metrics;
@@ -162,12 +175,16 @@ mod tests {
 
     impl Rig {
         fn new() -> Self {
+            Rig::of(renditions())
+        }
+
+        fn of(renditions: Renditions) -> Self {
             let (clock, arrivals) = (ManualClock::new(WallTime::default()), Arc::new(Arrivals::default()));
             clock.advance(PUBLISHED);
-            let latency = Latency::new(clock.clone(), arrivals.clone(), Some(PUBLISHED), &renditions());
+            let latency = Latency::new(clock.clone(), arrivals.clone(), Some(PUBLISHED), &renditions);
             let settings =
                 WindowSettings { window: Span::from_secs(60), segment_target: Span::from_secs(2), start: Vec::new() };
-            Rig { clock, arrivals, latency, window: Window::new(renditions(), settings) }
+            Rig { clock, arrivals, latency, window: Window::new(renditions, settings) }
         }
 
         fn arrives(&self, kind: Kind, millis: i64) {
@@ -237,6 +254,26 @@ mod tests {
             rig.output(&part(1, Timestamp::from_millis(10_000)));
             rig.output(&part(1, Timestamp::from_millis(12_000)));
             assert_eq!(rig.output(&close(1)), None);
+        });
+        assert_eq!(
+            lines,
+            ["ingest_to_part_seconds_count{rung=\"audio\"} 1", "ingest_to_part_seconds_sum{rung=\"audio\"} 0.025"]
+        );
+    }
+
+    #[test]
+    fn renditions_of_a_late_track_are_measured_from_their_first_part_on() {
+        let lines = measured(|| {
+            let mut rig = Rig::of(renditions()[..1].into());
+            let joined = Joined { first: RenditionId(1), renditions: renditions()[1..].into(), discontinuities: 0 };
+            rig.output(&Output::Join(joined.clone()));
+            rig.output(&Output::Join(joined));
+            rig.arrives(Kind::Audio, 10_000);
+            rig.pass(25);
+            rig.output(&open(1));
+            rig.output(&part(1, Timestamp::from_millis(10_000)));
+            let arrival = SegmentArrival { rendition: RenditionId(1), msn: 0, at: PUBLISHED };
+            assert_eq!(rig.output(&close(1)), Some(arrival));
         });
         assert_eq!(
             lines,

@@ -26,7 +26,7 @@ struct Cause {
     says: &'static str,
 }
 
-const CAUSES: [Cause; 10] = [
+const CAUSES: [Cause; 11] = [
     Cause {
         weight: Weight::Mended,
         count: |stats| stats.ingest.repairs,
@@ -66,6 +66,11 @@ const CAUSES: [Cause; 10] = [
         weight: Weight::Lost,
         count: |stats| stats.ingest.dropped.stale,
         says: "packets were left out because the publisher's clock had jumped past them",
+    },
+    Cause {
+        weight: Weight::Lost,
+        count: |stats| stats.late_packets.iter().sum(),
+        says: "packets were left out because they came after their segment was closed, or inside of a gap",
     },
     Cause {
         weight: Weight::Lost,

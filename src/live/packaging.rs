@@ -51,23 +51,15 @@ impl Packer {
     fn push(&mut self, unit: RenditionUnit) -> Result<(), PackageError> {
         let result = self.packager.push(unit, &mut self.ready);
         // What was whole before an error is used.
-        self.hand_on();
+        hand_on(&mut self.ready, &self.outputs);
         result
     }
 
-    fn hand_on(&mut self) {
-        for output in self.ready.drain(..) {
-            // The store thread is gone only when it failed, which on_failure has reported.
-            let _ = self.outputs.send(output);
-        }
-    }
-
     /// Closes the open segments with what they have.
-    fn suspend(mut self) -> Result<(), PackageError> {
-        let result = self.packager.suspend(&mut self.ready);
-        for output in self.ready.drain(..) {
-            let _ = self.outputs.send(output);
-        }
+    fn suspend(self) -> Result<(), PackageError> {
+        let Packer { packager, outputs, mut ready } = self;
+        let result = packager.suspend(&mut ready);
+        hand_on(&mut ready, &outputs);
         result
     }
 
@@ -77,6 +69,13 @@ impl Packer {
             self.push(unit)?;
         }
         self.suspend()
+    }
+}
+
+fn hand_on(ready: &mut Vec<Output>, outputs: &Sender<Output>) {
+    for output in ready.drain(..) {
+        // The store thread is gone only when it failed, which on_failure has reported.
+        let _ = outputs.send(output);
     }
 }
 

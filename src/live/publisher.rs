@@ -69,7 +69,7 @@ impl Publisher for LivePublisher {
 impl Drop for LivePublisher {
     fn drop(&mut self) {
         if !self.finished {
-            // No await in a drop: the session learns of it from a flag beside its queue.
+            // No await in a drop: it goes into the session's queue, behind what this connection sent.
             self.session.connection_vanished(self.connection);
         }
     }

@@ -43,6 +43,16 @@ pub enum PublishError {
     /// Its threads cannot be started.
     #[error(transparent)]
     Wire(#[from] WireError),
+    /// Its threads were started, and one of them failed before the publisher was in.
+    #[error(
+        "session {session} of stream {stream} ended before its publisher was in; the lines before this one say why"
+    )]
+    Failed {
+        /// Public id of the stream.
+        stream: String,
+        /// Id of the session.
+        session: String,
+    },
 }
 
 #[derive(Debug)]
@@ -143,12 +153,22 @@ impl Sessions {
     /// Starts a session and joins it as its publisher.
     ///
     /// # Errors
-    /// The daemon stops, has no thread for it, or runs a session of the stream already.
+    /// The daemon stops, has no thread for it, or runs a session of the stream already; or one of the new session's
+    /// threads fails at once.
     pub async fn start(&self, spec: SessionSpec, by: PublisherId) -> Result<LivePublisher, PublishError> {
         let session = self.launch(spec, None)?;
+        self.enter(&session, by).await
+    }
+
+    /// Joins a session that was launched for this publisher.
+    pub(super) async fn enter(&self, session: &Arc<Session>, by: PublisherId) -> Result<LivePublisher, PublishError> {
         session.connect(by).await.map_err(|not_taken| match not_taken {
             NotTaken::InUse => InUse.into(),
-            NotTaken::Stopping => PublishError::ShuttingDown,
+            NotTaken::Stopping if self.table().closed => PublishError::ShuttingDown,
+            NotTaken::Stopping => {
+                let SessionSpec { stream, session, .. } = session.spec().clone();
+                PublishError::Failed { stream, session }
+            }
         })
     }
 
@@ -219,7 +239,12 @@ impl Sessions {
         self.inner.table.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn launch(&self, spec: SessionSpec, recovered: Option<RecoveredSession>) -> Result<Arc<Session>, PublishError> {
+    /// Starts a session's threads and lists it.
+    pub(super) fn launch(
+        &self,
+        spec: SessionSpec,
+        recovered: Option<RecoveredSession>,
+    ) -> Result<Arc<Session>, PublishError> {
         let mut table = self.table();
         let tell = self.inner.tell.lock().unwrap_or_else(PoisonError::into_inner).clone();
         let Some(tell) = tell.filter(|_| !table.closed) else { return Err(PublishError::ShuttingDown) };

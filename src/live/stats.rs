@@ -61,6 +61,8 @@ pub struct SessionStats {
     pub edges: Vec<EdgeStats>,
     /// What the encoders do; `None` when nothing is encoded.
     pub ladder: Option<LadderStats>,
+    /// Packets that no segment was open for and that were dropped; in the order of the renditions.
+    pub late_packets: Vec<u64>,
     /// Speeds of the last second.
     pub rates: Rates,
     /// See [`encode_speeds`]; in the order of the ladder's rungs.

@@ -4,12 +4,16 @@ use std::time::Duration;
 
 use super::session::{NotTaken, SessionInput};
 use super::*;
-use crate::clock::ManualClock;
+use crate::clock::{ManualClock, SharedClock};
 use crate::flow::channel::{Receiver, bounded};
 use crate::listen::{CloseReason, Publisher};
-use crate::media::WallTime;
+use crate::media::{Cut, CutKind, Kind, Packet, Timestamp, Track, Unit, VideoTrack, WallTime};
+use crate::package::{PackageSettings, Packager, Window, WindowSettings};
 use crate::store::{Store, StoreSettings};
-use wiring::{INTAKE, Stop};
+use crate::transcode;
+use bytes::Bytes;
+use latency::Latency;
+use wiring::{Feeds, INTAKE, OnFailure, Outlet, Stop, Wires};
 
 fn spec() -> SessionSpec {
     SessionSpec {
@@ -103,4 +107,63 @@ async fn of_two_that_come_at_once_the_newer_stays_whoever_is_heard_first() {
     let reason = tokio::time::timeout(limit, newer.closed()).await.expect("it was heard");
     assert!(matches!(reason, CloseReason::Rejected(_)), "{reason}");
     tokio::task::spawn_blocking(move || sessions.shut_down(Stop::End)).await.expect("no panic");
+}
+
+#[tokio::test]
+async fn a_session_that_dies_before_its_publisher_is_in_is_a_fault_and_not_a_shutdown() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let clock = ManualClock::new(WallTime::from_unix_millis(1_795_244_400_000));
+    let (store, _) = Store::open(StoreSettings::new("memory:", folder.path()), clock.clone()).await.expect("a store");
+    let sessions = Sessions::new(store, clock, |_| ());
+    let session = sessions.launch(spec(), None).expect("it starts");
+    // As the intake does when it or a stage failed.
+    session.close_door(&CloseReason::Failed);
+    let refused = sessions.enter(&session, by("first")).await.expect_err("nobody gets in");
+    assert!(matches!(refused, PublishError::Failed { .. }), "{refused}");
+    let stopped = sessions.clone();
+    tokio::task::spawn_blocking(move || stopped.shut_down(Stop::End)).await.expect("no panic");
+    let refused = sessions.enter(&session, by("first")).await.expect_err("nobody gets in");
+    assert!(matches!(refused, PublishError::ShuttingDown), "{refused}");
+}
+
+#[test]
+fn what_packaging_leaves_out_is_counted_for_the_session() {
+    let config = Bytes::from_static(b"\x01\x64\x00\x0d\xff\xe1\x00\x04\x67\x64\x00\x0d\x01\x00\x02\x68\xeb");
+    let video = Arc::new(Track::Video(VideoTrack { config, ..VideoTrack::plain(1_280, 720, (30, 1)) }));
+    let spec = spec();
+    let plan = transcode::plan(&spec.preset, spec.hls.segment, video.as_video(), None).expect("a plan");
+    let renditions = plan.renditions.clone();
+    let clock: SharedClock = ManualClock::new(WallTime::default());
+    let settings =
+        PackageSettings { epoch: 1, part_target: spec.hls.part, renditions: renditions.clone(), resume: Vec::new() };
+    let window = Arc::new(Window::new(renditions.clone(), WindowSettings::default()));
+    let latency = Latency::new(clock.clone(), Arc::default(), None, &renditions);
+    let failed: OnFailure = Arc::new(|stage, why| panic!("{stage}: {why}"));
+    let (span, packager) = (tracing::Span::none(), Packager::new(settings));
+    let mut outlet = Outlet::start(&spec, &span, packager, || None, window, latency, &failed).expect("threads");
+    let feeds = Feeds::start(&spec, &span, &clock, &plan, &mut outlet, &failed).expect("a copy needs no thread");
+    let mut wires = Wires { outlet, feeds: Some(feeds), late: None };
+    assert_eq!(wires.late_packets(), [0]);
+    let at = Timestamp::from_millis(10_000);
+    let gap = Cut {
+        msn: 0,
+        at,
+        wall: WallTime::default(),
+        kind: CutKind::Gap { duration: Span::from_secs(2) },
+        discontinuity: false,
+        copy_ends: false,
+    };
+    let inside = Packet {
+        kind: Kind::Video,
+        dts: at,
+        pts: at,
+        duration: Span::from_millis(33),
+        keyframe: true,
+        data: Bytes::from_static(&[0, 0, 0, 1, 0x65]),
+    };
+    for unit in [Unit::Track(video), Unit::Cut(gap), Unit::Packet(inside.clone()), Unit::Packet(inside)] {
+        wires.publish(&unit);
+    }
+    assert_eq!(wires.late_packets(), [2]);
+    wires.join();
 }

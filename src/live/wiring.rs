@@ -28,7 +28,7 @@ use crate::flow::hub::{Hub, WhenFull};
 use crate::flow::stage::{self, Outcome, Stage};
 use crate::media::segment::{Joined, RenditionId, RenditionUnit, Renditions};
 use crate::media::{CutKind, Kind, Output, Unit};
-use crate::package::{PackageSettings, Packager, Window};
+use crate::package::{LatePackets, PackageSettings, Packager, Window};
 use crate::store::{Finish, ResumePoint, SessionWriter};
 use crate::transcode::threads::{AUDIO_INPUT, video_input};
 use crate::transcode::{LadderStats, Plan, TranscodeError, TranscodeInputs, Transcoder};
@@ -84,10 +84,17 @@ pub struct Outlet {
 struct Line {
     first: RenditionId,
     renditions: Renditions,
+    late: Vec<LatePackets>,
     packaging: Packaging,
 }
 
 impl Line {
+    /// The packaging begins on the caller's thread.
+    fn new(first: RenditionId, renditions: Renditions, packager: Packager, outputs: Sender<Output>) -> Self {
+        let late = packager.late_packets();
+        Line { first, renditions, late, packaging: Packaging::Here(Packer::new(packager, outputs)) }
+    }
+
     fn ids(&self) -> impl Iterator<Item = RenditionId> + use<> {
         (self.first.0..=u8::MAX).map(RenditionId).take(self.renditions.len())
     }
@@ -110,8 +117,7 @@ impl Outlet {
             store_thread(begin(), &written, &window, latency);
             Ok(())
         })?;
-        let packaging = Packaging::Here(Packer::new(packager, outputs.clone()));
-        let lines = vec![Line { first: RenditionId(0), renditions, packaging }];
+        let lines = vec![Line::new(RenditionId(0), renditions, packager, outputs.clone())];
         Ok(Outlet { lines, outputs, store, on_failure: on_failure.clone() })
     }
 
@@ -139,8 +145,7 @@ impl Outlet {
                 resume: Vec::new(),
             },
         );
-        let packaging = Packaging::Here(Packer::new(packager, self.outputs.clone()));
-        self.lines.push(Line { first, renditions, packaging });
+        self.lines.push(Line::new(first, renditions, packager, self.outputs.clone()));
     }
 
     /// The queue of the renditions that came last.
@@ -332,6 +337,11 @@ impl Wires {
     /// The edges of the hub, for metrics.
     pub fn edges(&self) -> Vec<crate::flow::hub::EdgeStats> {
         self.all_feeds().flat_map(|feeds| feeds.hub.stats()).collect()
+    }
+
+    /// Packets that the packaging dropped, in the order of the renditions.
+    pub fn late_packets(&self) -> Vec<u64> {
+        self.outlet.lines.iter().flat_map(|line| line.late.iter().map(LatePackets::count)).collect()
     }
 
     /// What the encoders do, if there are any.

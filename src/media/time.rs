@@ -161,11 +161,6 @@ impl WallTime {
         rescale(self.0, 1, 1_000_000)
     }
 
-    /// Whole seconds since the Unix epoch, rounded down.
-    pub const fn unix_secs(self) -> i64 {
-        self.0.div_euclid(1_000_000_000)
-    }
-
     /// This moment plus media time, saturating.
     pub fn saturating_add(self, span: Span) -> Self {
         WallTime(self.0.saturating_add(rescale(span.0, 1_000_000_000, FLICKS_PER_SECOND)))

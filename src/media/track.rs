@@ -96,6 +96,20 @@ pub struct VideoTrack {
 }
 
 impl VideoTrack {
+    /// Plain H.264 of the High profile with square pixels and without a configuration: enough to plan a ladder and to count
+    /// what it costs, not to decode.
+    pub fn plain(width: u32, height: u32, frame_rate: (u32, u32)) -> Self {
+        VideoTrack {
+            config: Bytes::new(),
+            codecs: "avc1.640028".to_owned(),
+            width,
+            height,
+            sample_aspect: (1, 1),
+            frame_rate: Some(frame_rate),
+            plain: true,
+        }
+    }
+
     /// Whether pixels are as wide as they are high.
     pub fn has_square_pixels(&self) -> bool {
         let (x, y) = self.sample_aspect;

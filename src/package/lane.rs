@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 use super::samples::{AudioSamples, SampleError, TimedSample, VideoSamples};
 use super::segment::OpenSegment;
-use super::{MAX_CUTS_AHEAD, PackageError, RenditionResume};
+use super::{LatePackets, MAX_CUTS_AHEAD, PackageError, RenditionResume};
 use crate::media::segment::{Init, RenditionId, SegmentEnd, SegmentStart};
 use crate::media::{Cut, CutKind, Kind, Output, Packet, Span, Timestamp, Track, Unit};
 use crate::wire::fmp4::{ChunkError, write_init};
@@ -31,7 +31,7 @@ pub(super) struct Lane {
     newest: Option<(u64, Timestamp)>,
     /// mfhd sequence number of the last part.
     sequence: u32,
-    late: u64,
+    late: LatePackets,
     ended: bool,
 }
 
@@ -58,15 +58,15 @@ impl Lane {
             pending: VecDeque::new(),
             newest: None,
             sequence: 0,
-            late: 0,
+            late: LatePackets::default(),
             ended: false,
         };
         lane.follow(resume.track.filter(|_| resume.next_init > 0));
         lane
     }
 
-    pub(super) fn late_packets(&self) -> u64 {
-        self.late
+    pub(super) fn late_packets(&self) -> LatePackets {
+        self.late.clone()
     }
 
     pub(super) fn push(&mut self, unit: Unit, out: &mut Vec<Output>) -> Result<(), PackageError> {
@@ -197,7 +197,7 @@ impl Lane {
 
     fn video_packet(&mut self, packet: Packet, out: &mut Vec<Output>) -> Result<(), PackageError> {
         if self.open.is_none() && self.pending.is_empty() {
-            self.late += 1;
+            self.late.add_one();
             return Ok(());
         }
         let (dts, pts) = (packet.dts, packet.pts);
@@ -228,7 +228,7 @@ impl Lane {
             }
         }
         let Some(open) = &self.open else {
-            self.late += 1;
+            self.late.add_one();
             return Ok(());
         };
         let (dts, pts, timescale) = (packet.dts, packet.pts, open.timescale());

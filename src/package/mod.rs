@@ -25,6 +25,7 @@ mod tests;
 pub mod window;
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::media::segment::{RenditionId, RenditionUnit, Renditions};
 use crate::media::{Kind, Output, Span, Timestamp, Track};
@@ -194,10 +195,25 @@ impl Packager {
         self.lanes.iter_mut().try_for_each(|lane| lane.suspend(out))
     }
 
-    /// Packets that were dropped because no segment was open for them, per rendition: audio that lies before the first
-    /// cut or came more than [`MAX_CUTS_AHEAD`] segments late, and media inside a gap.
-    pub fn late_packets(&self) -> impl Iterator<Item = u64> + '_ {
-        self.lanes.iter().map(Lane::late_packets)
+    /// What was dropped, per rendition. The counts go on rising while the packager works, whichever thread it is on.
+    pub fn late_packets(&self) -> Vec<LatePackets> {
+        self.lanes.iter().map(Lane::late_packets).collect()
+    }
+}
+
+/// Packets of one rendition that were dropped because no segment was open for them: audio that lies before the first cut
+/// or came more than [`MAX_CUTS_AHEAD`] segments late, and media inside a gap. Clones share the count.
+#[derive(Clone, Debug, Default)]
+pub struct LatePackets(Arc<AtomicU64>);
+
+impl LatePackets {
+    /// How many so far.
+    pub fn count(&self) -> u64 {
+        self.0.load(Ordering::Relaxed)
+    }
+
+    fn add_one(&self) {
+        self.0.fetch_add(1, Ordering::Relaxed);
     }
 }
 

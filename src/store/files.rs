@@ -10,7 +10,8 @@ use std::os::unix::fs::FileExt;
 use std::path::Path;
 use std::sync::Arc;
 
-/// What the spool needs of a file system. All calls may block.
+/// What the spool needs of a file system. All calls may block. What has a body is the operating system's: a double says only
+/// what it does otherwise.
 pub trait Files: Send + Sync + Debug {
     /// Makes a file that must not exist yet, for appending, with the folders above it.
     fn create(&self, path: &Path) -> io::Result<Arc<dyn AppendFile>>;
@@ -19,34 +20,82 @@ pub trait Files: Send + Sync + Debug {
     ///
     /// # Errors
     /// `UnexpectedEof` when the file ends before the buffer is full.
-    fn read_exact_at(&self, path: &Path, buffer: &mut [u8], offset: u64) -> io::Result<()>;
+    fn read_exact_at(&self, path: &Path, buffer: &mut [u8], offset: u64) -> io::Result<()> {
+        File::open(path)?.read_exact_at(buffer, offset)
+    }
 
     /// Length of a file in bytes.
-    fn len(&self, path: &Path) -> io::Result<u64>;
+    fn len(&self, path: &Path) -> io::Result<u64> {
+        Ok(fs::metadata(path)?.len())
+    }
 
     /// Names of the entries of a folder, sorted; empty when there is no folder of this name. Names that are not UTF-8 are left out.
-    fn list(&self, folder: &Path) -> io::Result<Vec<String>>;
+    fn list(&self, folder: &Path) -> io::Result<Vec<String>> {
+        let entries = match fs::read_dir(folder) {
+            Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => {
+                return Ok(Vec::new());
+            }
+            entries => entries?,
+        };
+        let mut names = Vec::new();
+        for entry in entries {
+            names.extend(entry?.file_name().into_string().ok());
+        }
+        names.sort();
+        Ok(names)
+    }
 
     /// Removes a file. One that is not there is no error.
-    fn remove_file(&self, path: &Path) -> io::Result<()>;
+    fn remove_file(&self, path: &Path) -> io::Result<()> {
+        absent_is_fine(fs::remove_file(path))
+    }
 
     /// Removes a folder if it is empty. One that is not there is no error.
-    fn remove_folder(&self, path: &Path) -> io::Result<()>;
+    fn remove_folder(&self, path: &Path) -> io::Result<()> {
+        match absent_is_fine(fs::remove_dir(path)) {
+            Err(error) if error.kind() == io::ErrorKind::DirectoryNotEmpty => Ok(()),
+            result => result,
+        }
+    }
 
     /// Makes the names in a folder durable.
-    fn sync_folder(&self, path: &Path) -> io::Result<()>;
+    fn sync_folder(&self, path: &Path) -> io::Result<()> {
+        File::open(path)?.sync_all()
+    }
 
-    /// The file system that a folder lies on, if it can be synced in one call.
+    /// The file system that a folder lies on, if it can be synced in one call. `None` here, because that call would go past
+    /// a double's own [`AppendFile::sync`].
     fn filesystem(&self, folder: &Path) -> Option<Arc<dyn Filesystem>> {
         let _ = folder;
         None
     }
 
     /// Takes the lock at `path` for as long as the returned value lives. The inner error is what the holder wrote there.
-    fn lock(&self, path: &Path) -> io::Result<Result<Box<dyn Send + Sync>, String>>;
+    fn lock(&self, path: &Path) -> io::Result<Result<Box<dyn Send + Sync>, String>> {
+        if let Some(folder) = path.parent() {
+            fs::create_dir_all(folder)?;
+        }
+        let mut file = OpenOptions::new().read(true).write(true).create(true).truncate(false).open(path)?;
+        match file.try_lock() {
+            Ok(()) => {
+                file.set_len(0)?;
+                writeln!(file, "process {}", std::process::id())?;
+                Ok(Ok(Box::new(file)))
+            }
+            Err(TryLockError::WouldBlock) => {
+                let holder = io::read_to_string(&file).unwrap_or_default();
+                let holder = holder.trim();
+                Ok(Err(if holder.is_empty() { "unknown process".to_owned() } else { holder.to_owned() }))
+            }
+            Err(TryLockError::Error(error)) => Err(error),
+        }
+    }
 
     /// Something that stays the same until the machine starts anew: as long as it does, no write was lost.
-    fn boot_id(&self) -> String;
+    fn boot_id(&self) -> String {
+        let text = fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default();
+        text.trim().to_owned()
+    }
 }
 
 /// A file that only grows.
@@ -84,72 +133,9 @@ impl Files for OsFiles {
         Ok(Arc::new(OsFile(file)))
     }
 
-    fn read_exact_at(&self, path: &Path, buffer: &mut [u8], offset: u64) -> io::Result<()> {
-        File::open(path)?.read_exact_at(buffer, offset)
-    }
-
-    fn len(&self, path: &Path) -> io::Result<u64> {
-        Ok(fs::metadata(path)?.len())
-    }
-
-    fn list(&self, folder: &Path) -> io::Result<Vec<String>> {
-        let entries = match fs::read_dir(folder) {
-            Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => {
-                return Ok(Vec::new());
-            }
-            entries => entries?,
-        };
-        let mut names = Vec::new();
-        for entry in entries {
-            names.extend(entry?.file_name().into_string().ok());
-        }
-        names.sort();
-        Ok(names)
-    }
-
-    fn remove_file(&self, path: &Path) -> io::Result<()> {
-        absent_is_fine(fs::remove_file(path))
-    }
-
-    fn remove_folder(&self, path: &Path) -> io::Result<()> {
-        match absent_is_fine(fs::remove_dir(path)) {
-            Err(error) if error.kind() == io::ErrorKind::DirectoryNotEmpty => Ok(()),
-            result => result,
-        }
-    }
-
-    fn sync_folder(&self, path: &Path) -> io::Result<()> {
-        File::open(path)?.sync_all()
-    }
-
     fn filesystem(&self, folder: &Path) -> Option<Arc<dyn Filesystem>> {
         let opened = File::open(folder).ok()?;
         Some(Arc::new(OsFilesystem(opened)))
-    }
-
-    fn lock(&self, path: &Path) -> io::Result<Result<Box<dyn Send + Sync>, String>> {
-        if let Some(folder) = path.parent() {
-            fs::create_dir_all(folder)?;
-        }
-        let mut file = OpenOptions::new().read(true).write(true).create(true).truncate(false).open(path)?;
-        match file.try_lock() {
-            Ok(()) => {
-                file.set_len(0)?;
-                writeln!(file, "process {}", std::process::id())?;
-                Ok(Ok(Box::new(file)))
-            }
-            Err(TryLockError::WouldBlock) => {
-                let holder = io::read_to_string(&file).unwrap_or_default();
-                let holder = holder.trim();
-                Ok(Err(if holder.is_empty() { "unknown process".to_owned() } else { holder.to_owned() }))
-            }
-            Err(TryLockError::Error(error)) => Err(error),
-        }
-    }
-
-    fn boot_id(&self) -> String {
-        let text = fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default();
-        text.trim().to_owned()
     }
 }
 

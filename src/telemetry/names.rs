@@ -142,6 +142,7 @@ table! {
     PACKAGE_BITRATE = Gauge "package_bitrate_bits_per_second" ["stream" "session" "rung"] BitsPerSecond "Bitrate of the last segments, container included.";
     PACKAGE_PARTS = Counter "package_parts_total" ["stream" "session" "rung"] Count "Parts finished.";
     PACKAGE_MEMORY = Gauge "package_memory_bytes" ["stream" "session"] Bytes "Media of the live window that is held in memory.";
+    PACKAGE_DROPPED = Counter "package_dropped_packets_total" ["stream" "session" "rung"] Count "Packets left out because no segment was open for them.";
     PACKAGE_SEGMENTS = Counter "package_segments_total" ["stream" "session" "rung"] Count "Segments finished.";
 
     STORE_SPOOL_BYTES = Gauge "store_spool_bytes" [] Bytes "Bytes in the spool's journal.";

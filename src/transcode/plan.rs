@@ -396,15 +396,7 @@ pub(super) mod testing {
     pub const SEGMENT: Span = Span::from_secs(2);
 
     pub fn video(width: u32, height: u32) -> VideoTrack {
-        VideoTrack {
-            config: Bytes::new(),
-            codecs: "avc1.640028".to_owned(),
-            width,
-            height,
-            sample_aspect: (1, 1),
-            frame_rate: Some((30, 1)),
-            plain: true,
-        }
+        VideoTrack::plain(width, height, (30, 1))
     }
 
     pub fn sound() -> AudioTrack {

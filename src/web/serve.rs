@@ -69,6 +69,8 @@ impl Default for ServeOptions {
 pub async fn serve(listener: TcpListener, router: Router, options: ServeOptions, shutdown: CancellationToken) {
     let places = Arc::new(Semaphore::new(options.max_connections.min(Semaphore::MAX_PERMITS)));
     let (open, refused) = (names::HTTP_OPEN.gauge(&[]), names::HTTP_REFUSED.counter(&[]));
+    // There from the start at 0, so that the first one is an increase for whoever alerts on it.
+    let _panics = names::HTTP_PANICS.counter(&[]);
     let tasks = TaskTracker::new();
     let (began, mut log) = (Instant::now(), LogGate::default());
     loop {

@@ -4,7 +4,7 @@ use std::path::Path;
 use std::process::Command;
 use std::sync::{Arc, OnceLock};
 
-use millstream::config::preset::Preset;
+use millstream::config::preset::{AudioMode, Preset};
 use millstream::listen::CloseReason;
 use millstream::live::wiring::Stop;
 use millstream::live::{SessionChange, SessionSpec, SessionState};
@@ -163,8 +163,12 @@ async fn a_panic_in_any_stage_ends_its_session_in_words_and_no_other() {
         ("s5", "package-s5-1", "package"),
         ("s6", "store-s6-1", "store"),
     ] {
-        // Where nothing is encoded, package is the last to hold the publisher's own memory.
-        let spec = if role == "package" { spec(stream) } else { encoded(stream, |_| ()) };
+        // Package has a thread behind encoders, and is the last to hold the publisher's own memory of what is copied.
+        let spec = encoded(stream, |preset| {
+            if role == "package" {
+                preset.audio.mode = AudioMode::Copy;
+            }
+        });
         let bad = rig.start(spec).await;
         let before = panics(role);
         let (first, rest) = (tripped(first, &wire), tripped(rest, &wire));

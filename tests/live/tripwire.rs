@@ -64,38 +64,6 @@ impl Files for TrippedFiles {
         self.0.pass();
         Ok(Arc::new(TrippedFile(OsFiles.create(path)?, self.0.clone())))
     }
-
-    fn read_exact_at(&self, path: &Path, buffer: &mut [u8], offset: u64) -> io::Result<()> {
-        OsFiles.read_exact_at(path, buffer, offset)
-    }
-
-    fn len(&self, path: &Path) -> io::Result<u64> {
-        OsFiles.len(path)
-    }
-
-    fn list(&self, folder: &Path) -> io::Result<Vec<String>> {
-        OsFiles.list(folder)
-    }
-
-    fn remove_file(&self, path: &Path) -> io::Result<()> {
-        OsFiles.remove_file(path)
-    }
-
-    fn remove_folder(&self, path: &Path) -> io::Result<()> {
-        OsFiles.remove_folder(path)
-    }
-
-    fn sync_folder(&self, path: &Path) -> io::Result<()> {
-        OsFiles.sync_folder(path)
-    }
-
-    fn lock(&self, path: &Path) -> io::Result<Result<Box<dyn Send + Sync>, String>> {
-        OsFiles.lock(path)
-    }
-
-    fn boot_id(&self) -> String {
-        OsFiles.boot_id()
-    }
 }
 
 #[derive(Debug)]

@@ -10,7 +10,7 @@ use millstream::media::segment::{Rendition, RenditionId, RenditionUnit};
 use millstream::media::{
     AudioTrack, Cut, CutKind, Kind, Output, Packet, Span, Timestamp, Track, Unit, VideoTrack, WallTime,
 };
-use millstream::package::{PackageSettings, Packager, Window, WindowSettings};
+use millstream::package::{LatePackets, PackageSettings, Packager, Window, WindowSettings};
 
 const VIDEO: RenditionId = RenditionId(0);
 const AUDIO: RenditionId = RenditionId(1);
@@ -159,7 +159,7 @@ fn package(tags: &[Tag], sample_rate: u32) -> Window {
         packager.push(RenditionUnit { rendition, unit }, &mut out).expect("the units are in order");
         out.drain(..).for_each(|output| window.apply(&output));
     }
-    assert_eq!(packager.late_packets().sum::<u64>(), 0);
+    assert_eq!(packager.late_packets().iter().map(LatePackets::count).sum::<u64>(), 0);
     window
 }
 

@@ -49,34 +49,6 @@ impl Files for FaultyDisk {
         Ok(Arc::new(FaultyFile { file, mood: self.mood.clone(), writes: self.writes.clone() }))
     }
 
-    fn read_exact_at(&self, path: &Path, buffer: &mut [u8], offset: u64) -> io::Result<()> {
-        OsFiles.read_exact_at(path, buffer, offset)
-    }
-
-    fn len(&self, path: &Path) -> io::Result<u64> {
-        OsFiles.len(path)
-    }
-
-    fn list(&self, folder: &Path) -> io::Result<Vec<String>> {
-        OsFiles.list(folder)
-    }
-
-    fn remove_file(&self, path: &Path) -> io::Result<()> {
-        OsFiles.remove_file(path)
-    }
-
-    fn remove_folder(&self, path: &Path) -> io::Result<()> {
-        OsFiles.remove_folder(path)
-    }
-
-    fn sync_folder(&self, path: &Path) -> io::Result<()> {
-        OsFiles.sync_folder(path)
-    }
-
-    fn lock(&self, path: &Path) -> io::Result<Result<Box<dyn Send + Sync>, String>> {
-        OsFiles.lock(path)
-    }
-
     fn boot_id(&self) -> String {
         format!("boot {}", self.boots.load(Ordering::SeqCst))
     }

@@ -91,6 +91,8 @@ async fn a_panic_ends_its_connection_only_and_is_counted() {
         .route("/", get(async || "here"))
         .route("/bad", get(async || -> &'static str { panic!("broken") }));
     let served = Served::start(router, ServeOptions::default()).await;
+    assert_eq!(served.get("/").await.text(), "here");
+    assert!(metrics.render().contains("\nmillstream_http_panics_total 0\n"), "an alert sees no increase from nothing");
     let mut stream = TcpStream::connect(served.address).await.unwrap();
     stream.write_all(b"GET /bad HTTP/1.1\r\nhost: h\r\n\r\n").await.unwrap();
     assert_eq!(read_all(&mut stream).await, "");

@@ -49,11 +49,6 @@ impl<'a> BitReader<'a> {
         Some(())
     }
 
-    /// Skips to the next byte border.
-    pub fn align(&mut self) {
-        self.at = self.at.next_multiple_of(8);
-    }
-
     /// `ue(v)`: an unsigned Exp-Golomb code (H.264 9.1).
     pub fn golomb(&mut self) -> Option<u32> {
         let mut zeros = 0;

@@ -95,7 +95,7 @@ fn a_gap_closes_what_is_open_at_once_and_the_next_cut_goes_on() {
     // Media that comes in a gap belongs nowhere.
     frames(&mut bench, 10..11, &[]);
     sound(&mut bench, 10, 1);
-    assert_eq!(bench.packager.late_packets().collect::<Vec<_>>(), [1, 1]);
+    assert_eq!(late(&bench), [1, 1]);
 
     let back = Cut { discontinuity: true, ..cut(2, at(22), CutKind::Keyframe) };
     bench.cut(back);
@@ -174,7 +174,7 @@ fn audio_that_stays_away_is_given_up_and_does_not_stop_its_playlist() {
          close 1 2.000000s\n"
     );
     sound(&mut bench, 21, 1);
-    assert_eq!(bench.packager.late_packets().collect::<Vec<_>>(), [0, 1]);
+    assert_eq!(late(&bench), [0, 1]);
     bench.push(AUDIO, Unit::End);
     // The last cut has no end that its gap could last until.
     assert_eq!(
@@ -241,7 +241,7 @@ fn a_new_configuration_is_a_new_init_segment_and_an_equal_one_costs_nothing() {
          close 0 0.100000s\n\
          open 1 at 10.200000s init 1 discontinuity\n"
     );
-    assert_eq!(bench.packager.late_packets().collect::<Vec<_>>(), [0, 1]);
+    assert_eq!(late(&bench), [0, 1]);
 }
 
 #[test]

@@ -21,11 +21,7 @@ pub(super) fn video_track(width: u32) -> Arc<Track> {
     Arc::new(Track::Video(VideoTrack {
         config: Bytes::from_static(config),
         codecs: "avc1.64000d".to_owned(),
-        width,
-        height: 240,
-        sample_aspect: (1, 1),
-        frame_rate: Some((25, 1)),
-        plain: true,
+        ..VideoTrack::plain(width, 240, (25, 1))
     }))
 }
 
@@ -102,6 +98,11 @@ impl Bench {
         let taken: Vec<Output> = taken;
         taken.iter().map(|output| describe(output) + "\n").collect()
     }
+}
+
+/// What was dropped, in the order of the renditions.
+pub(super) fn late(bench: &Bench) -> Vec<u64> {
+    bench.packager.late_packets().iter().map(LatePackets::count).collect()
 }
 
 fn describe(output: &Output) -> String {

@@ -211,7 +211,7 @@ fn package(source: &Source) -> (Vec<Output>, [usize; 2]) {
     }
     bench.push(VIDEO, Unit::End);
     bench.push(AUDIO, Unit::End);
-    let late: u64 = bench.packager.late_packets().sum();
+    let late: u64 = super::late(&bench).iter().sum();
     (bench.out, [source.frames.len(), sound as usize - late as usize])
 }
 

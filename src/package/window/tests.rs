@@ -20,13 +20,9 @@ fn settings(window_secs: i64) -> WindowSettings {
 
 fn video_track() -> Track {
     Track::Video(VideoTrack {
-        config: Bytes::new(),
         codecs: "avc1.64001e".to_owned(),
-        width: 720,
-        height: 480,
         sample_aspect: (32, 27),
-        frame_rate: Some((30_000, 1_001)),
-        plain: true,
+        ..VideoTrack::plain(720, 480, (30_000, 1_001))
     })
 }
 

@@ -185,11 +185,7 @@ mod tests {
         VideoTrack {
             config: Bytes::from_static(AVCC),
             codecs: "avc1.64000d".to_owned(),
-            width: 320,
-            height: 240,
-            sample_aspect: (1, 1),
-            frame_rate: Some((25, 1)),
-            plain: true,
+            ..VideoTrack::plain(320, 240, (25, 1))
         }
     }
 

@@ -129,16 +129,8 @@ mod tests {
     }
 
     fn video(sample_aspect: (u32, u32)) -> Track {
-        let (config, codecs) = (Bytes::new(), "avc1.64001f".to_owned());
-        Track::Video(VideoTrack {
-            config,
-            codecs,
-            width: 720,
-            height: 576,
-            sample_aspect,
-            frame_rate: Some((25, 1)),
-            plain: true,
-        })
+        let codecs = "avc1.64001f".to_owned();
+        Track::Video(VideoTrack { codecs, sample_aspect, ..VideoTrack::plain(720, 576, (25, 1)) })
     }
 
     fn audio() -> Track {
