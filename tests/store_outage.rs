@@ -398,7 +398,7 @@ async fn the_delay_of_a_segment_runs_from_its_last_frame_until_it_is_stored() {
     for output in [open(VIDEO, 1, 0), part(VIDEO, 1, 0, 0)] {
         writer.append(&output).expect("journalled");
     }
-    writer.arrived(VIDEO, 0, arrived);
+    writer.arrived(VIDEO, 0, arrived, None);
     writer.append(&close(VIDEO, 0)).expect("journalled");
     // Nobody says when the last frame of the sound came in.
     segment(AUDIO, 1, 0).iter().for_each(|output| writer.append(output).expect("journalled"));

@@ -21,6 +21,7 @@ use super::journal::Record;
 use super::journal::record::{Counters, Known, PartHead, Placement};
 use super::session::{Finish, ResumePoint, SessionHead};
 use super::spool::Extent;
+use super::trace::Noted;
 use crate::media::naming::MediaName;
 use crate::media::segment::{Init, Joined, RenditionId, SegmentEnd, SegmentStart};
 use crate::media::{Segment, Span, Timestamp, WallTime};
@@ -99,13 +100,16 @@ pub(crate) struct Entry {
     pub deleting: bool,
     /// Monotonic time at which its last frame came in, where that is known: not for what an earlier run of the daemon left.
     pub arrived: Option<Duration>,
+    /// What is noted for its trace; `None` unless it is traced.
+    pub noted: Option<Box<Noted>>,
 }
 
 impl Entry {
     fn new(start: &SegmentStart) -> Self {
         let placement = Placement::Open;
         let segment = Segment::open(start);
-        Entry { segment, at: start.at, extents: Vec::new(), placement, left_at: None, deleting: false, arrived: None }
+        let (left_at, deleting, arrived, noted) = (None, false, None, None);
+        Entry { segment, at: start.at, extents: Vec::new(), placement, left_at, deleting, arrived, noted }
     }
 
     /// All parts, if all of them lie in the spool.
@@ -323,8 +327,9 @@ impl Catalog {
             }
             Err(index) => {
                 let extents = vec![None; segment.parts.len()];
-                let (left_at, deleting, arrived) = (None, false, None);
-                log.entries.insert(index, Entry { segment, at, extents, placement, left_at, deleting, arrived });
+                let (left_at, deleting, arrived, noted) = (None, false, None, None);
+                let entry = Entry { segment, at, extents, placement, left_at, deleting, arrived, noted };
+                log.entries.insert(index, entry);
             }
         }
         Ok(())
