@@ -156,14 +156,14 @@ table! {
     STORE_FAILURES = Counter "store_failures_total" ["operation"] Count "Operations of spool and store that failed, each try counted.";
     STORE_LOST_SEGMENTS = Counter "store_lost_segments_total" [] Count "Segments that were dropped or never written because the spool was full or its disk failed.";
 
-    TRACE_SPANS = Counter "trace_spans_total" ["outcome"] Count "Spans of traces: sent to the collector, dropped because the queue to it was full, failed because it did not take them.";
-
     HTTP_OPEN = Gauge "http_connections" [] Count "Open connections of HTTP clients.";
     HTTP_REFUSED = Counter "http_connections_refused_total" [] Count "HTTP connections closed at once because too many were open.";
     HTTP_STALLED = Counter "http_connections_stalled_total" [] Count "HTTP connections closed because the client did not read its answer.";
     HTTP_PANICS = Counter "http_panics_total" [] Count "HTTP connections that ended by a panic.";
     HTTP_REQUESTS = Counter "http_requests_total" ["route" "status"] Count "Requests answered.";
     HTTP_BYTES = Counter "http_response_bytes_total" ["route"] Bytes "Bytes of response bodies handed to connections.";
+
+    TRACE_SPANS = Counter "trace_spans_total" ["outcome"] Count "Spans of traces: sent to the collector, dropped because the queue to it was full, failed because it did not take them.";
 }
 
 #[cfg(test)]

@@ -46,8 +46,8 @@ fn stages_fill(root: &Span, spans: &[Span], segment: &Segment) {
     let mut stages: Vec<_> = spans.iter().filter(|span| span.trace == root.trace && span.id != root.id).collect();
     stages.sort_by_key(|span| span.start);
     let names: Vec<_> = stages.iter().map(|stage| stage.name.as_str()).collect();
-    // A stage that took no time is left out; these take some.
-    for name in ["receive", "process", "upload", "settle"] {
+    // A stage that took no time is left out, as the first is for a segment of one packet; these take some.
+    for name in ["process", "upload", "settle"] {
         assert!(names.contains(&name), "{segment:?} has no {name}: {names:?}");
     }
     let order = ["receive", "process", "journal", "queue", "upload", "settle"];
@@ -113,6 +113,27 @@ fn every_stored_segment_has_a_trace_from_its_first_packet_to_its_object() {
     let sessions: BTreeSet<_> = roots.values().map(|root| &root.attributes["session"]).collect();
     assert!(sessions.len() == 1 && home.session_folder(&credentials.stream).ends_with(sessions.first().expect("one")));
     assert!(collector.resources().iter().all(|resource| resource["service.name"] == "millstream"));
+}
+
+#[test]
+fn the_segment_that_a_stop_closes_is_traced_too() {
+    let _turn = machine::shared("the_segment_that_a_stop_closes_is_traced_too");
+    let collector = Collector::start();
+    let home = Home::new("passthrough").set("telemetry.otlp_endpoint", collector.url());
+    let credentials = home.credentials();
+    let (daemon, source) = (home.serve(), Source::small(30));
+    let _publisher = Publisher::start(&source, &daemon.publish_url(&credentials.secret));
+    let mut seen = Follower::open(&daemon.url(""), &credentials.stream, FIRST_SEGMENT_LIMIT);
+    seen.until_segments(2, source.limit());
+    daemon.stop();
+    let (stored, roots) = (stored(&home, &credentials.stream), roots(&collector.spans()));
+    assert_eq!(roots.keys().collect::<Vec<_>>(), stored.keys().collect::<Vec<_>>(), "one trace per stored segment");
+    assert!(
+        roots
+            .values()
+            .filter(|root| root.attributes["rung"] == "source")
+            .all(|root| root.attributes["copied"] == "true")
+    );
 }
 
 #[test]
