@@ -140,9 +140,9 @@ fn costs(preset: &Preset, segment: Span, capacity: Option<Load>) -> Result<Strin
 fn memory(config: &Config) -> Result<String, HostError> {
     let preset = Preset::load(&config.ladder.preset).map_err(|why: PresetError| Box::new(why))?;
     let hls = hls_spec(config);
-    let max_bitrate = config.session.max_bitrate;
+    let (max_bitrate, max_message) = (config.session.max_bitrate, config.rtmp.max_message_bytes.into());
     let mebibytes = |source: &VideoTrack| -> Result<u64, HostError> {
-        Ok(ceiling_bytes(&preset, source, &hls, max_bitrate)?.div_ceil(1 << 20))
+        Ok(ceiling_bytes(&preset, source, &hls, max_bitrate, max_message)?.div_ceil(1 << 20))
     };
     let usual = mebibytes(&source(1_920, 1_080, 60, true))?;
     // The largest that is decoded, as 16:9, with 4:4:4 and 10 bit.

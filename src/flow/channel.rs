@@ -220,10 +220,21 @@ impl<T: Weigh> Sender<T> {
 
     /// Puts `item` in, blocking the thread while the queue is full. Not for tasks.
     pub fn send(&self, item: T) -> Result<(), Closed<T>> {
+        self.send_within(item, self.0.bound)
+    }
+
+    /// Puts `item` in also where the queue is full, up to so many items more than its bound; then blocks the thread. For what
+    /// is small and rare and must not wait behind what is not.
+    pub fn send_beyond(&self, item: T, more: usize) -> Result<(), Closed<T>> {
+        let items = self.0.bound.items.saturating_add(more);
+        self.send_within(item, Bound { items, bytes: usize::MAX })
+    }
+
+    fn send_within(&self, item: T, bound: Bound) -> Result<(), Closed<T>> {
         let mut item = item;
         let mut state = self.0.lock();
         loop {
-            item = match state.put(item, self.0.bound) {
+            item = match state.put(item, bound) {
                 Ok(()) => break,
                 Err(TrySendError::Closed(item)) => return Err(Closed(item)),
                 Err(TrySendError::Full(item)) => item,

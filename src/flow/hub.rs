@@ -13,8 +13,8 @@ use super::channel::{Bound, Receiver, Sender, TrySendError, Weigh, bounded};
 
 /// What a hub must know of what it carries.
 pub trait Carry: Clone + Weigh {
-    /// May be left out when a reader is slow. What is not droppable (a track's configuration, a cut, the end) waits for
-    /// room whatever the policy.
+    /// May be left out when a reader is slow. What is not droppable (a track's configuration, a cut, the end) is small and rare,
+    /// and reaches every reader.
     fn droppable(&self) -> bool;
 
     /// A reader that lost something may take up again here.
@@ -37,9 +37,14 @@ pub enum WhenFull {
     /// The writer waits: nothing is lost on this edge, and a slow reader slows the source down.
     Block,
     /// Packets are dropped and counted, from the first that finds no room until the next video keyframe that finds some:
-    /// the reader sees whole groups of pictures and a hole between them.
+    /// the reader sees whole groups of pictures and a hole between them. What is not droppable is let in beyond the bound, and
+    /// the writer does not wait.
     DropToKeyframe,
 }
+
+/// What is not droppable may pass the bound of a full edge by this many items: cuts of some minutes. After that the writer waits,
+/// because a source can be made to cut without end.
+const NOTICES: usize = 128;
 
 #[derive(Debug)]
 struct Edge<T> {
@@ -57,10 +62,12 @@ impl<T: Carry> Edge<T> {
         if self.closed.load(Ordering::Relaxed) || !(self.wants)(item) {
             return;
         }
-        let must_arrive = self.when_full == WhenFull::Block || !item.droppable();
-        if must_arrive {
-            self.note(self.sender.send(item.clone()).is_ok());
-            return;
+        match self.when_full {
+            WhenFull::Block => return self.note(self.sender.send(item.clone()).is_ok()),
+            WhenFull::DropToKeyframe if !item.droppable() => {
+                return self.note(self.sender.send_beyond(item.clone(), NOTICES).is_ok());
+            }
+            WhenFull::DropToKeyframe => {}
         }
         if self.dropping.load(Ordering::Relaxed) && !item.resumes() {
             self.dropped.fetch_add(1, Ordering::Relaxed);
@@ -229,19 +236,22 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_droppable_waits_for_room() {
+    fn what_is_not_droppable_passes_a_full_edge_and_holds_nobody_until_there_is_too_much() {
         let hub = Hub::default();
         let reader = hub.subscribe("reader", SMALL, WhenFull::DropToKeyframe);
+        for item in [Key(0), Delta(1), Delta(2)] {
+            hub.publish(&item);
+        }
+        (0..NOTICES).for_each(|_| hub.publish(&Notice)); // nobody reads, and it comes back
         let writer = {
             let hub = hub.clone();
             std::thread::spawn(move || {
-                for item in [Key(0), Delta(1), Notice] {
-                    hub.publish(&item);
-                }
+                hub.publish(&Notice);
                 hub.close();
             })
         };
-        assert_eq!(reader.iter().collect::<Vec<_>>(), [Key(0), Delta(1), Notice]);
+        let expected: Vec<_> = [Key(0), Delta(1)].into_iter().chain(std::iter::repeat_n(Notice, NOTICES + 1)).collect();
+        assert_eq!(reader.iter().collect::<Vec<_>>(), expected);
         assert!(writer.join().is_ok());
     }
 

@@ -23,6 +23,10 @@ pub(super) const MAX_BYTES: usize = 32 << 20;
 /// And when so many packets are, each of which costs memory beside its bytes: [`MAX_SOUND`] at 96 kHz is a quarter of it.
 const MAX_SAMPLES: usize = 4_096;
 
+/// What is smaller is held as a copy: a slice keeps the connection's read buffer of 64 KiB, of which a publisher may have filled
+/// the rest with something else.
+const COPIED_BELOW: usize = 32 << 10;
+
 /// A packet of a run, in the time of the run's clock.
 #[derive(Clone, Debug)]
 pub(super) struct Sample {
@@ -98,7 +102,8 @@ impl Gather {
         }
         self.bytes += sample.data.len();
         let newest = sample.source;
-        self.samples.push_back(sample);
+        let data = if sample.data.len() < COPIED_BELOW { Bytes::copy_from_slice(&sample.data) } else { sample.data };
+        self.samples.push_back(Sample { data, ..sample });
         if self.keyframe_at.is_none() {
             while self.samples.front().is_some_and(|oldest| newest - oldest.source > MAX_SOUND) {
                 self.bytes -= self.samples.pop_front().map_or(0, |oldest| oldest.data.len());
@@ -169,6 +174,20 @@ impl Gather {
 mod tests {
     use super::*;
     use crate::media::WallTime;
+
+    #[test]
+    fn small_packets_do_not_keep_the_buffer_that_they_came_in() {
+        let read = Bytes::from(vec![0; 64 << 10]);
+        let held =
+            gather([Sample { data: read.slice(..600), ..sound(0) }, Sample { data: read.slice(600..), ..sound(21) }]);
+        assert!(!read.is_unique(), "what is most of it is kept without a copy");
+        let held = held.into_samples();
+        assert_eq!((held[0].data.len(), held[1].data.len()), (600, (64 << 10) - 600));
+        drop(held);
+        assert!(read.is_unique());
+        let held = gather([Sample { data: read.slice(..600), ..sound(0) }]);
+        assert!(read.is_unique(), "{} bytes are copied", held.bytes);
+    }
 
     const BOTH: Wanted = Wanted { video: true, audio: true, video_configured: true, reorder_frames: None };
 

@@ -200,6 +200,13 @@ impl AudioClock {
         Some(placed)
     }
 
+    /// Counts one frame of the silence that leads to a frame whose source time, mapped to the session, is `mapped`; returns PTS
+    /// and duration. It ends within half a frame of there: decoders that go by samples stay in step as well.
+    pub(super) fn place_bridge(&mut self, mapped: Timestamp) -> Option<(Timestamp, Span)> {
+        let (first, frame) = (self.next?, i64::from(self.samples_per_frame));
+        (self.ceil(mapped) - first > frame / 2).then(|| self.advance(first, frame))
+    }
+
     /// Whether silence was counted where a frame belongs whose source time, mapped to the session, is `mapped`: it came too
     /// late.
     pub(super) fn is_silent_at(&self, mapped: Timestamp) -> bool {

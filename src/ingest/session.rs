@@ -26,6 +26,9 @@ const RESUME_MARGIN: Span = Span::from_secs(1);
 
 /// The least distance of two cuts.
 const LEAST_SEGMENT: Span = Span::from_millis(1);
+/// More sound than this is not made up when it comes back: a segment without a cut is never as long (15 s without a keyframe are
+/// refused), and the one before it.
+const LONGEST_BRIDGE: Span = Span::from_secs(40);
 
 /// Which tracks a session has: those of its first cut, and one that joined late.
 #[derive(Clone, Copy, Debug)]
@@ -339,9 +342,11 @@ impl Session {
     }
 
     fn feed_audio(&mut self, sample: Sample, out: &mut Vec<Unit>) {
-        let Some(flow) = self.flow.as_mut() else { return };
-        flow.audio_broken |= sample.hole;
+        let Some(flow) = &self.flow else { return };
         let mapped = sample.source + flow.offset;
+        let lost = sample.hole && !self.bridge(mapped, sample.arrived, out);
+        let Some(flow) = self.flow.as_mut() else { return };
+        flow.audio_broken |= lost;
         if flow.audio_broken {
             if flow.pictures {
                 self.dropped.trimmed_audio += 1;
@@ -367,14 +372,37 @@ impl Session {
         self.order_sound(sound(pts, duration, sample.data), sample.arrived, out);
     }
 
+    /// Sound that was away while pictures went on is back: silence leads up to it. False where there is no frame of silence for
+    /// its codec, or too much is missing: then it comes back with a keyframe.
+    fn bridge(&mut self, mapped: Timestamp, arrived: Now, out: &mut Vec<Unit>) -> bool {
+        let (Some(flow), Some(silence)) = (&self.flow, self.silence()) else { return false };
+        let end = self.audio.end().map_or(flow.floor, |end| end.max(flow.floor));
+        if !flow.pictures || flow.audio_broken || mapped - end > LONGEST_BRIDGE {
+            return false;
+        }
+        self.audio.begin_silence(flow.floor);
+        while let Some((pts, duration)) = self.audio.place_bridge(mapped) {
+            self.silent_frames += 1;
+            self.order_sound(sound(pts, duration, silence.clone()), arrived, out);
+        }
+        true
+    }
+
+    /// A frame of silence as the announced track has it, where there is one for its codec.
+    fn silence(&self) -> Option<Bytes> {
+        match self.announced[Kind::Audio as usize].as_deref() {
+            Some(Track::Audio(track)) => silent_frame(track),
+            _ => None,
+        }
+    }
+
     /// Lost sound becomes silence, where there is a frame of silence for its codec.
     fn fill_hole(&mut self, mapped: Timestamp, arrived: Now, out: &mut Vec<Unit>) {
         let missing = self.audio.missing(mapped);
         if missing == 0 {
             return;
         }
-        let Some(Track::Audio(track)) = self.announced[Kind::Audio as usize].as_deref() else { return };
-        let Some(silence) = silent_frame(track) else { return };
+        let Some(silence) = self.silence() else { return };
         for _ in 0..missing {
             let Some((pts, duration)) = self.audio.place_silence(mapped) else { return };
             self.silent_frames += 1;
@@ -385,18 +413,18 @@ impl Session {
     /// Sound that has not come becomes silence up to `until`: where a segment began that is over by now, or where sound comes
     /// back. Of a channel layout without a frame of silence, the encoder fills in.
     fn fill_missing_sound(&mut self, until: Timestamp, out: &mut Vec<Unit>) {
-        let (Some(flow), Some(Track::Audio(track))) = (&self.flow, self.announced[Kind::Audio as usize].as_deref())
-        else {
-            return;
-        };
+        let (Some(flow), Some(silence)) = (&self.flow, self.silence()) else { return };
         if !self.held.is_empty() || self.audio.end().unwrap_or(flow.floor).max(flow.floor) >= until {
             return;
         }
-        let Some(silence) = silent_frame(track) else { return };
-        self.audio.begin_silence(flow.floor);
+        let floor = flow.floor;
+        self.audio.begin_silence(floor);
         while let Some((pts, duration)) = self.audio.place_silence(until) {
-            self.silent_frames += 1;
-            self.emit.packet(sound(pts, duration, silence.clone()), out);
+            // The count may be on its way to a discontinuity that only the pictures had.
+            if pts >= floor {
+                self.silent_frames += 1;
+                self.emit.packet(sound(pts, duration, silence.clone()), out);
+            }
         }
     }
 

@@ -48,22 +48,27 @@ const X264_FRAMES: [(&str, u64, u64); 10] = [
     ("placebo", 16, 60),
 ];
 
-/// Most bytes that a session of this preset and source holds.
+/// Most bytes that a session of this preset and source holds, whose connection may bring messages of `max_message` bytes.
 ///
 /// # Errors
 /// There is no ladder for such a source.
-pub fn ceiling_bytes(preset: &Preset, source: &VideoTrack, hls: &HlsSpec, max_bitrate: u64) -> Result<u64, PlanError> {
+pub fn ceiling_bytes(
+    preset: &Preset,
+    source: &VideoTrack,
+    hls: &HlsSpec,
+    max_bitrate: u64,
+    max_message: u64,
+) -> Result<u64, PlanError> {
     let plan = plan(preset, hls.segment, Some(source), None)?;
     // Sound is part of the source's bitrate where it is copied; encoded it is far below what is rounded up here.
-    Ok(FIXED_BYTES + queues() + media(&plan, hls, max_bitrate) + pictures(&plan, source))
+    Ok(FIXED_BYTES + queues(max_message) + media(&plan, hls, max_bitrate) + pictures(&plan, source))
 }
 
-fn queues() -> u64 {
+fn queues(max_message: u64) -> u64 {
     let bounds = [INTAKE, AUDIO_EDGE, PACKAGE, STORE];
     // One item is let into any queue, however large it is.
     let queue = |bound: &Bound| bound.bytes as u64 + bound.items as u64 * ITEM_BYTES;
-    let limits = Limits::default();
-    let connection = (limits.partial_bytes + limits.message_bytes) as u64;
+    let connection = Limits::default().partial_bytes as u64 + max_message;
     connection + GATHER_BYTES as u64 + VIDEO_INPUT_BYTES as u64 + bounds.iter().map(queue).sum::<u64>()
 }
 
@@ -132,7 +137,7 @@ mod tests {
         let segment = Span::from_secs(2);
         let hls = HlsSpec { segment, part: Span::from_millis(334), window: Span::from_secs(window) };
         let preset = Preset::load(preset).expect("embedded");
-        ceiling_bytes(&preset, source, &hls, max_bitrate).expect("a ladder") / MIB
+        ceiling_bytes(&preset, source, &hls, max_bitrate, 8 << 20).expect("a ladder") / MIB
     }
 
     #[test]

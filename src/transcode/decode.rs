@@ -165,7 +165,9 @@ impl Decode {
 
     fn cut(&mut self, cut: Cut) -> Result<(), Stop> {
         let gap = matches!(cut.kind, CutKind::Gap { .. });
-        if gap {
+        // Not one picture came for the cut before, and none waits.
+        let without_pictures = !self.cuts.is_empty() && self.input.items() == 0;
+        if gap || without_pictures {
             self.counters.backlog.set_time(Duration::ZERO);
             let change = self.overload.note(cut.at, false);
             self.tell(change, cut.at);
@@ -407,6 +409,9 @@ fn reorder_frames(first: &Packet, frame_rate: Option<(u32, u32)>) -> u8 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::clock::SystemClock;
+    use crate::flow::channel::{Bound, bounded};
+    use crate::media::WallTime;
     use bytes::Bytes;
 
     fn packet(dts_ms: i64, pts_ms: i64) -> Packet {
@@ -418,6 +423,26 @@ mod tests {
             keyframe: true,
             data: Bytes::new(),
         }
+    }
+
+    #[test]
+    fn a_ladder_whose_pictures_stop_is_overloaded_no_more() {
+        let (_source, input) = bounded(Bound { items: 8, bytes: 1 << 20 });
+        let (sender, _rung) = bounded(Bound { items: 8, bytes: 1 << 20 });
+        let edge = RungEdge { sender, counters: Arc::default(), active: true };
+        let counters = Arc::<DecodeCounters>::default();
+        let mut decode = Decode::new(input, vec![edge], SystemClock::shared(), counters.clone(), 1);
+        let began = decode.overload.note(Timestamp::ZERO, true);
+        decode.tell(began, Timestamp::ZERO);
+        counters.backlog.set_time(Duration::from_secs(2));
+        // Sound goes on, and its cuts come by time.
+        for (msn, seconds) in (0..).zip([0, 2, 4, 6]) {
+            assert!(counters.snapshot().overloaded, "before {seconds} s");
+            let (at, wall) = (Timestamp::from_millis(1_000 * seconds), WallTime::default());
+            let kind = CutKind::Keyframe;
+            assert!(decode.cut(Cut { msn, at, wall, discontinuity: false, copy_ends: false, kind }).is_ok());
+        }
+        assert_eq!((counters.snapshot().overloaded, counters.snapshot().backlog), (false, Duration::ZERO));
     }
 
     #[test]

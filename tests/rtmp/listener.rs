@@ -42,6 +42,30 @@ async fn a_publish_from_hello_to_goodbye() {
     listener.stop().await;
 }
 
+/// While a fast stream is published the kernel gathers some of it before it wakes us; a short command must not wait for more.
+#[tokio::test]
+async fn after_a_fast_publish_the_next_one_on_its_connection_is_heard() {
+    let mut listener = Listener::start(patient_settings()).await;
+    let mut encoder = Encoder::publish(listener.address).await;
+    assert!(matches!(listener.note().await, Note::Request { .. }));
+    // 3 Mbit/s, until its rate has been measured.
+    let mut pace = tokio::time::interval(Duration::from_millis(10));
+    for ms in (0..1_500).step_by(10) {
+        pace.tick().await;
+        encoder.client.media(1, &tag(TagKind::Video, ms, &[0x27; 4_000]));
+        encoder.flush().await;
+    }
+    encoder.client.delete_stream(1);
+    encoder.flush().await;
+    assert_eq!(listener.units_to_finish().await.1, Finish::Unpublished);
+    assert_eq!(encoder.status().await.as_deref(), Some("NetStream.Unpublish.Success: The stream is unpublished."));
+    encoder.client.create_stream().publish(2, KEY);
+    encoder.flush().await;
+    assert_eq!(encoder.status().await.as_deref(), Some("NetStream.Publish.Start: Publishing."));
+    drop(encoder);
+    listener.stop().await;
+}
+
 #[tokio::test]
 async fn a_capture_arrives_whole_through_a_socket() {
     // Its key is `capture-key`; the door opens for it after a change of name in its commands.

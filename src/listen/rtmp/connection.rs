@@ -172,6 +172,8 @@ impl<'a, S: AsyncRead + AsyncWrite + LowWater + Unpin, A: Admission> Connection<
                 Ok(()) => self.publish(&publisher).await.unwrap_or_else(Published::from),
                 Err(end) => end.into(),
             };
+            // What comes now is short: the next publish, or the peer's goodbye.
+            self.socket.set_low_water(1);
             publisher.finish(published.finish).await;
             if let Some(end) = published.end {
                 return end;

@@ -20,8 +20,10 @@ pub const TONE_SECONDS: u32 = 6;
 pub const HE_SECONDS: u32 = 6;
 /// When a late track begins, and when one vanishes.
 pub const AWAY_FROM_MS: u64 = 4_000;
-/// The keyframe that one comes back with that vanished.
+/// When pictures that vanished come back: at a keyframe.
 pub const BACK_AT_MS: u64 = 8_000;
+/// When sound that vanished comes back: between keyframes.
+pub const SOUND_BACK_AT_MS: u64 = 7_500;
 
 /// Rates and layouts, the rarest together with the usual.
 pub const TONES: [(u32, &str); 8] = [
@@ -73,8 +75,7 @@ fn late(kind: Kind) -> Feed {
 }
 
 fn vanishing(kind: Kind) -> Feed {
-    // Sound that is there again waits for the keyframe.
-    let back_at = if kind == Kind::Audio { BACK_AT_MS - 500 } else { BACK_AT_MS };
+    let back_at = if kind == Kind::Audio { SOUND_BACK_AT_MS } else { BACK_AT_MS };
     let away = AWAY_FROM_MS..back_at;
     feed(|tags| tags.retain(|tag| tag.kind != kind || !away.contains(&tag.due_ms)))
 }

@@ -238,7 +238,7 @@ impl Rig {
 
 /// How many messages of `size` bytes follow each other: 1 to 1024, and of large ones less.
 fn burst(exponent: u8, size: usize) -> usize {
-    (1_usize << exponent.min(10)).min(1 + (16 << 20) / size)
+    (1_usize << exponent.min(10)).min(1 + (2 << 20) / size)
 }
 
 /// The promises of `ingest`, checked unit by unit.
@@ -248,6 +248,10 @@ struct Judge {
     tracks_allowed: bool,
     gaps_only: bool,
     known: [bool; 2],
+    /// A late track, whose cut is next.
+    joining: Option<Kind>,
+    /// Where each track begins.
+    from: [Timestamp; 2],
     last: [Option<Packet>; 2],
     highest_sound: Timestamp,
     floor: Timestamp,
@@ -264,6 +268,8 @@ impl Judge {
             tracks_allowed: true,
             gaps_only: true,
             known: [false; 2],
+            joining: None,
+            from: [Timestamp::ZERO; 2],
             last: [None, None],
             highest_sound: Timestamp::ZERO,
             floor: Timestamp::ZERO,
@@ -275,11 +281,13 @@ impl Judge {
 
     fn take(&mut self, unit: &Unit) {
         assert!(!self.ended, "something behind the end");
+        assert!(self.joining.is_none() || matches!(unit, Unit::Cut(_)), "{unit:?} between a late track and its cut");
         match unit {
             Unit::End => self.ended = true,
             Unit::Track(track) => {
-                assert!(self.tracks_allowed, "a track where none may be: {track:?}");
-                self.known[track.kind() as usize] = true;
+                let late = !std::mem::replace(&mut self.known[track.kind() as usize], true);
+                assert!(self.tracks_allowed || late, "a track where none may be: {track:?}");
+                self.joining = (!self.tracks_allowed).then_some(track.kind());
             }
             Unit::Cut(cut) => self.cut(cut),
             Unit::Packet(packet) => self.packet(packet),
@@ -297,6 +305,9 @@ impl Judge {
         if cut.discontinuity {
             (self.floor, self.sound_restarts) = (cut.at, true);
         }
+        if let Some(kind) = self.joining.take() {
+            self.from[kind as usize] = cut.at;
+        }
         self.next_msn += 1;
         self.gaps_only &= matches!(cut.kind, CutKind::Gap { .. });
         self.tracks_allowed = cut.discontinuity || self.gaps_only;
@@ -307,6 +318,7 @@ impl Judge {
         self.tracks_allowed = false;
         let kind = packet.kind as usize;
         assert!(self.cut.is_some() && self.known[kind], "a packet before its cut or track: {packet:?}");
+        assert!(packet.pts >= self.from[kind], "{packet:?} lies before its track");
         assert!(packet.pts >= self.floor, "{packet:?} lies before the discontinuity at {}", self.floor);
         assert!(packet.pts >= packet.dts && packet.dts >= Timestamp::ZERO, "{packet:?}");
         if let Some(last) = &self.last[kind] {
