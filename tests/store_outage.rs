@@ -8,8 +8,9 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use millstream::clock::Clock;
-use millstream::store::{Filesystem, Finish, StoreError};
+use millstream::store::{Filesystem, Finish, StoreError, TraceBegin};
 use millstream::telemetry::Metrics;
+use millstream::telemetry::trace::{Traces, queue, resource};
 use store_support::disk::Mood;
 use store_support::*;
 
@@ -401,7 +402,7 @@ async fn the_delay_of_a_segment_runs_from_its_last_frame_until_it_is_stored() {
     for output in [open(VIDEO, 1, 0), part(VIDEO, 1, 0, 0)] {
         writer.append(&output).expect("journalled");
     }
-    writer.arrived(VIDEO, 0, arrived);
+    writer.arrived(VIDEO, 0, arrived, None);
     writer.append(&close(VIDEO, 0)).expect("journalled");
     // Nobody says when the last frame of the sound came in.
     segment(AUDIO, 1, 0).iter().for_each(|output| writer.append(output).expect("journalled"));
@@ -414,4 +415,52 @@ async fn the_delay_of_a_segment_runs_from_its_last_frame_until_it_is_stored() {
     assert_eq!(lines, ["millstream_ingest_to_stored_seconds_sum{rung=\"720p\"} 61.25"]);
     assert!(text.contains("stored_seconds_bucket{rung=\"720p\",le=\"60\"} 0\n"), "{text}");
     assert!(text.contains("stored_seconds_bucket{rung=\"720p\",le=\"300\"} 1\n"), "{text}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_trace_of_a_segment_tells_how_long_it_waited_for_the_store() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let (mut bench, objects) = Bench::scripted(folder.path());
+    let (processor, mut spans) = queue(100);
+    bench.settings.traces = Traces::to(processor, resource());
+    let (store, _) = bench.open().await;
+    assert!(store.is_traced());
+    let mut writer = store.begin(head("s1", 1)).expect("begun");
+    append_inits(&mut writer);
+    until_uploaded(&store).await;
+    objects.fail(|_| true);
+    let pass = |millis| bench.clock.advance(Duration::from_millis(millis));
+    let first = bench.clock.monotonic();
+    pass(2_000);
+    let last = bench.clock.monotonic();
+    pass(50);
+    let packaged = bench.clock.monotonic();
+    for output in [open(VIDEO, 1, 0), part(VIDEO, 1, 0, 0)] {
+        writer.append(&output).expect("journalled");
+    }
+    pass(3);
+    writer.arrived(VIDEO, 0, last, Some(TraceBegin { first, packaged }));
+    writer.append(&close(VIDEO, 0)).expect("journalled");
+    // This one is measured and not traced.
+    for output in [open(AUDIO, 1, 0), part(AUDIO, 1, 0, 0)] {
+        writer.append(&output).expect("journalled");
+    }
+    writer.arrived(AUDIO, 0, last, None);
+    writer.append(&close(AUDIO, 0)).expect("journalled");
+    let failures = store.stats().object_failures;
+    until(&store, |stats| stats.object_failures > failures + 5).await;
+    pass(60_000);
+    objects.succeed();
+    until_uploaded(&store).await;
+    let mut told = Vec::new();
+    while let Ok(span) = spans.line.try_recv() {
+        let took = span.end_time.duration_since(span.start_time).expect("it ends behind its begin").as_millis();
+        if span.name == "upload" {
+            let attempts = span.attributes.iter().find(|attribute| attribute.key.as_str() == "attempts");
+            assert!(matches!(attempts.map(|found| &found.value), Some(opentelemetry::Value::I64(3..))), "{attempts:?}");
+        }
+        told.push((span.name.to_string(), took));
+    }
+    let expected = [("receive", 2_000), ("process", 50), ("journal", 3), ("upload", 60_000), ("segment", 62_053)];
+    assert_eq!(told, expected.map(|(name, took)| (name.to_owned(), took)));
 }

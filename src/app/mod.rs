@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! start  lock and database ─▶ store (journals replayed) ─▶ presets ─▶ sockets bound ─▶ sessions resumed ─▶ doors open
-//! stop   RTMP closed, publishers told ─▶ sessions drained (journal, ENDLIST if asked) ─▶ uploads ─▶ HTTP ─▶ database
+//! stop   RTMP closed, publishers told ─▶ sessions drained (journal, ENDLIST if asked) ─▶ uploads ─▶ traces ─▶ HTTP ─▶ database
 //! ```
 //!
 //! | module | adapts |
@@ -13,6 +13,7 @@
 //! | [`capacity`] | what the machine can encode: configured, remembered or measured |
 //! | [`descriptors`] | the system's limit of open files to the doors' limits of connections |
 //! | [`figures`] | sessions and store to `/metrics`, `/readyz` and the API's live details |
+//! | `traces` | the store's traces to a collector |
 
 pub mod admission;
 pub mod capacity;
@@ -22,6 +23,7 @@ pub mod host;
 pub mod playback;
 #[cfg(test)]
 mod tests;
+mod traces;
 
 use std::io;
 use std::net::SocketAddr;
@@ -51,6 +53,7 @@ use admission::KeyAdmission;
 use figures::{Figures, LiveTable};
 pub use host::DaemonHost;
 use playback::Playback;
+use traces::Tracing;
 
 /// From SIGTERM until everything that is accepted is on disk. A supervisor's patience is usually 10 s or more.
 const STOP_DEADLINE: Duration = Duration::from_secs(9);
@@ -89,6 +92,9 @@ pub enum ServeError {
         /// The system's answer.
         source: io::Error,
     },
+    /// The exporter of traces, by a variable of its own.
+    #[error("cannot send traces (telemetry.otlp_endpoint): {0}; check the variables OTEL_EXPORTER_OTLP_*")]
+    Traces(#[from] opentelemetry_otlp::ExporterBuildError),
     /// Signals.
     #[error("cannot watch for signals: {0}")]
     Signals(io::Error),
@@ -142,6 +148,7 @@ struct Daemon {
     control: Control,
     store: Arc<Store>,
     sessions: Sessions,
+    tracing: Tracing,
     /// Ends the RTMP listener and with it all publishers.
     intake: CancellationToken,
     /// Ends HTTP and the control socket.
@@ -159,7 +166,9 @@ impl Daemon {
         let descriptors = descriptors::raise();
         let metrics = Metrics::install()?;
         let control = Control::open(&config.data_dir, clock.clone()).await?;
-        let (store, recovered) = Store::open(store_settings(&config), clock.clone()).await?;
+        let tracing = Tracing::start(config.telemetry.otlp_endpoint.as_ref(), clock.clone())?;
+        let settings = StoreSettings { traces: tracing.traces.clone(), ..store_settings(&config) };
+        let (store, recovered) = Store::open(settings, clock.clone()).await?;
         let specs = Arc::new(Specs::new(&config)?);
         let open = control.open_sessions().await?;
         // Everything that can fail for a reason of the operator's is done before a session is touched.
@@ -176,6 +185,7 @@ impl Daemon {
             control,
             store,
             sessions,
+            tracing,
             intake: CancellationToken::new(),
             edge: CancellationToken::new(),
             errands: CancellationToken::new(),
@@ -291,6 +301,7 @@ impl Daemon {
             if let Err(failure) = self.store.close(UPLOAD_DEADLINE).await {
                 error!(%failure, "the journal could not be closed in order");
             }
+            self.tracing.close().await;
             self.edge.cancel();
             self.edge_tasks.close();
             self.edge_tasks.wait().await;

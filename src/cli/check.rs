@@ -58,7 +58,7 @@ pub(super) async fn run<H: Host>(
     output: &mut Output,
 ) -> Result<(), CliError> {
     let mut checks = vec![data_dir(config), http(config), rtmp(config), storage(config, host).await];
-    checks.extend([spool(config), hls(config), session(config)]);
+    checks.extend([spool(config), hls(config), session(config), traces(config)]);
     checks.extend(ladder(config));
     match host.encode_costs(config).await {
         Ok(lines) => checks.extend(lines.into_iter().map(|(name, detail)| Check::passed(&name, detail))),
@@ -136,6 +136,15 @@ fn session(config: &Config) -> Check {
         bitrate_text(session.max_bitrate)
     );
     Check::passed("session", detail)
+}
+
+/// Nothing is sent: a collector that is away keeps `serve` from nothing.
+fn traces(config: &Config) -> Check {
+    let detail = match &config.telemetry.otlp_endpoint {
+        Some(endpoint) => format!("one per stored segment, to {}", endpoint.traces_url()),
+        None => "none (no telemetry.otlp_endpoint)".to_owned(),
+    };
+    Check::passed("traces", detail)
 }
 
 /// The preset, and one line for each of its rungs.

@@ -2,7 +2,7 @@
 //!
 //! | module | holds |
 //! |---|---|
-//! | [`http`] [`rtmp`] [`storage`] [`hls`] [`ladder`] [`session`] [`log`] | one section each: its keys, its type, its rules |
+//! | [`http`] [`rtmp`] [`storage`] [`hls`] [`ladder`] [`session`] [`log`] [`telemetry`] | one section each: its keys, its type, its rules |
 //! | [`key`] | what is known of a key: name, type, default, environment twin, meaning |
 //! | [`reader`] | layers flags, environment and file, and hands out typed values |
 //! | [`units`] | texts of durations, sizes and addresses |
@@ -29,6 +29,7 @@ pub mod rtmp;
 pub mod session;
 pub mod source;
 pub mod storage;
+pub mod telemetry;
 pub mod units;
 
 pub use error::{ConfigError, Problem};
@@ -40,6 +41,7 @@ pub use log::{Log, LogFormat, LogLevel};
 pub use rtmp::Rtmp;
 pub use session::{Conflict, OnUnpublish, Session};
 pub use storage::{Storage, StorageUrl};
+pub use telemetry::{OtlpEndpoint, Telemetry};
 
 use key::{KeyType, Section};
 use reader::Reader;
@@ -63,6 +65,8 @@ pub struct Config {
     pub session: Session,
     /// `[log]`
     pub log: Log,
+    /// `[telemetry]`
+    pub telemetry: Telemetry,
 }
 
 /// Values given as flags; they beat everything else.
@@ -111,6 +115,7 @@ impl Config {
             ladder: Ladder::read(&mut reader),
             session: Session::read(&mut reader),
             log: Log::read(&mut reader),
+            telemetry: Telemetry::read(&mut reader),
             data_dir,
         };
         config.check_ports(&mut reader);

@@ -34,6 +34,48 @@ fn nothing_given_is_the_documented_defaults() {
     assert_eq!(config.session.grace, Duration::from_secs(30));
     assert_eq!((config.session.on_unpublish, config.session.conflict), (OnUnpublish::Hold, Conflict::Takeover));
     assert_eq!((config.log.format, config.log.level), (LogFormat::Human, LogLevel::Info));
+    assert_eq!(config.telemetry.otlp_endpoint, None);
+}
+
+#[test]
+fn endpoints_of_collectors() {
+    for (text, url) in [
+        ("http://127.0.0.1:4318", "http://127.0.0.1:4318/v1/traces"),
+        ("http://127.0.0.1:4318/", "http://127.0.0.1:4318/v1/traces"),
+        ("http://[::1]:4318", "http://[::1]:4318/v1/traces"),
+        ("http://collector.example/otlp/", "http://collector.example/otlp/v1/traces"),
+    ] {
+        let config = parse(&[("MILLSTREAM_TELEMETRY__OTLP_ENDPOINT", text)], "").expect("valid");
+        assert_eq!(config.telemetry.otlp_endpoint.map(|endpoint| endpoint.traces_url()).as_deref(), Some(url));
+    }
+    let file = "[telemetry]\notlp_endpoint = 'http://c:4318'\n";
+    let taken_back = parse(&[("MILLSTREAM_TELEMETRY__OTLP_ENDPOINT", "")], file).expect("valid");
+    assert_eq!(taken_back.telemetry.otlp_endpoint, None);
+}
+
+#[test]
+fn endpoints_that_are_refused() {
+    let example = "write \"http://\", a host and a port, as \"http://127.0.0.1:4318\"";
+    for (text, why) in [
+        ("collector:4318", example),
+        ("127.0.0.1:4318", example),
+        ("http://", example),
+        ("http://host:port", example),
+        ("grpc://127.0.0.1:4317", example),
+        (
+            "https://collector:4318",
+            "https is not spoken: send to a collector beside the daemon, as \"http://127.0.0.1:4318\"",
+        ),
+        (
+            "http://user:secret@collector:4318",
+            "must hold no credentials: give them as OTEL_EXPORTER_OTLP_HEADERS in the environment",
+        ),
+        ("http://collector:4318/?a=b", "must end with its path: leave out what begins with \"?\" or \"#\""),
+        ("http://collector:4318/v1/traces", "names /v1/traces, which is added to it: leave it out"),
+    ] {
+        let file = format!("[telemetry]\notlp_endpoint = \"{text}\"\n");
+        refused(&file, &format!("a.toml:2: telemetry.otlp_endpoint: {why}"));
+    }
 }
 
 #[test]

@@ -14,6 +14,7 @@ use crate::media::arrivals::Arrivals;
 use crate::media::segment::{Joined, Rendition, RenditionId, Renditions};
 use crate::media::{Kind, Output};
 use crate::package::Window;
+use crate::store::TraceBegin;
 use crate::telemetry::names;
 
 /// Measures one session's delays where they end.
@@ -22,6 +23,8 @@ pub struct Latency {
     clock: SharedClock,
     arrivals: Arc<Arrivals>,
     lanes: Vec<Lane>,
+    /// Segments are traced: more is noted of them.
+    traced: bool,
     /// Monotonic time of the session's first publish, until all of what it waits for is there. `None` for a session that
     /// an earlier run of the daemon began: its viewers have something to play already.
     began: Option<Duration>,
@@ -32,20 +35,22 @@ pub struct Latency {
 struct Lane {
     kind: Kind,
     to_part: Histogram,
-    /// Arrival of the last frame of the newest part of the open segment.
-    arrived: Option<Duration>,
+    /// Arrival of the first frame of the open segment, where segments are traced and the source had one.
+    first: Option<Duration>,
+    /// What is known of the open segment by its newest part.
+    newest: Option<SegmentArrival>,
 }
 
 impl Lane {
     fn of(rendition: &Rendition) -> Self {
         let to_part = names::INGEST_TO_PART.histogram(&[("rung", &rendition.name)]);
-        Lane { kind: rendition.kind, to_part, arrived: None }
+        Lane { kind: rendition.kind, to_part, first: None, newest: None }
     }
 }
 
 impl std::fmt::Debug for Lane {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Lane").field("kind", &self.kind).field("arrived", &self.arrived).finish_non_exhaustive()
+        f.debug_struct("Lane").field("kind", &self.kind).field("newest", &self.newest).finish_non_exhaustive()
     }
 }
 
@@ -58,28 +63,46 @@ pub struct SegmentArrival {
     pub msn: u64,
     /// When.
     pub at: Duration,
+    /// What a trace of it begins with, where segments are traced.
+    pub trace: Option<TraceBegin>,
 }
 
 impl Latency {
     /// Measures a session with these renditions whose packets `arrivals` knows of. `began` is the monotonic time of its
     /// first publish, if that was in this run of the daemon.
     pub fn new(clock: SharedClock, arrivals: Arc<Arrivals>, began: Option<Duration>, renditions: &Renditions) -> Self {
-        Latency { lanes: renditions.iter().map(Lane::of).collect(), clock, arrivals, began, first_part: true }
+        let lanes = renditions.iter().map(Lane::of).collect();
+        Latency { lanes, traced: false, clock, arrivals, began, first_part: true }
+    }
+
+    /// Notes what traces of segments begin with too.
+    #[must_use]
+    pub fn traced(self, traced: bool) -> Self {
+        Latency { traced, ..self }
     }
 
     /// Looks at an output before it is journalled. Tells when the last frame of a segment that it closes came in.
     pub fn before(&mut self, output: &Output) -> Option<SegmentArrival> {
         if let Output::Join(joined) = output {
             self.join(joined);
+            return None;
         }
         let rendition = output.rendition();
         let lane = self.lanes.get_mut(usize::from(rendition.0))?;
         match output {
-            Output::Part(part) => {
-                lane.arrived = self.arrivals.of(lane.kind, part.last_pts);
+            Output::Open(start) if self.traced => {
+                lane.first = self.arrivals.first_from(lane.kind, start.at);
                 None
             }
-            Output::Close(end) => lane.arrived.take().map(|at| SegmentArrival { rendition, msn: end.msn, at }),
+            Output::Part(part) => {
+                lane.newest = self.arrivals.of(lane.kind, part.last_pts).map(|at| {
+                    let begin =
+                        || TraceBegin { first: *lane.first.get_or_insert(at), packaged: self.clock.monotonic() };
+                    SegmentArrival { rendition, msn: part.msn, at, trace: self.traced.then(begin) }
+                });
+                None
+            }
+            Output::Close(_) => lane.newest.take(),
             _ => None,
         }
     }
@@ -90,13 +113,18 @@ impl Latency {
         self.lanes.extend(joined.renditions.iter().skip(known).map(Lane::of));
     }
 
+    /// Tells the same of the segments that are open: whoever stops closes them itself.
+    pub fn open(&mut self) -> impl Iterator<Item = SegmentArrival> {
+        self.lanes.iter_mut().filter_map(|lane| lane.newest.take())
+    }
+
     /// Looks at an output that `window` has just shown to viewers.
     pub fn published(&mut self, output: &Output, window: &Window) {
         if let Output::Part(part) = output
             && let Some(lane) = self.lanes.get(usize::from(part.rendition.0))
-            && let Some(arrived) = lane.arrived
+            && let Some(newest) = &lane.newest
         {
-            lane.to_part.record(self.clock.monotonic().saturating_sub(arrived));
+            lane.to_part.record(self.clock.monotonic().saturating_sub(newest.at));
         }
         if let Some(began) = self.began {
             self.playable(began, output, window);
@@ -230,7 +258,8 @@ mod tests {
             assert_eq!(rig.output(&part(0, Timestamp::from_millis(10_040))), None);
             rig.pass(500);
             let at = PUBLISHED + Duration::from_millis(80);
-            assert_eq!(rig.output(&close(0)), Some(SegmentArrival { rendition: RenditionId(0), msn: 0, at }));
+            let arrival = SegmentArrival { rendition: RenditionId(0), msn: 0, at, trace: None };
+            assert_eq!(rig.output(&close(0)), Some(arrival));
             assert_eq!(rig.output(&close(0)), None, "a segment without a part has no last frame");
         });
         assert_eq!(
@@ -242,6 +271,34 @@ mod tests {
                 "publish_to_playable_seconds_sum{what=\"part\"} 0.097",
             ]
         );
+    }
+
+    #[test]
+    fn a_trace_begins_with_the_first_frame_and_goes_on_with_the_last_part() {
+        let mut rig = Rig::new();
+        rig.latency = rig.latency.traced(true);
+        for (kind, at) in [(Kind::Video, 10_000), (Kind::Audio, 10_000), (Kind::Video, 10_040), (Kind::Video, 10_080)] {
+            rig.pass(40);
+            rig.arrives(kind, at);
+        }
+        let (arrived, moment) =
+            (PUBLISHED + Duration::from_millis(160), |millis| PUBLISHED + Duration::from_millis(millis));
+        rig.output(&open(0));
+        rig.output(&part(0, Timestamp::from_millis(10_040)));
+        rig.pass(30);
+        rig.output(&part(0, Timestamp::from_millis(10_080)));
+        rig.pass(5);
+        let trace = Some(TraceBegin { first: moment(40), packaged: moment(190) });
+        let arrival = SegmentArrival { rendition: RenditionId(0), msn: 0, at: arrived, trace };
+        assert_eq!(rig.output(&close(0)), Some(arrival));
+        // Sound that stands where the source had none, up to a frame of its own.
+        rig.output(&open(1));
+        rig.latency.lanes[1].first = None;
+        rig.output(&part(1, Timestamp::from_millis(10_000)));
+        let trace = Some(TraceBegin { first: moment(80), packaged: moment(195) });
+        let arrival = SegmentArrival { rendition: RenditionId(1), msn: 0, at: moment(80), trace };
+        assert_eq!(rig.latency.open().collect::<Vec<_>>(), [arrival], "what is open is told at the end");
+        assert_eq!(rig.latency.open().next(), None);
     }
 
     #[test]
@@ -272,8 +329,8 @@ mod tests {
             rig.pass(25);
             rig.output(&open(1));
             rig.output(&part(1, Timestamp::from_millis(10_000)));
-            let arrival = SegmentArrival { rendition: RenditionId(1), msn: 0, at: PUBLISHED };
-            assert_eq!(rig.output(&close(1)), Some(arrival));
+            let told = rig.output(&close(1)).map(|arrival| (arrival.rendition, arrival.at));
+            assert_eq!(told, Some((RenditionId(1), PUBLISHED)));
         });
         assert_eq!(
             lines,

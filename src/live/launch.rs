@@ -54,9 +54,9 @@ pub(super) fn launch(
     let mut ingest = Ingest::new(settings);
     ingest.wait(began);
     let measure = {
-        let (clock, arrivals) = (around.clock.clone(), ingest.arrivals());
+        let (clock, arrivals, traced) = (around.clock.clone(), ingest.arrivals(), around.store.is_traced());
         let first_publish = renditions.is_none().then_some(began.monotonic);
-        move |renditions: &Renditions| Latency::new(clock, arrivals, first_publish, renditions)
+        move |renditions: &Renditions| Latency::new(clock, arrivals, first_publish, renditions).traced(traced)
     };
     let make_wires = make_wires(session, span.clone(), around.store.clone(), measure, resume, listed);
     let (wires, make_wires) = match &renditions {

@@ -19,7 +19,7 @@ use std::sync::Arc;
 use tracing::{Span as LogSpan, error};
 
 use super::SessionSpec;
-use super::latency::{Latency, SegmentArrival};
+use super::latency::Latency;
 use super::packaging::{Packaging, Packer};
 use crate::clock::SharedClock;
 use crate::config::preset::AudioMode;
@@ -370,8 +370,8 @@ fn store_thread(mut writer: Option<SessionWriter>, written: &Receiver<Output>, w
             if let Some(point) = resume_point(&output, &mut newest) {
                 let _ = writer.checkpoint(&point);
             }
-            if let Some(SegmentArrival { rendition, msn, at }) = arrival {
-                writer.arrived(rendition, msn, at);
+            if let Some(arrival) = arrival {
+                writer.arrived(arrival.rendition, arrival.msn, arrival.at, arrival.trace);
             }
             if let Err(failure) = writer.append(&output)
                 && !failure.is_disk()
@@ -383,7 +383,10 @@ fn store_thread(mut writer: Option<SessionWriter>, written: &Receiver<Output>, w
         window.apply(&output);
         latency.published(&output, window);
     }
-    if let Some(writer) = writer {
+    if let Some(mut writer) = writer {
+        for arrival in latency.open() {
+            writer.arrived(arrival.rendition, arrival.msn, arrival.at, arrival.trace);
+        }
         let how = if window.ended() { Finish::Ended } else { Finish::Suspended };
         if let Err(failure) = writer.finish(how) {
             error!(%failure, "the session's journal could not be closed in order: the next start repairs it; check the spool's disk");

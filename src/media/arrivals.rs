@@ -44,6 +44,15 @@ impl Arrivals {
         track.push_back(Arrival { pts, at_nanos });
     }
 
+    /// When the source's packet came in that is the first to be shown at `pts` or later. `None` when the source had nothing
+    /// there, or it is forgotten.
+    pub fn first_from(&self, kind: Kind, pts: Timestamp) -> Option<Duration> {
+        let track = self.tracks[kind as usize].lock().unwrap_or_else(PoisonError::into_inner);
+        let there = pts - ROUNDING..=pts + FURTHEST;
+        let found = track.iter().filter(|arrival| there.contains(&arrival.pts)).min_by_key(|arrival| arrival.pts);
+        found.map(|arrival| Duration::from_nanos(arrival.at_nanos))
+    }
+
     /// When the source's packet came in that is shown at `pts`: the last one that begins no later. For media older than
     /// what is remembered, the oldest that is: the answer is then later than the truth, and the delay told too small.
     /// `None` when the source had nothing there.
@@ -89,6 +98,22 @@ mod tests {
         assert_eq!(arrivals.of(Kind::Audio, at(10_200)), Some(millis(1)));
         assert_eq!(arrivals.of(Kind::Audio, at(10_201)), None);
         assert_eq!(arrivals.of(Kind::Audio, at(9_999)), None);
+    }
+
+    #[test]
+    fn the_first_frame_of_a_segment_is_the_first_at_its_cut_or_behind_it() {
+        let arrivals = Arrivals::default();
+        for (pts, came) in [(9_960, 1), (10_000, 2), (10_120, 3), (10_040, 4)] {
+            arrivals.note(Kind::Video, at(pts), millis(came));
+        }
+        arrivals.note(Kind::Audio, at(10_013), millis(5));
+        assert_eq!(arrivals.first_from(Kind::Video, at(10_000)), Some(millis(2)));
+        let rounded_up = at(10_000) + Span::from_flicks(3_500);
+        assert_eq!(arrivals.first_from(Kind::Video, rounded_up), Some(millis(2)), "a timescale's rounding is forgiven");
+        assert_eq!(arrivals.first_from(Kind::Video, at(10_001)), Some(millis(4)));
+        assert_eq!(arrivals.first_from(Kind::Audio, at(10_000)), Some(millis(5)), "sound is not cut at the same time");
+        assert_eq!(arrivals.first_from(Kind::Audio, at(9_800)), None);
+        assert_eq!(arrivals.first_from(Kind::Audio, at(10_014)), None);
     }
 
     #[test]

@@ -10,6 +10,7 @@ use super::journal::Record;
 use super::journal::record::{PartHead, Placement};
 use super::session::{Finish, ResumePoint, Session};
 use super::stats::Counters;
+use super::trace::{Noted, TraceBegin};
 use super::upload::Job;
 use super::{Shared, StoreError, publish, retention};
 use crate::media::Output;
@@ -97,6 +98,7 @@ impl SessionWriter {
         };
         match closed {
             Some((Placement::Spooled, name)) => {
+                self.shared.note(&self.session, end.rendition, name, Noted::journalled);
                 self.shared.uploads.push(Job::Media(self.session.clone(), end.rendition, name));
             }
             Some((Placement::Lost, _)) => {
@@ -108,12 +110,14 @@ impl SessionWriter {
     }
 
     /// The last frame of the open segment `msn` came in at `at` (monotonic). Say so before its [`Output::Close`]: from then
-    /// on the time until the segment is stored is measured. What is not said is not measured.
-    pub fn arrived(&mut self, rendition: RenditionId, msn: u64, at: Duration) {
+    /// on the time until the segment is stored is measured. What is not said is not measured, and what has no `trace` is
+    /// not traced.
+    pub fn arrived(&mut self, rendition: RenditionId, msn: u64, at: Duration, trace: Option<TraceBegin>) {
         let mut catalog = self.session.catalog.lock();
         let log = catalog.renditions.get_mut(usize::from(rendition.0));
         if let Some(entry) = log.and_then(|log| log.entry_mut(msn)) {
             entry.arrived = Some(at);
+            entry.noted = trace.map(|begin| Box::new(Noted::new(begin)));
         }
     }
 

@@ -28,6 +28,7 @@
 //! | `upload`, `publish`, `retention` | jobs with the object store: media, playlists, deletions |
 //! | `settle` | making objects in a folder durable together |
 //! | `read` | reads for viewers whom memory cannot serve |
+//! | `trace` | what is noted of a segment for its trace, while traces are on |
 //!
 //! Playlists are rendered by `wire/hls`. What is listed live, and what memory holds, is package's window; it and the stored
 //! playlists obey the same rule. Recordings are not here: they will pin what is.
@@ -47,6 +48,7 @@ mod settings;
 mod settle;
 mod spool;
 mod stats;
+mod trace;
 mod upload;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -66,6 +68,7 @@ pub use recovery::{RecoveredRendition, RecoveredSession};
 pub use session::{Finish, ResumePoint, SessionHead};
 pub use settings::StoreSettings;
 pub use stats::{Alarms, StoreStats};
+pub use trace::TraceBegin;
 
 use crate::clock::SharedClock;
 use crate::flow::stage::Stage;
@@ -252,6 +255,11 @@ impl Store {
         let writer = SessionWriter::new(self.shared.clone(), session.clone());
         let ended = matches!(session.catalog.lock().finish, Some((Finish::Ended, _)));
         if ended { Ok(()) } else { writer.finish(Finish::Ended) }
+    }
+
+    /// Whether stored segments are traced, so that [`SessionWriter::arrived`] should be told what their traces begin with.
+    pub fn is_traced(&self) -> bool {
+        self.shared.settings.traces.is_on()
     }
 
     /// What the store is doing.

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::media::Span;
+use crate::telemetry::trace::Traces;
 
 /// Settings of [`super::Store`]. Start from [`StoreSettings::new`] and change what differs.
 #[derive(Clone, Debug)]
@@ -24,6 +25,8 @@ pub struct StoreSettings {
     pub ended_keep: Duration,
     /// Most uploads and deletions under way at once; with the size of a segment this bounds the memory of uploads.
     pub concurrency: usize,
+    /// Where the traces of stored segments go.
+    pub traces: Traces,
 }
 
 impl StoreSettings {
@@ -38,6 +41,7 @@ impl StoreSettings {
             window: Span::from_secs(60),
             ended_keep: Duration::from_secs(600),
             concurrency: 16,
+            traces: Traces::default(),
         }
     }
 

@@ -26,6 +26,7 @@ use super::session::Session;
 use super::settle::Put;
 use super::spool::Extent;
 use super::stats::Counters;
+use super::trace::Noted;
 use super::{Shared, StoreError, publish, retention};
 use crate::media::naming::{self, MediaName};
 use crate::media::segment::RenditionId;
@@ -308,8 +309,10 @@ impl Shared {
                 },
             };
             let size = payload.content_length();
+            self.note(session, rendition, name, Noted::tried);
             let put = self.backend.put(&key, payload, MEDIA_TYPE).await;
             if self.attempted(&key, put, &mut patience).await.is_some() {
+                self.note(session, rendition, name, Noted::uploaded);
                 self.count_put(size);
                 if self.backend.filesystem.is_some() {
                     self.uploads.begun(); // it outlives this job
@@ -338,6 +341,7 @@ impl Shared {
     /// The object is there and durable.
     pub(crate) async fn stored(self: &Arc<Self>, session: &Arc<Session>, rendition: RenditionId, name: MediaName) {
         self.count_delay(session, rendition, name);
+        self.trace(session, rendition, name);
         let was_lost = session.catalog.lock().stored(rendition, name);
         if was_lost {
             self.counters.regained();

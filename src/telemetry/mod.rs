@@ -1,4 +1,4 @@
-//! Logs and metrics: how a daemon says what it does.
+//! Logs, metrics and traces: how a daemon says what it does.
 //!
 //! | module | holds |
 //! |---|---|
@@ -6,6 +6,7 @@
 //! | [`logging`] | `tracing` to standard error, for people or as JSON lines |
 //! | [`names`] | the one table of all metrics: name, kind, unit, help, labels |
 //! | [`samples`] | figures of running sessions, collected when somebody scrapes |
+//! | [`trace`] | a trace per stored segment, when somebody wants them |
 //!
 //! There are two ways for a figure into `/metrics`, and each metric of the table takes exactly one of them:
 //!
@@ -19,6 +20,7 @@ pub mod gate;
 pub mod logging;
 pub mod names;
 pub mod samples;
+pub mod trace;
 
 use std::sync::Arc;
 

@@ -163,6 +163,8 @@ table! {
     HTTP_PANICS = Counter "http_panics_total" [] Count "HTTP connections that ended by a panic.";
     HTTP_REQUESTS = Counter "http_requests_total" ["route" "status"] Count "Requests answered.";
     HTTP_BYTES = Counter "http_response_bytes_total" ["route"] Bytes "Bytes of response bodies handed to connections.";
+
+    TRACE_SPANS = Counter "trace_spans_total" ["outcome"] Count "Spans of traces: sent to the collector, dropped because the queue to it was full, failed because it did not take them.";
 }
 
 #[cfg(test)]

@@ -200,10 +200,16 @@ async fn check_says_what_serve_would_do() {
              storage   ok      file:{path}/objects: 5 GiB free\n\
              spool     ok      {path}/spool, at most 10GiB\n\
              hls       ok      segments of 2s, parts of 334ms, window of 1m\n\
-             session   ok      waits 30s for a lost publisher; clean unpublish: hold; second publisher: takeover; sources up to 50M\n"
+             session   ok      waits 30s for a lost publisher; clean unpublish: hold; second publisher: takeover; sources up to 50M\n\
+             traces    ok      none (no telemetry.otlp_endpoint)\n"
         )
     );
     assert!(ladder.starts_with("ok      passthrough\n"), "{ladder}");
+
+    let traced = "[telemetry]\notlp_endpoint = 'http://127.0.0.1:4318/'";
+    let answer = call_with(&host, traced, dir.path(), &["check"]).await;
+    let line = "\ntraces    ok      one per stored segment, to http://127.0.0.1:4318/v1/traces\n";
+    assert!(answer.out.contains(line), "{}", answer.out);
 }
 
 #[tokio::test]

@@ -17,6 +17,7 @@
 //! | [`stored`] | what lies in the store |
 //! | [`playback`] | content types, caching, ranges, compression, errors |
 //! | [`operations`] | health, readiness, metrics, `check` |
+//! | [`traces`] | a trace per stored segment, and collectors that never answer |
 //! | [`attacks`] | strangers at the door, beside a canary that loses nothing |
 //! | [`browser`] | the watch page in Chromium |
 //!
@@ -43,3 +44,4 @@ mod source_time;
 mod source_tracks;
 mod source_video;
 mod stored;
+mod traces;

@@ -78,13 +78,14 @@ fn metrics_follow_a_session() {
 }
 
 /// Metrics that are there once what they count has happened, which it does not in an ordinary broadcast.
-const WHEN_IT_HAPPENS: [&str; 6] = [
+const WHEN_IT_HAPPENS: [&str; 7] = [
     "millstream_stage_panics_total",
     "millstream_listen_connections_refused_total",
     "millstream_listen_publishes_refused_total",
     "millstream_listen_protocol_errors_total",
     "millstream_encode_over_capacity_total",
     "millstream_http_connections_stalled_total",
+    "millstream_trace_spans_total",
 ];
 
 /// Name, type and labels of each row of `docs/metrics.md`.

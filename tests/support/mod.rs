@@ -15,11 +15,13 @@
 //! | [`content`] | what is in the decoded picture and sound |
 //! | [`tone`] | whether a pure tone is unbroken |
 //! | [`browser`] | headless Chromium over its debugging pipe |
+//! | [`collector`] | a collector of OpenTelemetry traces |
 //!
 //! Nothing here uses the daemon's own parsers or writers: what both sides get wrong in the same way would pass.
 
 pub mod boxes;
 pub mod browser;
+pub mod collector;
 pub mod content;
 pub mod daemon;
 pub mod flv;

@@ -23,6 +23,7 @@ use super::journal::Record;
 use super::journal::record::{Counters, Known, PartHead, Placement};
 use super::session::{Finish, ResumePoint, SessionHead};
 use super::spool::Extent;
+use super::trace::Noted;
 use crate::media::naming::MediaName;
 use crate::media::segment::{Init, Joined, RenditionId, SegmentEnd, SegmentStart};
 use crate::media::{Segment, Span, Timestamp, WallTime};
@@ -104,6 +105,8 @@ pub(crate) struct Entry {
     /// Payload of its parts while it is new: shared with the window that viewers are served from, and uploaded without reading
     /// the spool. Empty of all but the [`FRESH`] newest, however long uploads take.
     pub fresh: Vec<Bytes>,
+    /// What is noted for its trace; `None` unless it is traced.
+    pub noted: Option<Box<Noted>>,
 }
 
 /// Segments of a rendition whose payload is at hand: the open one, and the one that is being uploaded meanwhile.
@@ -113,8 +116,8 @@ impl Entry {
     fn new(start: &SegmentStart) -> Self {
         let placement = Placement::Open;
         let segment = Segment::open(start);
-        let (extents, fresh) = (Vec::new(), Vec::new());
-        Entry { segment, at: start.at, extents, placement, left_at: None, deleting: false, arrived: None, fresh }
+        let (left_at, deleting, arrived, fresh, noted) = (None, false, None, Vec::new(), None);
+        Entry { segment, at: start.at, extents: Vec::new(), placement, left_at, deleting, arrived, fresh, noted }
     }
 
     /// All parts, if all of them lie in the spool.
@@ -351,8 +354,9 @@ impl Catalog {
             }
             Err(index) => {
                 let extents = vec![None; segment.parts.len()];
-                let (left_at, deleting, arrived, fresh) = (None, false, None, Vec::new());
-                log.entries.insert(index, Entry { segment, at, extents, placement, left_at, deleting, arrived, fresh });
+                let (left_at, deleting, arrived, fresh, noted) = (None, false, None, Vec::new(), None);
+                let entry = Entry { segment, at, extents, placement, left_at, deleting, arrived, fresh, noted };
+                log.entries.insert(index, entry);
             }
         }
         Ok(())
