@@ -5,6 +5,7 @@
 //! | [`gate`] | one log line per cause, however often it comes |
 //! | [`logging`] | `tracing` to standard error, for people or as JSON lines |
 //! | [`names`] | the one table of all metrics: name, kind, unit, help, labels |
+//! | [`panics`] | steps of tasks whose panic is contained, counted and logged |
 //! | [`samples`] | figures of running sessions, collected when somebody scrapes |
 //!
 //! There are two ways for a figure into `/metrics`, and each metric of the table takes exactly one of them:
@@ -18,6 +19,7 @@
 pub mod gate;
 pub mod logging;
 pub mod names;
+pub mod panics;
 pub mod samples;
 
 use std::sync::Arc;
