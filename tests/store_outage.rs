@@ -396,7 +396,6 @@ async fn a_panic_on_the_syncing_thread_loses_nothing_and_ends_no_session() {
     writers.iter_mut().for_each(|writer| append_segment(writer, 1, 0));
     let first = trapped.wait_for(|count| *count >= 1);
     tokio::time::timeout(Duration::from_secs(60), first).await.expect("the thread syncs").expect("the disk is held");
-    assert!(store.stats().append_failures == 0, "nobody who writes is told no");
     disk.set(Mood::Well);
     for msn in 1..3 {
         writers.iter_mut().for_each(|writer| append_segment(writer, 1, msn));
@@ -406,7 +405,7 @@ async fn a_panic_on_the_syncing_thread_loses_nothing_and_ends_no_session() {
     }
     store.close(Duration::from_secs(60)).await.expect("the last commit goes through");
     let stats = store.stats();
-    assert!(!stats.alarms.disk && stats.lost_segments == 0 && stats.spool_files >= 2, "{stats:?}");
+    assert_eq!((stats.append_failures, stats.lost_segments), (0, 0), "{stats:?}");
     drop(store);
     let (_store, sessions) = bench.open().await;
     let held = sessions.iter().flat_map(|session| &session.renditions).map(|log| log.segments.len());

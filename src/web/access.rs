@@ -163,7 +163,8 @@ mod tests {
             "millstream_http_requests_total{route=\"playlist\",status=\"4xx\"} 1",
             "millstream_http_response_bytes_total{route=\"media\"} 5",
             "millstream_http_connections 0",
-            "millstream_http_connections_refused_total 0",
+            "millstream_http_connections_refused_total{reason=\"total\"} 0",
+            "millstream_http_connections_refused_total{reason=\"address\"} 0",
         ] {
             assert!(text.lines().any(|have| have == line), "{line}\n{text}");
         }

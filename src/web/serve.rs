@@ -19,7 +19,7 @@ use hyper::server::conn::http1;
 use hyper::service::{Service, service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
-use metrics::Gauge;
+use metrics::{Counter, Gauge};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::time::{Instant, sleep, timeout};
@@ -101,6 +101,8 @@ struct Door {
     shutdown: CancellationToken,
     places: Places,
     open: Gauge,
+    refused_total: Counter,
+    refused_address: Counter,
     tasks: TaskTracker,
     began: Instant,
     /// One address that has all its places is a stranger, or a proxy that nobody told us of.
@@ -112,7 +114,10 @@ impl Door {
         let places = Places::new(options.max_connections, options.max_connections_per_address);
         let (open, tasks) = (names::HTTP_OPEN.gauge(&[]), TaskTracker::new());
         let (began, full_address) = (Instant::now(), LogGate::default());
-        Door { router, options, shutdown, places, open, tasks, began, full_address }
+        // Made now, so that both stand in `/metrics` before the first is refused.
+        let refused = |full: Full| names::HTTP_REFUSED.counter(&[("reason", full.as_str())]);
+        let (refused_total, refused_address) = (refused(Full::Total), refused(Full::Address));
+        Door { router, options, shutdown, places, open, refused_total, refused_address, tasks, began, full_address }
     }
 
     /// Gives the connection a place and a task, or closes it at once.
@@ -126,7 +131,10 @@ impl Door {
             }
             Err(full) => full,
         };
-        names::HTTP_REFUSED.counter(&[("reason", full.as_str())]).increment(1);
+        match full {
+            Full::Total => self.refused_total.increment(1),
+            Full::Address => self.refused_address.increment(1),
+        }
         if full == Full::Address
             && let Some(connections) = self.full_address.pass(self.began.elapsed())
         {

@@ -2,14 +2,14 @@
 
 use std::sync::Arc;
 
-use axum::extract::Request;
-use axum::http::StatusCode;
 use millstream::app::playback::Playback;
 use millstream::clock::SystemClock;
 use millstream::control::Control;
 use millstream::live::wiring::Stop;
 use millstream::live::{SessionState, Sessions};
-use tower::ServiceExt as _;
+use millstream::web::{self, ServeOptions};
+use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
 
 use crate::failures::metrics;
 use crate::ingest_support::Publisher;
@@ -36,13 +36,14 @@ async fn a_panic_behind_a_request_is_answered_with_500_and_the_session_and_other
     let other = listed(&good.session, 1).await[0][0].clone();
     let folder = tempfile::tempdir().expect("a folder");
     let control = Control::open(folder.path(), SystemClock::shared()).await.expect("a database");
-    let router = millstream::web::router(Playback::new(control, sessions.clone(), rig.store.clone()));
+    let router = web::router(Playback::new(control, sessions.clone(), rig.store.clone()));
+    let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+    let (address, stop) = (listener.local_addr().expect("an address"), CancellationToken::new());
+    let served = tokio::spawn(web::serve(listener, router, ServeOptions::default(), stop.clone()));
     let get = async |path: String| {
-        let request = Request::get(path).body(axum::body::Body::empty()).expect("a request");
-        let answer = within("an answer", router.clone().oneshot(request)).await.expect("infallible");
-        let status = answer.status();
-        let body = axum::body::to_bytes(answer.into_body(), 64 << 20).await.expect("a body");
-        (status, body)
+        let asked = reqwest::get(format!("http://{address}{path}"));
+        let answer = within("an answer", asked).await.expect("an answer");
+        (answer.status().as_u16(), answer.bytes().await.expect("a body"))
     };
     let rendition = |session: &millstream::live::Session| {
         session.window().borrow().as_ref().expect("known").renditions()[0].name.clone()
@@ -53,14 +54,16 @@ async fn a_panic_behind_a_request_is_answered_with_500_and_the_session_and_other
     wire.set_read();
     let (status, body) = get(path.clone()).await;
     let words = "{\"error\":{\"code\":\"internal\",\"message\":\"the server failed: its log says why\"}}";
-    assert_eq!((status, &*body), (StatusCode::INTERNAL_SERVER_ERROR, words.as_bytes()));
+    assert_eq!((status, &*body), (500, words.as_bytes()));
     let text = metrics();
     assert!(text.contains("\nmillstream_http_panics_total 1\n"), "{text}");
     for path in [beside, path] {
         let (status, body) = get(path).await;
-        assert!(status == StatusCode::OK && !body.is_empty(), "{status}");
+        assert!(status == 200 && !body.is_empty(), "{status}");
     }
     assert_eq!(good.session.state(), SessionState::Live);
+    stop.cancel();
+    within("the connections end", served).await.expect("no panic");
     let stopping = sessions.clone();
     let stopped = tokio::task::spawn_blocking(move || stopping.shut_down(Stop::End));
     within("the sessions stop", stopped).await.expect("no panic");
