@@ -256,6 +256,27 @@ async fn files_that_are_no_journals_are_passed_over() {
 }
 
 #[tokio::test]
+async fn names_that_no_daemon_gives_are_passed_over_and_the_highest_number_is_no_overflow() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let bench = killed_after(folder.path(), &[]).await;
+    let journal = journals(folder.path()).pop().expect("a journal");
+    for name in ["18446744073709551615", "99999999999999999999", "7", "+000000007", "00000000007"] {
+        fs::copy(&journal, journal.with_file_name(format!("{name}.journal"))).expect("copied");
+    }
+    let (store, session) = bench.reopen().await;
+    assert_eq!((session.next_msn, session.head.epoch), (3, 4));
+    let mut writer = store.begin(head("s1", 5)).expect("resumed");
+    append_segment(&mut writer, 5, 3);
+    drop((writer, store));
+
+    // The last number that a file may have: it is read, and the session is told that none can follow.
+    fs::copy(&journal, journal.with_file_name("18446744073709551614.journal")).expect("copied");
+    let (store, session) = bench.reopen().await;
+    let error = store.begin(head("s1", session.head.epoch + 9)).expect_err("no file can follow");
+    assert!(error.to_string().contains("a file with the highest number"), "{error}");
+}
+
+#[tokio::test]
 async fn journals_rotate_and_give_room_back_while_the_session_is_whole() {
     let folder = tempfile::tempdir().expect("a folder");
     let mut bench = Bench::in_memory(folder.path());

@@ -386,6 +386,89 @@ async fn a_panic_in_an_upload_is_counted_and_tried_again_and_others_go_on() {
     assert!(text.contains("\nmillstream_stage_panics_total{stage=\"upload\"} 6\n"), "{text}");
 }
 
+#[tokio::test]
+async fn a_panic_on_the_syncing_thread_loses_nothing_and_ends_no_session() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let disk = Arc::new(FaultyDisk::default());
+    let mut bench = Bench::in_memory(folder.path()).with_disk(&disk);
+    bench.settings.sync_every = Duration::from_millis(1);
+    let (store, _) = bench.open().await;
+    let mut writers = ["s1", "s2"].map(|session| store.begin(head(session, 1)).expect("begun"));
+    writers.iter_mut().for_each(append_inits);
+    let mut trapped = disk.trapped.subscribe();
+    disk.set(Mood::TrappedSync);
+    writers.iter_mut().for_each(|writer| append_segment(writer, 1, 0));
+    let first = trapped.wait_for(|count| *count >= 1);
+    tokio::time::timeout(Duration::from_secs(60), first).await.expect("the thread syncs").expect("the disk is held");
+    disk.set(Mood::Well);
+    for msn in 1..3 {
+        writers.iter_mut().for_each(|writer| append_segment(writer, 1, msn));
+    }
+    for writer in writers {
+        writer.finish(Finish::Suspended).expect("all of it is durable");
+    }
+    store.close(Duration::from_secs(60)).await.expect("the last commit goes through");
+    let stats = store.stats();
+    assert_eq!((stats.append_failures, stats.lost_segments), (0, 0), "{stats:?}");
+    drop(store);
+    let (_store, sessions) = bench.open().await;
+    let held = sessions.iter().flat_map(|session| &session.renditions).map(|log| log.segments.len());
+    assert_eq!(held.collect::<Vec<_>>(), [3; 4], "both sessions whole");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_panic_while_objects_are_settled_is_counted_and_what_comes_next_is_stored() {
+    let (metrics, recorder) = Metrics::detached().expect("the settings are ours");
+    let _guard = metrics::set_default_local_recorder(&recorder);
+    let folder = tempfile::tempdir().expect("a folder");
+    let disk = Arc::new(FaultyDisk::default());
+    let (bench, objects) = Bench::scripted(folder.path());
+    let mut bench = bench.with_disk(&disk);
+    bench.backend.filesystem = Some(Arc::new(ScriptedFilesystem::default()));
+    objects.hold();
+    let (store, _) = bench.open().await;
+    let mut writer = store.begin(head("s1", 1)).expect("begun");
+    append_inits(&mut writer);
+    append_segment(&mut writer, 1, 0);
+    disk.set(Mood::Trap); // whatever is noted of a stored object panics
+    objects.release(1_000);
+    until_uploaded(&store).await;
+    disk.set(Mood::Well);
+    append_segment(&mut writer, 1, 1);
+    for rendition in RENDITIONS {
+        until_playlist(&store, "s1", Some(rendition), |text| text.contains("1-0.m4s") && text.contains("1-1.m4s"))
+            .await;
+    }
+    writer.finish(Finish::Suspended).expect("finished");
+    store.close(Duration::from_secs(60)).await.expect("closed");
+    assert_eq!(objects.violations(), [""; 0]);
+    let text = metrics.render();
+    assert!(text.contains("\nmillstream_stage_panics_total{stage=\"settle\"} "), "{text}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_playlist_whose_upload_panics_until_it_is_given_up_is_put_with_the_next_change() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let (bench, objects) = Bench::scripted(folder.path());
+    let (store, _) = bench.open().await;
+    let (told, mut panics) = tokio::sync::watch::channel(0);
+    objects.fail(move |key| {
+        let now = key == "live/stream1/s1/720p/index.m3u8" && *told.borrow() < 5;
+        if now {
+            told.send_modify(|count| *count += 1);
+            panic!("a broken assumption, until the job is given up");
+        }
+        false
+    });
+    let mut writer = store.begin(head("s1", 1)).expect("begun");
+    append_inits(&mut writer);
+    append_segment(&mut writer, 1, 0);
+    panics.wait_for(|count| *count == 5).await.expect("the store tries");
+    tokio::time::sleep(Duration::from_secs(60)).await; // virtual: longer than the last pause
+    append_segment(&mut writer, 1, 1);
+    until_playlist(&store, "s1", Some("720p"), |text| text.contains("1-1.m4s")).await;
+}
+
 #[tokio::test(start_paused = true)]
 async fn the_delay_of_a_segment_runs_from_its_last_frame_until_it_is_stored() {
     let folder = tempfile::tempdir().expect("a folder");

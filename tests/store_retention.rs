@@ -3,10 +3,14 @@
 mod store_support;
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use millstream::clock::{Clock, ManualClock};
+use millstream::media::WallTime;
 use millstream::media::naming::MediaName;
 use millstream::store::{Finish, Store};
+use millstream::telemetry::Metrics;
 use object_store::ObjectStoreExt;
 use store_support::*;
 
@@ -40,6 +44,49 @@ async fn let_retention_look(store: &Store) {
     tokio::time::sleep(Duration::from_secs(3)).await; // virtual
     until(store, |stats| stats.backlog_objects == 0).await;
     tokio::time::sleep(Duration::from_secs(3)).await;
+}
+
+/// A clock that panics when it is told to, once.
+#[derive(Debug)]
+struct Trap(Arc<ManualClock>, AtomicBool);
+
+impl Clock for Trap {
+    fn monotonic(&self) -> Duration {
+        assert!(!self.1.swap(false, Ordering::SeqCst), "a broken assumption");
+        self.0.monotonic()
+    }
+
+    fn wall(&self) -> WallTime {
+        self.0.wall()
+    }
+
+    fn pause_until(&self, deadline: Duration) -> Duration {
+        self.0.pause_until(deadline)
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_look_that_panics_is_counted_and_the_next_one_does_its_work() {
+    let (metrics, recorder) = Metrics::detached().expect("the settings are ours");
+    let _guard = metrics::set_default_local_recorder(&recorder);
+    let folder = tempfile::tempdir().expect("a folder");
+    let (bench, objects) = Bench::scripted(folder.path());
+    let clock = Arc::new(Trap(bench.clock.clone(), AtomicBool::new(false)));
+    let opened =
+        Store::open_with(bench.settings.clone(), clock.clone(), bench.backend.clone(), bench.files.clone()).await;
+    let (store, _) = opened.expect("the store opens");
+    let mut writer = store.begin(head("s1", 1)).expect("begun");
+    append_inits(&mut writer);
+    append_segment(&mut writer, 1, 0);
+    writer.finish(Finish::Ended).expect("ended");
+    let_retention_look(&store).await;
+    clock.1.store(true, Ordering::SeqCst);
+    let_retention_look(&store).await;
+    let text = metrics.render();
+    assert!(text.contains("\nmillstream_stage_panics_total{stage=\"retention\"} 1\n"), "{text}");
+    bench.clock.advance(Duration::from_secs(601));
+    let_retention_look(&store).await;
+    assert_eq!(objects.keys().await, [""; 0], "the ended session is gone");
 }
 
 #[tokio::test(start_paused = true)]

@@ -12,10 +12,11 @@ use super::hls_spec;
 use crate::cli::HostError;
 use crate::config::preset::{Preset, PresetError};
 use crate::config::units::bitrate_text;
-use crate::config::{Capacity, Config};
+use crate::config::{Capacity, Config, OverCapacity};
 use crate::live::capacity::EncodeCapacity;
 use crate::live::ceiling::ceiling_bytes;
 use crate::media::{Span, VideoTrack};
+use crate::telemetry::panics::contained_now;
 use crate::transcode::capacity::{codec_versions, measure};
 use crate::transcode::cost::{Load, of_plan};
 use crate::transcode::plan::MAX_DECODED_PIXELS;
@@ -36,26 +37,41 @@ struct Remembered {
 /// Starts finding out in the background; sessions that begin earlier wait for it.
 pub fn learn(config: &Config) -> EncodeCapacity {
     let capacity = EncodeCapacity::unknown(config.ladder.over_capacity);
-    let (learned, config) = (capacity.clone(), config.clone());
+    let (find, policy) = (config.clone(), config.ladder.over_capacity);
+    // It ends by itself; nobody has to wait for it.
+    drop(learn_by(&capacity, move || find_out(&find, true), policy));
+    capacity
+}
+
+/// Sets `capacity` on a thread of its own, whatever becomes of `find`: sessions wait for it.
+fn learn_by(
+    capacity: &EncodeCapacity,
+    find: impl FnOnce() -> Result<Option<Load>, TranscodeError> + Send + 'static,
+    policy: OverCapacity,
+) -> Option<thread::JoinHandle<()>> {
+    let learned = capacity.clone();
     let worker = thread::Builder::new().name("capacity".to_owned()).spawn(move || {
-        let found = find_out(&config, true).unwrap_or_else(|failure| {
-            warn!(%failure, "the machine cannot be measured: sessions are admitted without a limit");
-            None
-        });
+        let found = match contained_now("capacity", find) {
+            Some(Ok(found)) => found,
+            Some(Err(failure)) => {
+                warn!(%failure, "the machine cannot be measured: sessions are admitted without a limit");
+                None
+            }
+            None => None,
+        };
         match found {
             Some(load) => {
-                let policy = config.ladder.over_capacity;
                 info!(capacity = %load, over_capacity = %policy, processors = processors(), "encode capacity");
             }
             None => info!("encode capacity is unlimited"),
         }
         learned.set(found);
     });
-    if let Err(failure) = worker {
+    let failed = |failure| {
         warn!(%failure, "the machine cannot be measured: sessions are admitted without a limit");
         capacity.set(None);
-    }
-    capacity
+    };
+    worker.map_err(failed).ok()
 }
 
 /// The capacity; `None` when there is no limit. Blocks while it measures.
@@ -180,6 +196,14 @@ mod tests {
         assert_eq!(recall(&path, "another machine"), None);
         fs::write(&path, b"{").expect("written");
         assert_eq!(recall(&path, &machine()), None, "a broken file is measured anew");
+    }
+
+    #[test]
+    fn a_measurement_that_panics_leaves_no_session_waiting() {
+        let capacity = EncodeCapacity::unknown(OverCapacity::Refuse);
+        let thread = learn_by(&capacity, || panic!("a broken assumption"), OverCapacity::Refuse);
+        thread.expect("a thread starts").join().expect("its panic is contained");
+        assert!(format!("{capacity:?}").contains("limit: Unlimited"), "{capacity:?}");
     }
 
     #[test]

@@ -30,6 +30,9 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use axum::Router;
+use axum::middleware::from_fn;
+use secrecy::SecretString;
 use tokio::net::{TcpListener, TcpSocket};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{broadcast, mpsc};
@@ -44,8 +47,9 @@ use crate::config::preset::{Preset, PresetError};
 use crate::control::{Control, ControlError, ControlEvent, SessionRow, StreamId};
 use crate::listen::CloseReason;
 use crate::listen::rtmp::{self, RtmpSettings};
-use crate::live::{HlsSpec, SessionChange, SessionEvent, SessionSpec, Sessions, wiring::Stop};
+use crate::live::{HlsSpec, SessionChange, SessionEvent, SessionSpec, SessionState, Sessions, wiring::Stop};
 use crate::store::{RecoveredSession, SessionHead, Store, StoreError, StoreSettings};
+use crate::telemetry::panics::{contained, contained_now};
 use crate::telemetry::{Metrics, MetricsError, names};
 use crate::web;
 
@@ -266,18 +270,22 @@ impl Daemon {
         let figures = Figures::new(self.control.clone(), self.sessions.clone(), self.store.clone());
         let live: Arc<dyn api::LiveSessions> = Arc::new(LiveTable::new(self.sessions.clone()));
         let state = api::ApiState { control: self.control.clone(), live };
-        let (commands, stop) = (api::router(state.clone()), self.edge.clone().cancelled_owned());
-        let socket = config.control_socket();
+        let commands = api::router(state.clone()).layer(from_fn(web::panics::caught));
+        let (socket, stop) = (config.control_socket(), self.edge.clone());
         self.edge_tasks.spawn(async move {
-            // The daemon goes on without it; the command line then says what it cannot reach.
-            if let Err(failure) = api::serve_control_socket(commands, &socket, stop).await {
-                error!(%failure, "the control socket ended");
+            let serve = || api::serve_control_socket(commands.clone(), &socket, stop.clone().cancelled_owned());
+            // Begun anew after a panic, once in a while. Where it fails, the daemon goes on without it; the command line then
+            // says what it cannot reach.
+            loop {
+                match contained("control-socket", serve()).await {
+                    Some(Ok(())) => return,
+                    Some(Err(failure)) => return error!(%failure, "the control socket ended"),
+                    None => tokio::time::sleep(HOUSEKEEPING_EVERY).await,
+                }
             }
         });
         let playback = Playback::new(self.control.clone(), self.sessions.clone(), self.store.clone());
-        let router = web::router(playback)
-            .merge(api::operations::router(figures.clone(), metrics.with_collector(Arc::new(figures))))
-            .merge(api::protected_router(state, config.http.admin_token.as_ref()));
+        let router = http_router(playback, figures, metrics, state, config.http.admin_token.as_ref());
         announce("http", &http);
         self.edge_tasks.spawn(web::serve(http, router, options, self.edge.clone()));
 
@@ -315,6 +323,19 @@ impl Daemon {
         }
         self.control.close().await;
     }
+}
+
+/// Everything that HTTP serves. What panics in it is answered with 500.
+pub fn http_router(
+    playback: Playback,
+    figures: Figures,
+    metrics: Metrics,
+    state: api::ApiState,
+    token: Option<&SecretString>,
+) -> Router {
+    let operations = api::operations::router(figures.clone(), metrics.with_collector(Arc::new(figures)));
+    let guarded = operations.merge(api::protected_router(state, token)).layer(from_fn(web::panics::caught));
+    web::router(playback).merge(guarded)
 }
 
 /// What sessions of this daemon are started with: configuration, a stream's own fields over it.
@@ -394,8 +415,11 @@ fn http_options(config: &Config, descriptors: u64) -> web::ServeOptions {
             allowed, wanted, "too few file descriptors for http.max_connections: raise the limit (ulimit -n)"
         );
     }
+    // In proportion, so that one address leaves others the share that the operator meant.
+    let per_address = u64::from(config.http.max_connections_per_address).saturating_mul(allowed) / wanted.max(1);
     web::ServeOptions {
         max_connections: usize::try_from(allowed).unwrap_or(usize::MAX),
+        max_connections_per_address: usize::try_from(per_address.max(1)).unwrap_or(usize::MAX),
         header_timeout: config.http.header,
         stall_timeout: config.http.stall,
         ..web::ServeOptions::default()
@@ -418,26 +442,30 @@ fn rtmp_settings(config: &Config, clock: SharedClock) -> RtmpSettings {
 /// What must happen now and then, whatever else happens.
 async fn keep_house(sessions: Sessions, metrics: Metrics, stop: CancellationToken) {
     while tokio::time::timeout(HOUSEKEEPING_EVERY, stop.cancelled()).await.is_err() {
-        sessions.sweep();
-        metrics.upkeep();
+        contained_now("house", || sessions.sweep());
+        contained_now("house", || metrics.upkeep());
     }
 }
 
 /// Session states become durable, in order.
 async fn write_down(control: Control, mut told: mpsc::Receiver<SessionEvent>) {
     while let Some(event) = told.recv().await {
-        let Ok(id) = event.session.parse() else {
-            error!(session = event.session, "a session has an id that is not one");
-            continue;
-        };
         let SessionChange::State(state) = event.change else { continue };
-        match control.set_session_state(&id, state).await {
-            // A session that follows ends the one before it in the database, ahead of what still waits here.
-            Ok(_) | Err(ControlError::SessionEnded(_)) => {}
-            Err(failure) => {
-                error!(%failure, session = event.session, state = state.as_str(), "cannot write a session's state");
-            }
+        if contained("session-states", write_state(&control, &event.session, state)).await.is_none() {
+            error!(session = event.session, state = state.as_str(), "a session's state was not written");
         }
+    }
+}
+
+async fn write_state(control: &Control, session: &str, state: SessionState) {
+    let Ok(id) = session.parse() else {
+        error!(session, "a session has an id that is not one");
+        return;
+    };
+    match control.set_session_state(&id, state).await {
+        // A session that follows ends the one before it in the database, ahead of what still waits here.
+        Ok(_) | Err(ControlError::SessionEnded(_)) => {}
+        Err(failure) => error!(%failure, session, state = state.as_str(), "cannot write a session's state"),
     }
 }
 
@@ -449,24 +477,28 @@ async fn act_on_changes(control: Control, sessions: Sessions, stop: Cancellation
             event = events.recv() => event,
             () = stop.cancelled() => return,
         };
-        match event {
-            Ok(ControlEvent::KeyRevoked { stream, key_id }) => {
-                disconnect(&sessions, &stream, Some(key_id.as_str()), &CloseReason::KeyRevoked);
-            }
-            Ok(ControlEvent::StreamDisabled { stream }) => {
-                disconnect(&sessions, &stream, None, &CloseReason::SessionEnded);
-            }
-            Ok(ControlEvent::StreamDeleted { stream }) => {
-                disconnect(&sessions, &stream, None, &CloseReason::StreamDeleted);
-                sessions.end(stream.as_str()).await;
-            }
-            Ok(ControlEvent::StreamCreated { .. } | ControlEvent::StreamEnabled { .. }) => {}
-            Err(broadcast::error::RecvError::Lagged(missed)) => {
-                warn!(missed, "changes of keys came faster than they were handled; checking all connections");
-                sessions.recheck(|key| admitted(&control, key)).await;
-            }
+        let missed = match event {
+            Ok(event) if contained("changes", act_on(&event, &sessions)).await.is_some() => continue,
+            Ok(_) => 1,
+            Err(broadcast::error::RecvError::Lagged(missed)) => missed,
             Err(broadcast::error::RecvError::Closed) => return,
+        };
+        warn!(missed, "changes of keys were not handled; checking all connections");
+        contained("changes", sessions.recheck(|key| admitted(&control, key))).await;
+    }
+}
+
+async fn act_on(event: &ControlEvent, sessions: &Sessions) {
+    match event {
+        ControlEvent::KeyRevoked { stream, key_id } => {
+            disconnect(sessions, stream, Some(key_id.as_str()), &CloseReason::KeyRevoked);
         }
+        ControlEvent::StreamDisabled { stream } => disconnect(sessions, stream, None, &CloseReason::SessionEnded),
+        ControlEvent::StreamDeleted { stream } => {
+            disconnect(sessions, stream, None, &CloseReason::StreamDeleted);
+            sessions.end(stream.as_str()).await;
+        }
+        ControlEvent::StreamCreated { .. } | ControlEvent::StreamEnabled { .. } => {}
     }
 }
 

@@ -48,8 +48,19 @@ const MAX_CONNECTIONS: Key = Key {
           where the system's limit is lower, and the log says so.",
 };
 
+const MAX_CONNECTIONS_PER_ADDRESS: Key = Key {
+    section: SECTION,
+    name: "max_connections_per_address",
+    kind: KeyType::Count,
+    default: "4096",
+    doc: "The same for one address, or one IPv6 network of 64 bits (1 to 1000000), so that one alone cannot take all places. \
+          127.0.0.1 and ::1 have no such limit: a reverse proxy on this machine speaks for all viewers. For a proxy on another \
+          machine, set it as high as `max_connections`. Where the system's limit allows fewer connections in all, it falls in \
+          proportion.",
+};
+
 /// All keys of the section.
-pub(super) const KEYS: &[Key] = &[LISTEN, ADMIN_TOKEN, HEADER, STALL, MAX_CONNECTIONS];
+pub(super) const KEYS: &[Key] = &[LISTEN, ADMIN_TOKEN, HEADER, STALL, MAX_CONNECTIONS, MAX_CONNECTIONS_PER_ADDRESS];
 
 const fn deadline(name: &'static str, default: &'static str, doc: &'static str) -> Key {
     Key { section: SECTION, name, kind: KeyType::Duration, default, doc }
@@ -73,6 +84,8 @@ pub struct Http {
     pub stall: Duration,
     /// Connections at one time.
     pub max_connections: u32,
+    /// Connections of one address at one time.
+    pub max_connections_per_address: u32,
 }
 
 impl Http {
@@ -83,6 +96,7 @@ impl Http {
             header: reader.read(&HEADER, units::parse_deadline),
             stall: reader.read(&STALL, units::parse_deadline),
             max_connections: reader.read(&MAX_CONNECTIONS, parse_connections),
+            max_connections_per_address: reader.read(&MAX_CONNECTIONS_PER_ADDRESS, parse_connections),
         }
     }
 }

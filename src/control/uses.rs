@@ -1,7 +1,7 @@
 //! When keys were last used, written in batches: one commit per second at most, however many publishers come.
 //!
 //! Uses wait in memory, one entry per key, so that the wait is bounded by the number of keys. A batch that fails goes back
-//! and is tried again with the next.
+//! and is tried again with the next; so does one whose writing panics.
 
 use std::collections::HashMap;
 use std::future::Future;
@@ -16,6 +16,7 @@ use super::db::Database;
 use super::id::KeyId;
 use super::key::Key;
 use crate::media::WallTime;
+use crate::telemetry::panics::contained;
 
 /// The least time between two commits.
 const INTERVAL: Duration = Duration::from_secs(1);
@@ -142,11 +143,13 @@ async fn write_pending(shared: &Shared, sink: &impl Sink) {
     if batch.is_empty() {
         return;
     }
-    let written = sink.write(&batch).await;
+    let written = contained("key-uses", sink.write(&batch)).await;
     let mut uses = shared.uses();
     uses.writing.clear();
-    if let Err(error) = written {
+    if let Some(Err(error)) = &written {
         tracing::warn!(keys = batch.len(), %error, "cannot write when stream keys were last used; will try again");
+    }
+    if !matches!(written, Some(Ok(()))) {
         for (key, at) in batch {
             uses.pending.entry(key).or_insert(at);
         }
@@ -157,6 +160,7 @@ async fn write_pending(shared: &Shared, sink: &impl Sink) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::sync::atomic::{AtomicBool, Ordering};
     use tokio::sync::mpsc;
     use tokio::time::Instant;
 
@@ -199,6 +203,26 @@ mod tests {
         assert_eq!(told.recv().await, Some((1, 100)));
         log.stop().await;
         assert_eq!(told.recv().await, None, "nothing is left to write");
+    }
+
+    /// Panics at its first batch.
+    struct Panics(Double, AtomicBool);
+
+    impl Sink for Panics {
+        async fn write(&self, batch: &Pending) -> Result<(), sqlx::Error> {
+            assert!(self.1.swap(true, Ordering::SeqCst), "a broken assumption");
+            self.0.write(batch).await
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_batch_whose_writing_panics_is_tried_again() {
+        let (batches, mut told) = mpsc::unbounded_channel();
+        let double = Double { start: Instant::now(), batches, failures: Mutex::new(0) };
+        let log = UseLog::start(Panics(double, AtomicBool::new(false)));
+        log.note(&key(0), WallTime::from_unix_millis(0));
+        assert_eq!(told.recv().await, Some((1, 1)), "a second later, with nothing lost");
+        log.stop().await;
     }
 
     #[tokio::test(start_paused = true)]

@@ -1,7 +1,6 @@
 //! A stage is a named thread with a span. It ends when its channel does; a panic in it is contained, reported to whoever
 //! joins or watches it, counted, and touches no other session.
 
-use std::any::Any;
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::thread::{Builder, JoinHandle};
@@ -9,6 +8,7 @@ use std::thread::{Builder, JoinHandle};
 use tracing::Span;
 
 use crate::telemetry::names;
+use crate::telemetry::panics::message;
 
 /// How a stage ended.
 #[derive(Debug, PartialEq, Eq)]
@@ -64,7 +64,7 @@ impl<E> Stage<E> {
 
     /// Waits for the thread. Blocks: not for tasks.
     pub fn join(self) -> Outcome<E> {
-        self.thread.join().unwrap_or_else(|payload| Outcome::Panicked(panic_message(payload.as_ref())))
+        self.thread.join().unwrap_or_else(|payload| Outcome::Panicked(message(payload.as_ref())))
     }
 }
 
@@ -81,14 +81,9 @@ pub fn contain<E>(role: &str, body: impl FnOnce() -> Result<(), E>) -> Outcome<E
         Ok(Err(error)) => Outcome::Failed(error),
         Err(payload) => {
             names::STAGE_PANICS.counter(&[("stage", role)]).increment(1);
-            Outcome::Panicked(panic_message(payload.as_ref()))
+            Outcome::Panicked(message(payload.as_ref()))
         }
     }
-}
-
-fn panic_message(payload: &(dyn Any + Send)) -> String {
-    let text = payload.downcast_ref::<&str>().copied().or_else(|| payload.downcast_ref::<String>().map(String::as_str));
-    text.unwrap_or("a panic without a message").to_owned()
 }
 
 #[cfg(test)]

@@ -98,6 +98,11 @@ pub(crate) async fn put_playlist(shared: &Shared, session: &Arc<Session>, rendit
     put_multivariant(shared, session).await;
 }
 
+/// The playlist's job is given up: the next change puts it in line again.
+pub(crate) fn gave_up(session: &Session, rendition: RenditionId) {
+    session.publication.turn(rendition, |_| Turn::Idle);
+}
+
 async fn put_newest(shared: &Shared, session: &Arc<Session>, rendition: RenditionId) {
     let mut patience = Patience::default();
     loop {

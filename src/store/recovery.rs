@@ -12,7 +12,7 @@ use super::files::Files;
 use super::journal::Record;
 use super::journal::replay::{Ending, Reader, Step};
 use super::session::{Finish, ResumePoint, SessionHead};
-use super::spool::{Extent, Spool};
+use super::spool::{Extent, JOURNAL, Spool};
 use super::{Shared, StoreError};
 use crate::media::segment::{Init, RenditionId};
 use crate::media::{Segment, WallTime, naming};
@@ -101,7 +101,13 @@ fn read_session(files: &dyn Files, folder: &Path) -> Result<Option<Found>, Store
     let names = files.list(folder).map_err(StoreError::disk("list", folder))?;
     let mut found: Option<Found> = None;
     let mut unread = Vec::new();
-    for number in names.iter().filter_map(|name| Spool::number(name)) {
+    for name in &names {
+        let Some(number) = Spool::number(name) else {
+            if name.ends_with(JOURNAL) {
+                tracing::warn!(folder = %folder.display(), name, "no daemon names a journal like this: it is left alone");
+            }
+            continue;
+        };
         let path = Spool::path(folder, number);
         let mut reader = Reader::open(files, &path)?;
         let wall = read_file(&mut reader, number, &mut found)?;
@@ -138,7 +144,10 @@ fn read_file(reader: &mut Reader<'_>, number: u64, found: &mut Option<Found>) ->
 fn take_record(record: Record, place: Extent, found: &mut Option<Found>) -> bool {
     if let Record::Head(head) = &record {
         let new = || Found { catalog: Catalog::new(head.session.clone()), boot: String::new(), files: Vec::new() };
-        found.get_or_insert_with(new).boot.clone_from(&head.boot);
+        let found = found.get_or_insert_with(new);
+        if found.catalog.takes(&head.session) {
+            found.boot.clone_from(&head.boot);
+        }
     }
     let extent = match &record {
         Record::Part(part) => u32::try_from(part.entry.size).ok().map(|len| Extent { len, ..place }),
@@ -169,7 +178,7 @@ fn take_in(shared: &Arc<Shared>, found: Vec<Found>) -> Vec<RecoveredSession> {
         let next_msn = catalog.raise_msn(power_was_cut);
         catalog.resume = catalog.resume_point(next_msn);
         recovered.push(describe(shared, &catalog, clean, power_was_cut, next_msn));
-        let next_number = own.iter().map(|file| file.number).max().unwrap_or(0) + 1;
+        let next_number = own.iter().map(|file| file.number).max().unwrap_or(0).saturating_add(1);
         let catalog = Arc::new(SharedCatalog::new(catalog, boot.clone()));
         let session = shared.adopt(catalog, next_number);
         files.extend(own.into_iter().map(|file| (file.wall, file.number, file.len, session.clone())));

@@ -19,6 +19,7 @@ use super::stats::Counters;
 use super::upload::{Job, Patience, media_key};
 use crate::media::naming::MediaName;
 use crate::media::segment::RenditionId;
+use crate::telemetry::panics::contained_now;
 
 /// Time between two looks at what is due. Segments last longer, so this is exact enough.
 const EVERY: Duration = Duration::from_secs(1);
@@ -33,7 +34,10 @@ pub(crate) async fn run(shared: Arc<Shared>) {
         tokio::select! {
             biased;
             () = shared.stop.cancelled() => return,
-            _ = tick.tick() => pass(&shared),
+            _ = tick.tick() => {
+                // What one look leaves out because it panics, the next one finds.
+                contained_now("retention", || pass(&shared));
+            }
         }
     }
 }

@@ -4,6 +4,7 @@
 //! costs the disk more than the media itself. So objects wait here until one sync of the whole file system covers all of them; their
 //! bytes stay in the spool meanwhile, and after a power cut they are put again.
 
+use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -14,6 +15,7 @@ use super::session::Session;
 use super::upload::{Job, Patience};
 use crate::media::naming::MediaName;
 use crate::media::segment::RenditionId;
+use crate::telemetry::panics::contained;
 
 /// From the first object that waits until the sync: how much later a stored playlist names a segment.
 const SETTLE_AFTER: Duration = Duration::from_millis(500);
@@ -59,28 +61,53 @@ async fn settle_for_ever(shared: &Arc<Shared>) {
     loop {
         shared.settling.bell.notified().await;
         tokio::time::sleep(SETTLE_AFTER).await;
-        let puts = shared.settling.take();
-        if puts.is_empty() {
-            continue;
+        contained("settle", settle(shared, &mut patience)).await;
+    }
+}
+
+/// One sync, and what it made durable.
+async fn settle(shared: &Arc<Shared>, patience: &mut Patience) {
+    let mut round = Round { shared, puts: shared.settling.take().into() };
+    if round.puts.is_empty() {
+        return;
+    }
+    if let Err(error) = shared.sync_objects().await {
+        shared.counters.objects_failed();
+        if let Some(times) = shared.log.syncs.pass(shared.clock.monotonic()) {
+            let objects = round.puts.len();
+            tracing::error!(%error, objects, times, "stored objects cannot be made durable and are put again; check the disk of the storage folder");
         }
-        let synced = shared.sync_objects().await;
-        if let Err(error) = &synced {
-            shared.counters.objects_failed();
-            if let Some(times) = shared.log.syncs.pass(shared.clock.monotonic()) {
-                let objects = puts.len();
-                tracing::error!(%error, objects, times, "stored objects cannot be made durable and are put again; check the disk of the storage folder");
-            }
-            tokio::time::sleep(patience.pause()).await;
-        } else {
-            patience = Patience::default();
-            shared.objects_work();
+        tokio::time::sleep(patience.pause()).await;
+        return;
+    }
+    *patience = Patience::default();
+    shared.objects_work();
+    while let Some(put) = round.puts.pop_front() {
+        let stored = shared.stored(&put.session, put.rendition, put.name);
+        match contained("settle", stored).await {
+            Some(()) => shared.uploads.done(),
+            None => round.put_again(put), // what is noted of it already is found then
         }
-        for put in puts {
-            match synced {
-                Ok(()) => shared.stored(&put.session, put.rendition, put.name).await,
-                Err(_) => shared.uploads.push(Job::Media(put.session, put.rendition, put.name)),
-            }
-            shared.uploads.done();
+    }
+}
+
+/// Objects of one sync. Those that are left when it is dropped, because the sync failed or panicked, are put again.
+struct Round<'a> {
+    shared: &'a Shared,
+    puts: VecDeque<Put>,
+}
+
+impl Round<'_> {
+    fn put_again(&self, put: Put) {
+        self.shared.uploads.push(Job::Media(put.session, put.rendition, put.name));
+        self.shared.uploads.done(); // the job before it
+    }
+}
+
+impl Drop for Round<'_> {
+    fn drop(&mut self) {
+        while let Some(put) = self.puts.pop_front() {
+            self.put_again(put);
         }
     }
 }
@@ -93,6 +120,7 @@ impl Shared {
             Some(filesystem) => filesystem.sync(),
             None => Ok(()),
         });
-        synced.await.unwrap_or_else(|error| Err(std::io::Error::other(error))) // the runtime is going down
+        // A panic, which counts as a failure, or the runtime is going down.
+        synced.await.unwrap_or_else(|error| Err(std::io::Error::other(error)))
     }
 }

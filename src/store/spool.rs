@@ -26,6 +26,15 @@ use super::journal::sync::Syncer;
 use super::stats::Counters;
 use crate::clock::SharedClock;
 
+/// How names of journal files end.
+pub(crate) const JOURNAL: &str = ".journal";
+/// No file has this number: the one before it could not be followed by another.
+pub(crate) const NO_FILE: u64 = u64::MAX;
+
+fn file_stem(number: u64) -> String {
+    format!("{number:010}")
+}
+
 /// Where a part's payload lies.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Extent {
@@ -118,12 +127,14 @@ impl Spool {
 
     /// Path of a journal file. Numbers are padded so that a listing is in order.
     pub fn path(folder: &Path, number: u64) -> PathBuf {
-        folder.join(format!("{number:010}.journal"))
+        folder.join(format!("{}{JOURNAL}", file_stem(number)))
     }
 
-    /// The inverse of [`Spool::path`].
+    /// The inverse of [`Spool::path`]. `None` for what no daemon has named: a number is written in one way, and is not [`NO_FILE`].
     pub fn number(name: &str) -> Option<u64> {
-        name.strip_suffix(".journal")?.parse().ok()
+        let digits = name.strip_suffix(JOURNAL)?;
+        let number = digits.parse().ok().filter(|number| *number != NO_FILE)?;
+        (digits == file_stem(number)).then_some(number)
     }
 
     /// Adds a file, the youngest. Those of the same tenant that were there before it are superseded by its snapshot.

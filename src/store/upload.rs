@@ -9,7 +9,7 @@
 
 use std::collections::VecDeque;
 use std::io::ErrorKind;
-use std::panic::AssertUnwindSafe;
+use std::panic::{AssertUnwindSafe, resume_unwind};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -230,11 +230,16 @@ impl Shared {
             tokio::time::sleep(patience.pause()).await;
         }
         tracing::error!(session = job.session().id, "a job with the object store panics each time: it is given up");
-        if let Job::Media(session, rendition, MediaName::Segment { msn, .. }) = job
-            && session.catalog.lock().lose(rendition, msn)
-        {
-            Counters::add(&self.counters.lost_segments, 1);
-            publish::changed(self, &session, rendition);
+        match job {
+            Job::Media(session, rendition, MediaName::Segment { msn, .. }) => {
+                if session.catalog.lock().lose(rendition, msn) {
+                    Counters::add(&self.counters.lost_segments, 1);
+                    publish::changed(self, &session, rendition);
+                }
+            }
+            Job::Playlist(session, rendition) => publish::gave_up(&session, rendition),
+            // What is left in the store is looked for after the next start.
+            Job::Media(..) | Job::Delete(..) | Job::Remove(_) => {}
         }
     }
 
@@ -377,17 +382,20 @@ impl Shared {
         extents: Vec<Extent>,
     ) -> Result<Bytes, StoreError> {
         let (shared, session) = (self.clone(), session.clone());
-        let read = tokio::task::spawn_blocking(move || session.read_spool(&shared.spool, &extents)).await;
-        read.unwrap_or_else(|error| {
-            let source = std::io::Error::other(error); // the runtime is going down
+        let read = self.blocking(move || session.read_spool(&shared.spool, &extents)).await;
+        read.unwrap_or_else(|| {
+            let source = std::io::Error::other("the daemon stops");
             Err(StoreError::Disk { doing: "read", path: self.spool.root.clone(), source })
         })
     }
 
-    /// Runs `work` on a thread that may block, and waits for it.
-    pub(crate) async fn blocking(&self, work: impl FnOnce() + Send + 'static) {
-        if let Err(error) = tokio::task::spawn_blocking(work).await {
-            tracing::debug!(%error, "the runtime is going down");
+    /// Runs `work` on a thread that may block, and waits for it. `None` when the runtime is going down. A panic in it is the
+    /// caller's.
+    pub(crate) async fn blocking<T: Send + 'static>(&self, work: impl FnOnce() -> T + Send + 'static) -> Option<T> {
+        match tokio::task::spawn_blocking(work).await {
+            Ok(done) => Some(done),
+            Err(error) if error.is_panic() => resume_unwind(error.into_panic()),
+            Err(_) => None,
         }
     }
 }

@@ -5,6 +5,7 @@
 //! | [`gate`] | one log line per cause, however often it comes |
 //! | [`logging`] | `tracing` to standard error, for people or as JSON lines |
 //! | [`names`] | the one table of all metrics: name, kind, unit, help, labels |
+//! | [`panics`] | steps of tasks whose panic is contained, counted and logged |
 //! | [`samples`] | figures of running sessions, collected when somebody scrapes |
 //! | [`trace`] | a trace per stored segment, when somebody wants them |
 //!
@@ -19,6 +20,7 @@
 pub mod gate;
 pub mod logging;
 pub mod names;
+pub mod panics;
 pub mod samples;
 pub mod trace;
 

@@ -98,7 +98,7 @@ macro_rules! table {
 table! {
     BUILD_INFO = Gauge "build_info" ["version"] Count "Always 1; the label names the version that runs.";
     SESSIONS = Gauge "sessions" ["state"] Count "Sessions by state: starting, live, reconnecting.";
-    STAGE_PANICS = Counter "stage_panics_total" ["stage"] Count "Threads of stages that ended by a panic.";
+    STAGE_PANICS = Counter "stage_panics_total" ["stage"] Count "Threads of stages that ended by a panic, and steps of the daemon's own tasks, which go on.";
 
     LISTEN_OPEN = Gauge "listen_connections" ["protocol"] Count "Open connections of encoders.";
     LISTEN_CONNECTIONS = Counter "listen_connections_total" ["protocol"] Count "Connections accepted from encoders.";
@@ -158,9 +158,9 @@ table! {
     STORE_LOST_SEGMENTS = Counter "store_lost_segments_total" [] Count "Segments that were dropped or never written because the spool was full or its disk failed.";
 
     HTTP_OPEN = Gauge "http_connections" [] Count "Open connections of HTTP clients.";
-    HTTP_REFUSED = Counter "http_connections_refused_total" [] Count "HTTP connections closed at once because too many were open.";
+    HTTP_REFUSED = Counter "http_connections_refused_total" ["reason"] Count "HTTP connections closed at once because too many were open, in all (total) or of their address (address).";
     HTTP_STALLED = Counter "http_connections_stalled_total" [] Count "HTTP connections closed because the client did not read its answer.";
-    HTTP_PANICS = Counter "http_panics_total" [] Count "HTTP connections that ended by a panic.";
+    HTTP_PANICS = Counter "http_panics_total" [] Count "HTTP requests answered with 500, and connections closed, because of a panic.";
     HTTP_REQUESTS = Counter "http_requests_total" ["route" "status"] Count "Requests answered.";
     HTTP_BYTES = Counter "http_response_bytes_total" ["route"] Bytes "Bytes of response bodies handed to connections.";
 

@@ -19,6 +19,7 @@ use hyper::body::{Frame, SizeHint};
 use metrics::Counter;
 use tracing::Instrument;
 
+use super::panics;
 use crate::telemetry::names;
 
 /// The statuses that routes of this daemon answer with; any other is counted as its class (`5xx`).
@@ -86,7 +87,8 @@ async fn track(State(route): State<Arc<Route>>, request: Request, next: Next) ->
     let peer = request.extensions().get::<ConnectInfo<SocketAddr>>().map(|info| tracing::field::display(info.0));
     let (method, path) = (request.method(), request.uri().path());
     let span = tracing::debug_span!("request", route = route.name, %method, path, peer);
-    let response = next.run(request).instrument(span).await;
+    let path = path.to_owned();
+    let response = panics::answered(&path, next.run(request).instrument(span)).await;
     route.count(response.status());
     let bytes = route.bytes();
     response.map(|inner| Body::new(Counted { inner, bytes }))
@@ -161,7 +163,8 @@ mod tests {
             "millstream_http_requests_total{route=\"playlist\",status=\"4xx\"} 1",
             "millstream_http_response_bytes_total{route=\"media\"} 5",
             "millstream_http_connections 0",
-            "millstream_http_connections_refused_total 0",
+            "millstream_http_connections_refused_total{reason=\"total\"} 0",
+            "millstream_http_connections_refused_total{reason=\"address\"} 0",
         ] {
             assert!(text.lines().any(|have| have == line), "{line}\n{text}");
         }

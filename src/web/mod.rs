@@ -18,7 +18,8 @@
 //! | [`answer`] | errors as JSON with a stable code |
 //! | [`pages`], [`assets`] | the watch page and the front end inside the binary |
 //! | [`access`], `report` | requests and bytes counted by route; our own faults logged |
-//! | [`mod@serve`], [`stall`] | connections, their deadlines and their end |
+//! | [`panics`] | a handler that panics |
+//! | [`mod@serve`], `places`, [`stall`] | connections, their bounds, their deadlines and their end |
 //!
 //! Invariants: a path component is checked by [`crate::media::naming`] before the source hears of it; no body is copied on its
 //! way from the source to the socket; an answer that may change soon says so to caches, one that never changes does too.
@@ -31,6 +32,8 @@ pub mod body;
 pub mod conditional;
 pub mod origin;
 pub mod pages;
+pub mod panics;
+mod places;
 pub mod range;
 mod report;
 pub mod representation;

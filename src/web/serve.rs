@@ -1,12 +1,11 @@
 //! Connections: accepted, bounded, watched and ended.
 //!
 //! One task per connection; all of them are awaited before [`serve`] returns. Nothing a client does or leaves undone keeps a connection:
-//! a deadline stands on each request's head (idle keep-alive counts too) and on each answer's progress. A panic in a handler ends its connection
-//! only, and is counted. TLS and HTTP/2 will come in here, in front of the same router.
+//! a deadline stands on each request's head (idle keep-alive counts too) and on each answer's progress. A panic in a handler is
+//! answered ([`super::panics`]); one behind its answer ends its connection only. Both are counted. TLS and HTTP/2 will come in here, in front of the same router.
 
 use std::net::SocketAddr;
 use std::panic::AssertUnwindSafe;
-use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
@@ -20,18 +19,19 @@ use hyper::server::conn::http1;
 use hyper::service::{Service, service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
-use metrics::Gauge;
+use metrics::{Counter, Gauge};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::{Instant, sleep, timeout};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::answer;
+use super::places::{Full, Place, Places};
 use super::stall::Stall;
 use crate::telemetry::gate::LogGate;
 use crate::telemetry::names;
+use crate::telemetry::panics::contained_now;
 
 /// The most that one connection buffers of a request's head, and of small answers.
 const MAX_BUFFER_BYTES: usize = 64 * 1024;
@@ -45,6 +45,8 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 pub struct ServeOptions {
     /// Connections open at a time. The next one is closed at once and counted.
     pub max_connections: usize,
+    /// Those of one address, 127.0.0.1 and `::1` excepted.
+    pub max_connections_per_address: usize,
     /// Time for a request's head to arrive, counted from the end of the request before it.
     pub header_timeout: Duration,
     /// Time in which a client that is slow must take [`super::stall::MIN_PROGRESS_BYTES`] of its answer.
@@ -57,6 +59,7 @@ impl Default for ServeOptions {
     fn default() -> Self {
         ServeOptions {
             max_connections: 16_384,
+            max_connections_per_address: 4_096,
             header_timeout: Duration::from_secs(30),
             stall_timeout: Duration::from_secs(20),
             drain: Duration::from_secs(5),
@@ -67,11 +70,9 @@ impl Default for ServeOptions {
 /// Serves `router` until `shutdown`, then lets requests in flight end within `options.drain`. Handlers find the client's address
 /// as [`ConnectInfo<SocketAddr>`].
 pub async fn serve(listener: TcpListener, router: Router, options: ServeOptions, shutdown: CancellationToken) {
-    let places = Arc::new(Semaphore::new(options.max_connections.min(Semaphore::MAX_PERMITS)));
-    let (open, refused) = (names::HTTP_OPEN.gauge(&[]), names::HTTP_REFUSED.counter(&[]));
     // There from the start at 0, so that the first one is an increase for whoever alerts on it.
     let _panics = names::HTTP_PANICS.counter(&[]);
-    let tasks = TaskTracker::new();
+    let mut door = Door::new(router, options, shutdown.clone());
     let (began, mut log) = (Instant::now(), LogGate::default());
     loop {
         let accepted = tokio::select! {
@@ -79,13 +80,9 @@ pub async fn serve(listener: TcpListener, router: Router, options: ServeOptions,
             accepted = listener.accept() => accepted,
         };
         match accepted {
-            Ok((stream, peer)) => match places.clone().try_acquire_owned() {
-                Ok(place) => {
-                    let seat = Seat::taken(open.clone(), place);
-                    tasks.spawn(connection(stream, peer, router.clone(), options.clone(), shutdown.clone(), seat));
-                }
-                Err(_) => refused.increment(1),
-            },
+            Ok((stream, peer)) => {
+                contained_now("http", || door.admit(stream, peer));
+            }
             Err(error) => {
                 if let Some(times) = log.pass(began.elapsed()) {
                     tracing::error!(%error, times, "cannot accept HTTP connections; is the limit of open files (ulimit -n) reached?");
@@ -95,18 +92,68 @@ pub async fn serve(listener: TcpListener, router: Router, options: ServeOptions,
         }
     }
     drop(listener);
-    tasks.close();
-    tasks.wait().await;
+    door.tasks.close();
+    door.tasks.wait().await;
+}
+
+/// Who gets in, and what they get.
+struct Door {
+    router: Router,
+    options: ServeOptions,
+    shutdown: CancellationToken,
+    places: Places,
+    open: Gauge,
+    refused_total: Counter,
+    refused_address: Counter,
+    tasks: TaskTracker,
+    began: Instant,
+    /// One address that has all its places is a stranger, or a proxy that nobody told us of.
+    full_address: LogGate,
+}
+
+impl Door {
+    fn new(router: Router, options: ServeOptions, shutdown: CancellationToken) -> Self {
+        let places = Places::new(options.max_connections, options.max_connections_per_address);
+        let (open, tasks) = (names::HTTP_OPEN.gauge(&[]), TaskTracker::new());
+        let (began, full_address) = (Instant::now(), LogGate::default());
+        // Made now, so that both stand in `/metrics` before the first is refused.
+        let refused = |full: Full| names::HTTP_REFUSED.counter(&[("reason", full.as_str())]);
+        let (refused_total, refused_address) = (refused(Full::Total), refused(Full::Address));
+        Door { router, options, shutdown, places, open, refused_total, refused_address, tasks, began, full_address }
+    }
+
+    /// Gives the connection a place and a task, or closes it at once.
+    fn admit(&mut self, stream: TcpStream, peer: SocketAddr) {
+        let full = match self.places.take(peer.ip()) {
+            Ok(place) => {
+                let seat = Seat::taken(self.open.clone(), place);
+                let (router, options, shutdown) = (self.router.clone(), self.options.clone(), self.shutdown.clone());
+                self.tasks.spawn(connection(stream, peer, router, options, shutdown, seat));
+                return;
+            }
+            Err(full) => full,
+        };
+        match full {
+            Full::Total => self.refused_total.increment(1),
+            Full::Address => self.refused_address.increment(1),
+        }
+        if full == Full::Address
+            && let Some(connections) = self.full_address.pass(self.began.elapsed())
+        {
+            let max = self.options.max_connections_per_address;
+            tracing::warn!(%peer, connections, max, "one address has all its HTTP connections: more are closed at once; is it a proxy, raise http.max_connections_per_address");
+        }
+    }
 }
 
 /// A connection's place among the allowed ones, given back however it ends.
 struct Seat {
     open: Gauge,
-    _place: OwnedSemaphorePermit,
+    _place: Place,
 }
 
 impl Seat {
-    fn taken(open: Gauge, place: OwnedSemaphorePermit) -> Self {
+    fn taken(open: Gauge, place: Place) -> Self {
         open.increment(1.0);
         Seat { open, _place: place }
     }
@@ -132,7 +179,7 @@ async fn connection(
     }
     if AssertUnwindSafe(drive(stream, peer, router, &options, &shutdown)).catch_unwind().await.is_err() {
         names::HTTP_PANICS.counter(&[]).increment(1);
-        tracing::error!(%peer, "http: a handler panicked; only this connection is lost");
+        tracing::error!(%peer, "http: a connection's task panicked; only this connection is lost");
     }
 }
 

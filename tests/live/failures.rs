@@ -18,7 +18,7 @@ use crate::rig::{Encoder, Rig, by, listed, reached, shape, spec, window, within}
 use crate::tripwire::{Tripwire, tripped};
 
 /// What `/metrics` says of this process, which runs all tests of this binary.
-fn metrics() -> String {
+pub fn metrics() -> String {
     static METRICS: OnceLock<Metrics> = OnceLock::new();
     METRICS.get_or_init(|| Metrics::install().expect("nobody else installs one")).render()
 }

@@ -5,6 +5,7 @@
 
 mod connections;
 mod failures;
+mod handlers;
 mod late_tracks;
 mod restarts;
 mod rig;

@@ -3,6 +3,7 @@
 
 use std::io;
 use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 use std::time::Duration;
@@ -17,12 +18,18 @@ use millstream::wire::flv::Tag;
 #[derive(Debug, Default)]
 pub struct Tripwire {
     thread: Mutex<Option<String>>,
+    reads: AtomicBool,
 }
 
 impl Tripwire {
     /// The thread called `name` panics at its next step.
     pub fn set(&self, name: &str) {
         *self.thread.lock().unwrap_or_else(PoisonError::into_inner) = Some(name.to_owned());
+    }
+
+    /// Whoever reads from the disk next panics.
+    pub fn set_read(&self) {
+        self.reads.store(true, Ordering::SeqCst);
     }
 
     fn pass(&self) {
@@ -63,6 +70,11 @@ impl Files for TrippedFiles {
     fn create(&self, path: &Path) -> io::Result<Arc<dyn AppendFile>> {
         self.0.pass();
         Ok(Arc::new(TrippedFile(OsFiles.create(path)?, self.0.clone())))
+    }
+
+    fn read_exact_at(&self, path: &Path, buffer: &mut [u8], offset: u64) -> io::Result<()> {
+        assert!(!self.0.reads.swap(false, Ordering::SeqCst), "a broken assumption of ours");
+        OsFiles.read_exact_at(path, buffer, offset)
     }
 }
 

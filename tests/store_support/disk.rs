@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 
 use millstream::store::{AppendFile, Files, OsFiles};
+use tokio::sync::watch;
 
 /// What the disk does to writes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -18,6 +19,10 @@ pub enum Mood {
     ReadOnly,
     /// Writes land, syncs fail.
     Unsynced,
+    /// Whoever writes panics.
+    Trap,
+    /// Writes land; whoever syncs panics.
+    TrappedSync,
 }
 
 /// [`OsFiles`] with a mood, and a boot id that can change.
@@ -27,6 +32,8 @@ pub struct FaultyDisk {
     boots: AtomicU64,
     /// Writes that reached the disk.
     pub writes: Arc<AtomicU64>,
+    /// Syncs that panicked.
+    pub trapped: watch::Sender<u64>,
 }
 
 impl FaultyDisk {
@@ -46,7 +53,8 @@ impl Files for FaultyDisk {
             return Err(io::ErrorKind::ReadOnlyFilesystem.into());
         }
         let file = OsFiles.create(path)?;
-        Ok(Arc::new(FaultyFile { file, mood: self.mood.clone(), writes: self.writes.clone() }))
+        let (mood, writes, trapped) = (self.mood.clone(), self.writes.clone(), self.trapped.clone());
+        Ok(Arc::new(FaultyFile { file, mood, writes, trapped }))
     }
 
     fn boot_id(&self) -> String {
@@ -59,13 +67,15 @@ struct FaultyFile {
     file: Arc<dyn AppendFile>,
     mood: Arc<Mutex<Mood>>,
     writes: Arc<AtomicU64>,
+    trapped: watch::Sender<u64>,
 }
 
 impl AppendFile for FaultyFile {
     fn append(&self, slices: &[&[u8]]) -> io::Result<()> {
         let mood = *self.mood.lock().expect("no panic");
         match mood {
-            Mood::Well | Mood::Unsynced => {
+            Mood::Trap => panic!("a broken assumption"),
+            Mood::Well | Mood::Unsynced | Mood::TrappedSync => {
                 self.writes.fetch_add(1, Ordering::SeqCst);
                 self.file.append(slices)
             }
@@ -80,6 +90,13 @@ impl AppendFile for FaultyFile {
 
     fn sync(&self) -> io::Result<()> {
         let mood = *self.mood.lock().expect("no panic");
-        if mood == Mood::Unsynced { Err(io::Error::other("scripted")) } else { self.file.sync() }
+        match mood {
+            Mood::Unsynced => Err(io::Error::other("scripted")),
+            Mood::TrappedSync => {
+                self.trapped.send_modify(|count| *count += 1);
+                panic!("a broken assumption")
+            }
+            _ => self.file.sync(),
+        }
     }
 }

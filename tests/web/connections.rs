@@ -6,8 +6,10 @@ use std::time::Duration;
 use crate::support::Served;
 use axum::Router;
 use axum::extract::ConnectInfo;
+use axum::middleware::from_fn;
 use axum::routing::get;
 use millstream::web::ServeOptions;
+use millstream::web::panics::caught;
 use std::net::SocketAddr;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
@@ -84,18 +86,52 @@ async fn oversized_heads_are_refused() {
 }
 
 #[tokio::test]
-async fn a_panic_ends_its_connection_only_and_is_counted() {
+async fn an_address_has_its_own_bound_and_leaves_places_for_others() {
+    let (metrics, recorder) = millstream::telemetry::Metrics::detached().unwrap();
+    let _guard = metrics::set_default_local_recorder(&recorder);
+    let router = Router::new().route("/", get(async || "here"));
+    let options = ServeOptions { max_connections: 6, max_connections_per_address: 2, ..ServeOptions::default() };
+    let served = Served::start(router, options).await;
+    let dial = async |last: u8| {
+        let socket = tokio::net::TcpSocket::new_v4().unwrap();
+        socket.bind(SocketAddr::from(([127, 0, 0, last], 0))).unwrap();
+        let mut stream = socket.connect(served.address).await.unwrap();
+        stream.write_all(REQUEST).await.unwrap();
+        stream
+    };
+    let mut answered = Vec::new();
+    // 127.0.0.1 is where a reverse proxy is: it has no bound of its own.
+    for last in [66, 66, 2, 1, 1, 1] {
+        let mut stream = dial(last).await;
+        let mut buffer = [0; 12];
+        stream.read_exact(&mut buffer).await.unwrap();
+        assert_eq!(&buffer, b"HTTP/1.1 200");
+        answered.push(stream);
+        if last == 2 {
+            assert_eq!(read_all(&mut dial(66).await).await, "", "its third is closed at once");
+        }
+    }
+    assert_eq!(read_all(&mut dial(3).await).await, "");
+    let text = metrics.render();
+    for reason in ["address", "total"] {
+        let line = format!("\nmillstream_http_connections_refused_total{{reason=\"{reason}\"}} 1\n");
+        assert!(text.contains(&line), "{text}");
+    }
+}
+
+#[tokio::test]
+async fn a_panic_is_answered_and_counted_and_touches_nobody_else() {
     let (metrics, recorder) = millstream::telemetry::Metrics::detached().unwrap();
     let _guard = metrics::set_default_local_recorder(&recorder);
     let router = Router::new()
         .route("/", get(async || "here"))
         .route("/bad", get(async || -> &'static str { panic!("broken") }));
-    let served = Served::start(router, ServeOptions::default()).await;
+    let served = Served::start(router.layer(from_fn(caught)), ServeOptions::default()).await;
     assert_eq!(served.get("/").await.text(), "here");
     assert!(metrics.render().contains("\nmillstream_http_panics_total 0\n"), "an alert sees no increase from nothing");
-    let mut stream = TcpStream::connect(served.address).await.unwrap();
-    stream.write_all(b"GET /bad HTTP/1.1\r\nhost: h\r\n\r\n").await.unwrap();
-    assert_eq!(read_all(&mut stream).await, "");
+    let answer = served.get("/bad").await;
+    let words = "{\"error\":{\"code\":\"internal\",\"message\":\"the server failed: its log says why\"}}";
+    assert_eq!((answer.status(), answer.text()), (500, words));
     assert_eq!(served.get("/").await.text(), "here");
     assert!(metrics.render().contains("\nmillstream_http_panics_total 1\n"), "{}", metrics.render());
 }

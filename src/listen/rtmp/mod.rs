@@ -25,6 +25,7 @@ use super::counts::Counts;
 use super::places::{Place, Places};
 use super::{Admission, Protocol};
 use crate::telemetry::gate::LogGate;
+use crate::telemetry::panics::contained_now;
 use connection::{Connection, Strangers};
 pub use settings::RtmpSettings;
 
@@ -88,7 +89,7 @@ where
         match accepted {
             Ok((socket, peer)) => {
                 backoff = FIRST_ACCEPT_BACKOFF;
-                admit_connection(shared, socket, peer);
+                contained_now("rtmp", || admit_connection(shared, socket, peer));
             }
             // The peer gave up before we came to it: nobody's fault.
             Err(error) if matches!(error.kind(), io::ErrorKind::ConnectionAborted | io::ErrorKind::ConnectionReset) => {
@@ -132,7 +133,7 @@ async fn guarded<A: Admission>(shared: Arc<Shared<A>>, socket: TcpStream, peer: 
     if let Err(error) = socket.set_nodelay(true) {
         debug!(%error, "TCP_NODELAY was not set");
     }
-    let run = Connection::new(socket, peer, &shared, &place).run();
+    let run = async { Connection::new(socket, peer, &shared, &place).run().await };
     if AssertUnwindSafe(run).catch_unwind().await.is_err() {
         shared.counts.panics.increment(1);
         error!("the connection's task panicked; only this connection is lost");

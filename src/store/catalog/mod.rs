@@ -25,7 +25,7 @@ use super::session::{Finish, ResumePoint, SessionHead};
 use super::spool::Extent;
 use super::trace::Noted;
 use crate::media::naming::MediaName;
-use crate::media::segment::{Init, Joined, RenditionId, SegmentEnd, SegmentStart};
+use crate::media::segment::{Init, Joined, Rendition, RenditionId, SegmentEnd, SegmentStart};
 use crate::media::{Segment, Span, Timestamp, WallTime};
 use crate::wire::hls::describe;
 
@@ -176,13 +176,7 @@ impl Catalog {
     /// The record does not fit what is known, because one before it was damaged. It is as if it were not there.
     pub fn replay(&mut self, record: Record, extent: Option<Extent>) -> Result<(), Disorder> {
         match record {
-            Record::Head(head) => {
-                self.head = head.session;
-                self.finish = None;
-                // A file that was begun after renditions had joined; the file where they did may be gone.
-                let count = self.head.renditions.len().max(self.renditions.len());
-                self.renditions.resize_with(count, RenditionLog::default);
-            }
+            Record::Head(head) => self.begin_again(head.session)?,
             Record::Join(joined) => self.join(&joined)?,
             Record::Counters(counters) => self.counters(&counters)?,
             Record::Init(init) => self.init(init)?,
@@ -203,6 +197,27 @@ impl Catalog {
             Record::Deleted(rendition, name) => self.deleted(rendition, name),
             Record::Known(known) => self.known(known)?,
         }
+        Ok(())
+    }
+
+    /// Whether this head may follow the one that is known: the same session with the same renditions, behind which others
+    /// may have joined (the file where they did may be gone).
+    pub fn takes(&self, head: &SessionHead) -> bool {
+        let known = &self.head;
+        let same = |(a, b): (&Rendition, &Rendition)| (&a.name, a.kind) == (&b.name, b.kind);
+        (&head.stream, &head.session) == (&known.stream, &known.session)
+            && (known.renditions.len()..=usize::from(u8::MAX)).contains(&head.renditions.len())
+            && known.renditions.iter().zip(head.renditions.iter()).all(same)
+    }
+
+    /// A file begins, with a head that may say more than is known.
+    fn begin_again(&mut self, head: SessionHead) -> Result<(), Disorder> {
+        if !self.takes(&head) {
+            return Err(Disorder { what: "head", rendition: RenditionId(0), number: u64::from(head.epoch) });
+        }
+        self.renditions.resize_with(head.renditions.len(), RenditionLog::default);
+        self.head = head;
+        self.finish = None;
         Ok(())
     }
 

@@ -39,6 +39,43 @@ fn catalog() -> Catalog {
     catalog
 }
 
+/// The head of a later file, as its writer saw it.
+fn later_head(change: impl FnOnce(&mut SessionHead)) -> Record {
+    let mut session = catalog().head;
+    session.epoch = 2;
+    change(&mut session);
+    Record::Head(crate::store::journal::record::Head { session, boot: String::new() })
+}
+
+#[test]
+fn a_head_that_is_not_of_this_session_and_its_renditions_is_refused() {
+    let renamed = |head: &mut SessionHead| {
+        let mut renditions = head.renditions.to_vec();
+        renditions.swap(0, 1);
+        head.renditions = renditions.into();
+    };
+    for refused in [
+        later_head(|head| head.renditions = head.renditions[..1].into()),
+        later_head(|head| head.renditions = [].into()),
+        later_head(renamed),
+        later_head(|head| head.renditions = vec![head.renditions[0].clone(); 256].into()),
+        later_head(|head| head.session = "another".to_owned()),
+        later_head(|head| head.stream = "another".to_owned()),
+    ] {
+        let mut catalog = catalog();
+        let before = format!("{catalog:?}");
+        assert_eq!(catalog.replay(refused, None).map_err(|disorder| disorder.what), Err("head"));
+        assert_eq!(format!("{catalog:?}"), before, "as if it were not there");
+    }
+    let mut known = catalog();
+    let joined = |head: &mut SessionHead| {
+        let late = Rendition { name: "late".to_owned(), ..head.renditions[0].clone() };
+        head.renditions = head.renditions.iter().cloned().chain([late]).collect();
+    };
+    known.replay(later_head(joined), None).expect("the file where the third joined may be gone");
+    assert_eq!((known.head.epoch, known.head.renditions.len(), known.renditions.len()), (2, 3, 3));
+}
+
 fn init(rendition: RenditionId, number: u32) -> Init {
     let track = Arc::new(Track::Audio(AudioTrack {
         config: Bytes::new(),

@@ -6,6 +6,9 @@
 //!
 //! The first write after a commit starts the interval; when it is over, every file written since is synced. A power cut
 //! takes at most the interval and the time of one sync. kill -9 takes nothing: what was written is the kernel's.
+//!
+//! A sync that panics is a sync that failed: its files are written no more, the alarm is raised, every session concerned goes
+//! on in a new file, and the thread with the next commit. No session ends for it: the thread is nobody's own.
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -14,7 +17,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use crate::clock::SharedClock;
-use crate::flow::stage::{self, Stage};
+use crate::flow::stage::{self, Outcome, Stage};
 use crate::store::StoreError;
 use crate::store::files::{AppendFile, Files, Filesystem};
 use crate::store::stats::Counters;
@@ -130,7 +133,7 @@ impl Syncer {
             _ => self.sync_each(&files),
         };
         for folder in folders {
-            let synced = self.files.sync_folder(&folder).map_err(StoreError::disk("sync", &folder));
+            let synced = contained(|| self.files.sync_folder(&folder)).map_err(StoreError::disk("sync", &folder));
             result = result.and(synced.inspect_err(|error| self.failed(error)));
         }
         result
@@ -155,11 +158,14 @@ impl Syncer {
 
     /// One call that shall make `files`, of which there is at least one, durable.
     fn sync(&self, files: &[Arc<SharedFile>], call: impl FnOnce() -> std::io::Result<()>) -> Result<(), StoreError> {
-        let start = self.clock.monotonic();
         let path = files.first().map(|file| file.path.clone()).unwrap_or_default();
-        let synced = call().map_err(StoreError::disk("sync", path));
-        self.counters.synced(self.clock.monotonic().saturating_sub(start));
-        synced.inspect_err(|error| {
+        let synced = contained(|| {
+            let start = self.clock.monotonic();
+            let synced = call();
+            self.counters.synced(self.clock.monotonic().saturating_sub(start));
+            synced
+        });
+        synced.map_err(StoreError::disk("sync", path)).inspect_err(|error| {
             for file in files {
                 // After a failed sync the kernel may forget which pages were dirty: a later success would prove nothing.
                 file.failed.store(true, Ordering::SeqCst);
@@ -194,6 +200,16 @@ impl Syncer {
     pub fn stop(&self) {
         self.lock().stop = true;
         self.bell.notify_all();
+    }
+}
+
+/// A call into the file layer, on the syncing thread or that of a session which waits for its own writes. Its panic is a
+/// failure, and counted.
+fn contained(call: impl FnOnce() -> std::io::Result<()>) -> std::io::Result<()> {
+    match stage::contain("sync", call) {
+        Outcome::Finished => Ok(()),
+        Outcome::Failed(error) => Err(error),
+        Outcome::Panicked(message) => Err(std::io::Error::other(format!("a fault of ours: {message}"))),
     }
 }
 
@@ -322,6 +338,68 @@ mod tests {
             syncer.written(&file);
             assert_eq!(syncs.recv(), Ok("a"));
         }
+        syncer.stop();
+        stage.join();
+    }
+
+    /// Tells of each sync, and panics at it.
+    #[derive(Debug)]
+    struct Panics(Told);
+
+    impl AppendFile for Panics {
+        fn append(&self, _: &[&[u8]]) -> io::Result<()> {
+            Ok(())
+        }
+
+        fn sync(&self) -> io::Result<()> {
+            AppendFile::sync(&self.0)?;
+            panic!("a broken assumption")
+        }
+    }
+
+    #[test]
+    fn a_panic_is_a_failed_sync_of_its_file_and_the_thread_goes_on() {
+        let (sender, syncs) = channel();
+        let (counters, millisecond) = (Arc::new(Counters::default()), Duration::from_millis(1));
+        let started = Syncer::start(
+            Arc::new(OsFiles),
+            Path::new("/nowhere"),
+            counters.clone(),
+            SystemClock::shared(),
+            millisecond,
+        );
+        let (syncer, stage) = started.expect("a thread starts");
+        let told = |name: &'static str| Told(Mutex::new(sender.clone()), name);
+        let bad = SharedFile::new("bad".into(), Arc::new(Panics(told("bad"))));
+        let good = SharedFile::new("good".into(), Arc::new(told("good")));
+        syncer.written(&bad);
+        assert_eq!(syncs.recv(), Ok("bad"), "the thread is at it");
+        syncer.written(&good);
+        assert_eq!(syncs.recv(), Ok("good"), "the thread is still there");
+        syncer.stop();
+        assert!(matches!(stage.join(), Outcome::Finished));
+        assert!(bad.failed.load(Ordering::SeqCst) && !good.failed.load(Ordering::SeqCst));
+        assert!(counters.snapshot().alarms.disk);
+    }
+
+    #[test]
+    fn a_panic_while_a_session_waits_for_its_writes_is_an_error_to_it_and_counted() {
+        let (metrics, recorder) = crate::telemetry::Metrics::detached().expect("the settings are ours");
+        let (sender, syncs) = channel();
+        let hour = Duration::from_secs(3_600);
+        let started =
+            Syncer::start(Arc::new(OsFiles), Path::new("/nowhere"), Arc::default(), SystemClock::shared(), hour);
+        let (syncer, stage) = started.expect("a thread starts");
+        let told = |name: &'static str| Told(Mutex::new(sender.clone()), name);
+        let bad = SharedFile::new("bad".into(), Arc::new(Panics(told("bad"))));
+        let good = SharedFile::new("good".into(), Arc::new(told("good")));
+        syncer.written(&bad);
+        syncer.written(&good);
+        let committed = metrics::with_local_recorder(&recorder, || syncer.commit());
+        let words = committed.expect_err("not all of it is durable").to_string();
+        assert_eq!(words, "cannot sync `bad`: a fault of ours: a broken assumption");
+        assert_eq!(syncs.try_iter().collect::<Vec<_>>(), ["bad", "good"], "what another session wrote is durable");
+        assert!(metrics.render().contains("\nmillstream_stage_panics_total{stage=\"sync\"} 1\n"));
         syncer.stop();
         stage.join();
     }

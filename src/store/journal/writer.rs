@@ -16,7 +16,7 @@ use super::sync::SharedFile;
 use crate::media::Part;
 use crate::store::StoreError;
 use crate::store::files::AppendFile;
-use crate::store::spool::{Extent, FileAge, Spool, Tenant};
+use crate::store::spool::{Extent, FileAge, NO_FILE, Spool, Tenant};
 
 /// Pause after a failed write before a new file is tried, so that a full disk is not asked for each part.
 const RETRY_AFTER: Duration = Duration::from_secs(1);
@@ -185,8 +185,12 @@ impl Journal {
     fn create(&mut self) -> (u64, PathBuf, io::Result<Arc<dyn AppendFile>>) {
         loop {
             let number = self.next_number;
-            self.next_number += 1; // whatever happens, this name may be taken now
             let path = Spool::path(&self.folder, number);
+            if number == NO_FILE {
+                let words = "the session's journal has a file with the highest number: move it away and start anew";
+                return (number, path, Err(io::Error::other(words)));
+            }
+            self.next_number += 1; // whatever happens, this name may be taken now
             match self.spool.files.create(&path) {
                 Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
                 created => return (number, path, created),

@@ -1,0 +1,59 @@
+//! Panics of the daemon's own tasks: our own broken assumptions, which must not end what all sessions need.
+//!
+//! A task that serves everybody runs each of its steps in [`contained`]: a panic in one is counted, logged, and the task
+//! goes on with its next step. Threads of a session have `flow::stage`, connections and requests their listeners.
+
+use std::any::Any;
+use std::future::Future;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+use futures_util::FutureExt;
+
+use super::names;
+
+/// Runs one step of the task called `task`. `None` when it panicked: what the step shared with the task may be half
+/// changed, so it may only share what each of its calls leaves whole.
+pub async fn contained<F: Future>(task: &'static str, step: F) -> Option<F::Output> {
+    let ended = AssertUnwindSafe(step).catch_unwind().await;
+    ended.map_err(|payload| tell(task, &*payload)).ok()
+}
+
+/// [`contained`] for a step that waits for nothing.
+pub fn contained_now<T>(task: &'static str, step: impl FnOnce() -> T) -> Option<T> {
+    catch_unwind(AssertUnwindSafe(step)).map_err(|payload| tell(task, &*payload)).ok()
+}
+
+fn tell(task: &'static str, payload: &(dyn Any + Send)) {
+    names::STAGE_PANICS.counter(&[("stage", task)]).increment(1);
+    let panic = message(payload);
+    tracing::error!(task, panic, "a step of a task panicked: a fault of ours; the task goes on with the next");
+}
+
+/// What a panic says.
+pub fn message(payload: &(dyn Any + Send)) -> String {
+    let text = payload.downcast_ref::<&str>().copied().or_else(|| payload.downcast_ref::<String>().map(String::as_str));
+    text.unwrap_or("a panic without a message").to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::telemetry::Metrics;
+
+    #[tokio::test]
+    async fn a_step_that_panics_is_counted_and_the_next_one_runs() {
+        let (metrics, recorder) = Metrics::detached().expect("the settings are ours");
+        let _guard = metrics::set_default_local_recorder(&recorder);
+        let mut done = Vec::new();
+        for step in 0..3 {
+            done.extend(contained("house", async { if step == 1 { panic!("broken {step}") } else { step } }).await);
+        }
+        assert_eq!(done, [0, 2]);
+        assert_eq!(contained_now("house", || 7), Some(7));
+        assert_eq!(contained_now("door", || -> u8 { panic!("broken") }), None);
+        let text = metrics.render();
+        let counted: Vec<_> = text.lines().filter(|line| line.starts_with("millstream_stage_panics_total")).collect();
+        let expected = ["door", "house"].map(|task| format!("millstream_stage_panics_total{{stage=\"{task}\"}} 1"));
+        assert!(expected.iter().all(|line| counted.contains(&line.as_str())) && counted.len() == 2, "{counted:?}");
+    }
+}
