@@ -2,7 +2,7 @@
 
 mod ingest_support;
 
-use ingest_support::{NOON, Publisher, Rig, SMALL_SPS, Timeline};
+use ingest_support::{NOON, Publisher, Rig, SMALL_SPS, Timeline, number};
 use millstream::ingest::{Input, LongGop, Rejected, Settings, Start};
 use millstream::media::{CutKind, Kind, Span, Timestamp, Track, Unit};
 use millstream::wire::Inbound;
@@ -346,6 +346,20 @@ fn sound_without_a_frame_of_silence_comes_back_with_a_keyframe() {
     let back = timeline.audio.windows(2).find(|pair| pair[1].pts > pair[0].pts + pair[0].duration).expect("a hole");
     assert!(back[1].pts - timeline.cuts[0].at >= Span::from_millis(12_000), "the keyframe's: {:?}", back[1].pts);
     assert!(offset_ms(&timeline, &publisher).abs() <= 1);
+}
+
+#[test]
+fn sound_on_its_way_is_not_silenced_by_a_short_segment() {
+    // A keyframe just behind a cut by time makes a segment of 42 ms; pictures are presented 83 ms after they are decoded.
+    let publisher = Publisher { fps: 24, gop: 58, lead: 2, b_frames: 0, ..Publisher::default() };
+    let mut rig = Rig::new(Settings::default());
+    rig.connect(&publisher);
+    rig.play(&publisher, 0, 6_000);
+    let stats = rig.ingest.stats();
+    let timeline = rig.end();
+    assert_eq!(timeline.cut_ms(), [0, 2_375, 2_417, 4_417, 4_833]);
+    assert_eq!((stats.silent_frames, timeline.discontinuities()), (0, 0));
+    assert!(timeline.audio.windows(2).all(|pair| number(&pair[1]) == number(&pair[0]) + 1), "every frame is there");
 }
 
 #[test]

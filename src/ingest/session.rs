@@ -26,6 +26,9 @@ const RESUME_MARGIN: Span = Span::from_secs(1);
 
 /// The least distance of two cuts.
 const LEAST_SEGMENT: Span = Span::from_millis(1);
+/// Sound may be this far behind the pictures that came with it, and be on its way all the same: encoders interleave within half a
+/// second. A segment that ends at a keyframe just behind a cut by time is much shorter.
+const SOUND_ON_ITS_WAY: Span = Span::from_millis(500);
 /// More sound than this is not made up when it comes back: a segment without a cut is never as long (15 s without a keyframe are
 /// refused), and the one before it.
 const LONGEST_BRIDGE: Span = Span::from_secs(40);
@@ -285,7 +288,7 @@ impl Session {
         let segment_start = self.cuts.start();
         let due = self.cuts.on_video(stamps.dts, stamps.pts, sample.keyframe, self.emit.last_sound());
         if let Some(due) = due {
-            self.fill_missing_sound(segment_start, out);
+            self.fill_missing_sound(segment_start.min(stamps.dts - SOUND_ON_ITS_WAY), out);
             self.cut(Planned::plain(due.at, due.kind), sample.arrived, out);
         }
         self.emit.packet(
