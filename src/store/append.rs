@@ -175,12 +175,13 @@ pub(crate) fn finish(shared: &Shared, session: &Arc<Session>, how: Finish) -> Re
         }
     }
     result = result.and(journal.record(&Record::Finish(how, at), &*session.catalog));
+    let durable = journal.commit();
     drop(journal);
     *session.remove_at() = retention::remove_at(shared, session);
     for rendition in renditions {
         publish::changed(shared, session, rendition);
     }
-    result.and(shared.spool.syncer.commit())
+    result.and(durable)
 }
 
 fn out_of_order(disorder: &Disorder) -> StoreError {

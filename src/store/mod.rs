@@ -39,6 +39,7 @@ mod catalog;
 mod error;
 mod files;
 mod journal;
+mod proof;
 mod publish;
 mod read;
 mod recovery;
@@ -189,6 +190,7 @@ impl Store {
         self.shared.tasks.spawn(upload::serve(self.shared.clone()));
         self.shared.tasks.spawn(settle::run(self.shared.clone()));
         self.shared.tasks.spawn(retention::run(self.shared.clone()));
+        self.shared.tasks.spawn(proof::run(self.shared.clone()));
         Ok(recovered)
     }
 

@@ -72,7 +72,7 @@ async fn settle(shared: &Arc<Shared>, patience: &mut Patience) {
         return;
     }
     if let Err(error) = shared.sync_objects().await {
-        shared.counters.objects_failed();
+        shared.counters.settling_failed();
         if let Some(times) = shared.log.syncs.pass(shared.clock.monotonic()) {
             let objects = round.puts.len();
             tracing::error!(%error, objects, times, "stored objects cannot be made durable and are put again; check the disk of the storage folder");
@@ -81,7 +81,8 @@ async fn settle(shared: &Arc<Shared>, patience: &mut Patience) {
         return;
     }
     *patience = Patience::default();
-    shared.objects_work();
+    let works = shared.counters.settling_works();
+    shared.tell_recovery(works);
     while let Some(put) = round.puts.pop_front() {
         let stored = shared.stored(&put.session, put.rendition, put.name);
         match contained("settle", stored).await {

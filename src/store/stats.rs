@@ -62,7 +62,9 @@ pub(crate) struct Counters {
     longest_sync_nanos: AtomicU64,
     spool_full: AtomicBool,
     disk: AtomicBool,
+    disk_faults: AtomicU64,
     objects: AtomicBool,
+    settling: AtomicBool,
 }
 
 impl Counters {
@@ -80,6 +82,7 @@ impl Counters {
 
     /// Raises the disk alarm. True when it was not raised before, so that it is logged once.
     pub fn disk_failed(&self) -> bool {
+        Self::add(&self.disk_faults, 1);
         !self.disk.swap(true, Ordering::Relaxed)
     }
 
@@ -94,7 +97,17 @@ impl Counters {
         !self.objects.swap(true, Ordering::Relaxed)
     }
 
-    /// A journal file was begun, which proves the disk. True when the alarm was raised.
+    /// How often the disk has failed.
+    pub fn disk_faults(&self) -> u64 {
+        self.disk_faults.load(Ordering::Relaxed)
+    }
+
+    /// Whether the disk alarm is raised.
+    pub fn disk_alarm(&self) -> bool {
+        self.disk.load(Ordering::Relaxed)
+    }
+
+    /// A file was begun, which proves the disk. True when the alarm was raised.
     pub fn disk_works(&self) -> bool {
         self.disk.swap(false, Ordering::Relaxed)
     }
@@ -114,9 +127,22 @@ impl Counters {
         self.lost_segments.fetch_sub(1, Ordering::Relaxed);
     }
 
-    /// A request to the object store succeeded. True when the alarm was raised.
+    /// A request to the object store succeeded. True when the alarm ends with it.
     pub fn objects_work(&self) -> bool {
-        self.objects.load(Ordering::Relaxed) && self.objects.swap(false, Ordering::Relaxed)
+        let was_raised = self.objects.load(Ordering::Relaxed) && self.objects.swap(false, Ordering::Relaxed);
+        was_raised && !self.settling.load(Ordering::Relaxed)
+    }
+
+    /// Objects could not be made durable: the same alarm, which requests that succeed do not end.
+    pub fn settling_failed(&self) {
+        Self::add(&self.object_failures, 1);
+        self.settling.store(true, Ordering::Relaxed);
+    }
+
+    /// Objects were made durable. True when the alarm ends with it.
+    pub fn settling_works(&self) -> bool {
+        let was_raised = self.settling.load(Ordering::Relaxed) && self.settling.swap(false, Ordering::Relaxed);
+        was_raised && !self.objects.load(Ordering::Relaxed)
     }
 
     /// The counters' part of the figures.
@@ -134,9 +160,29 @@ impl Counters {
             alarms: Alarms {
                 spool_full: self.spool_full.load(Ordering::Relaxed),
                 disk: self.disk.load(Ordering::Relaxed),
-                objects: self.objects.load(Ordering::Relaxed),
+                objects: self.objects.load(Ordering::Relaxed) || self.settling.load(Ordering::Relaxed),
             },
             ..StoreStats::default()
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_alarm_of_objects_ends_when_what_raised_it_works() {
+        let counters = Counters::default();
+        let alarm = || counters.snapshot().alarms.objects;
+        assert!(counters.objects_failed() && !counters.objects_failed(), "raised once");
+        assert!(alarm() && !counters.settling_works() && alarm(), "what is durable says nothing of requests");
+        assert!(counters.objects_work() && !alarm() && !counters.objects_work());
+        counters.settling_failed();
+        assert!(!counters.objects_work() && alarm(), "a request proves no disk");
+        counters.objects_failed();
+        assert!(!counters.settling_works() && alarm(), "both must work");
+        assert!(counters.objects_work() && !alarm());
+        assert_eq!(counters.snapshot().object_failures, 4);
     }
 }

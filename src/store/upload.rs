@@ -261,10 +261,7 @@ impl Shared {
     ) -> Option<T> {
         let error = match result {
             Ok(value) => {
-                // A folder works when what is in it can be made durable.
-                if self.backend.filesystem.is_none() {
-                    self.objects_work();
-                }
+                self.tell_recovery(self.counters.objects_work());
                 return Some(value);
             }
             Err(error) => error,
@@ -284,9 +281,9 @@ impl Shared {
         None
     }
 
-    /// Ends the alarm of a failing object store.
-    pub(crate) fn objects_work(&self) {
-        if self.counters.objects_work() && self.log.recoveries.pass(self.clock.monotonic()).is_some() {
+    /// Says that the alarm of a failing object store is over, if it is.
+    pub(crate) fn tell_recovery(&self, over: bool) {
+        if over && self.log.recoveries.pass(self.clock.monotonic()).is_some() {
             tracing::info!("the object store works again");
         }
     }

@@ -64,7 +64,7 @@ const OVERLOAD_BACKLOG: Span = Span::from_millis(1_000);
 /// Backlog below which dropping ends.
 const RELIEVED_BACKLOG: Span = Span::from_millis(250);
 /// Backlog from which on only frames that begin a segment are kept: what bounds the latency of an overloaded ladder.
-const MAX_BACKLOG: Span = Span::from_millis(4_000);
+const MAX_BACKLOG: Span = Span::from_millis(3_000);
 /// A ladder counts as overloaded until no frame was dropped for so long: near the limit dropping comes and goes, and
 /// nobody wants to be told of each time.
 const CALM: Span = Span::from_millis(5_000);
@@ -108,7 +108,7 @@ pub(super) fn backlog(late: Span, waiting: Span) -> Span {
 }
 
 /// How many of a thousand frames are kept: all with a quarter of a second of backlog, half with one second, a third with
-/// two, a quarter with three, none with four.
+/// two, none with three.
 fn share(backlog: Span) -> i64 {
     let millis = (backlog.flicks() / Span::from_millis(1).flicks()).max(0);
     if backlog >= MAX_BACKLOG {
@@ -285,9 +285,9 @@ mod tests {
         };
         assert_eq!(run(&mut shedder, 999, &[]), "kkkkkkkkkkkk", "a burst is not shed");
         assert_eq!(run(&mut shedder, 1_000, &[]), ".k.k.k.k.k.k");
-        assert_eq!(run(&mut shedder, 3_000, &[]), "...k...k...k");
+        assert_eq!(run(&mut shedder, 2_999, &[]), "...k...k...k");
         assert_eq!(run(&mut shedder, 1_000, &[0]), "k..k.k.k.k.k", "a cut takes the place of the frame behind it");
-        assert_eq!(run(&mut shedder, 4_000, &[5]), ".....k......");
+        assert_eq!(run(&mut shedder, 3_000, &[5]), ".....k......");
         run(&mut shedder, 625, &[]);
         assert_eq!(run(&mut shedder, 625, &[]).matches('k').count(), 9, "three of four");
         assert_eq!(run(&mut shedder, 250, &[]).matches('k').count(), 12);

@@ -32,7 +32,7 @@ use crate::media::segment::{RenditionId, RenditionUnit};
 
 /// What the edge from the hub to the decoder may hold in bytes: 5 s of 50 Mbit/s.
 pub const VIDEO_INPUT_BYTES: usize = 32 << 20;
-/// And in time. Behind 4 s of backlog only the first frame of each segment is encoded; what waits longer than this is
+/// And in time. Behind 3 s of backlog only the first frame of each segment is encoded; what waits longer than this is
 /// dropped undecoded, which bounds how far the encoded rungs can be behind.
 pub const VIDEO_INPUT_SECS: usize = 6;
 

@@ -68,6 +68,8 @@ pub(crate) struct Syncer {
     clock: SharedClock,
     every: Duration,
     pending: Mutex<Pending>,
+    /// Held for the whole of a commit: what one has taken is not durable before it is through.
+    committing: Mutex<()>,
     bell: Condvar,
 }
 
@@ -85,7 +87,8 @@ impl Syncer {
     ) -> std::io::Result<(Arc<Syncer>, Stage<StoreError>)> {
         let pending = Mutex::new(Pending::default());
         let filesystem = files.filesystem(root);
-        let syncer = Arc::new(Syncer { files, filesystem, counters, clock, every, pending, bell: Condvar::new() });
+        let (committing, bell) = (Mutex::new(()), Condvar::new());
+        let syncer = Arc::new(Syncer { files, filesystem, counters, clock, every, pending, committing, bell });
         let body = {
             let syncer = syncer.clone();
             move || {
@@ -104,22 +107,35 @@ impl Syncer {
     /// Notes a write to `file`; the next commit covers it.
     pub fn written(&self, file: &Arc<SharedFile>) {
         if !file.dirty.swap(true, Ordering::SeqCst) {
-            self.lock().files.push(file.clone());
-            self.bell.notify_one();
+            self.note(|pending| pending.files.push(file.clone()));
         }
     }
 
     /// Notes a new name in `folder`.
     pub fn named(&self, folder: PathBuf) {
-        self.lock().folders.insert(folder);
-        self.bell.notify_one();
+        self.note(|pending| {
+            pending.folders.insert(folder);
+        });
     }
 
-    /// Commits now, on the caller's thread, and says whether everything written so far is durable.
+    /// Only the first note of an interval wakes the thread, which then sleeps until it is over.
+    fn note(&self, add: impl FnOnce(&mut Pending)) {
+        let mut pending = self.lock();
+        let first = pending.is_empty();
+        add(&mut pending);
+        drop(pending);
+        if first {
+            self.bell.notify_one();
+        }
+    }
+
+    /// Commits now, on the caller's thread, behind a commit that is under way: everything written so far is durable then, but for
+    /// files that are marked as failed.
     ///
     /// # Errors
     /// The first file or folder that could not be synced.
     pub fn commit(&self) -> Result<(), StoreError> {
+        let _one_at_a_time = self.committing.lock().unwrap_or_else(PoisonError::into_inner);
         let (files, folders) = {
             let mut pending = self.lock();
             (std::mem::take(&mut pending.files), std::mem::take(&mut pending.folders))

@@ -66,7 +66,23 @@ impl Journal {
         self.active = None;
         self.pause = None;
         self.open_file(snapshot)?;
-        self.spool.syncer.commit()
+        self.commit()
+    }
+
+    /// Makes all that was written durable.
+    ///
+    /// # Errors
+    /// The disk fails, for this journal's file now or in a commit before.
+    pub fn commit(&self) -> Result<(), StoreError> {
+        let committed = self.spool.syncer.commit();
+        let failed = self.active.as_ref().filter(|active| active.shared.failed.load(Ordering::SeqCst));
+        match failed {
+            Some(active) if committed.is_ok() => {
+                let source = io::Error::other("an earlier sync failed");
+                Err(StoreError::Disk { doing: "sync", path: active.shared.path.clone(), source })
+            }
+            _ => committed,
+        }
     }
 
     /// Nothing is written from now on: the folder is about to go, and a late record must not bring it back.
