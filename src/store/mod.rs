@@ -26,6 +26,7 @@
 //! | `spool` | the bound of all journals, and what goes when it is reached |
 //! | `recovery` | what the journals tell at start |
 //! | `upload`, `publish`, `retention` | jobs with the object store: media, playlists, deletions |
+//! | `proof` | the alarm of a disk that works again |
 //! | `settle` | making objects in a folder durable together |
 //! | `read` | reads for viewers whom memory cannot serve |
 //! | `trace` | what is noted of a segment for its trace, while traces are on |
