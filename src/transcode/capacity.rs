@@ -66,7 +66,7 @@ fn work(pictures: &[Picture]) -> Result<u64, LibavError> {
     let Ok(track) = bitstream::track(large.parameter_sets(), Some((30, 1))) else { return Ok(0) };
     let mut decoder = VideoDecoder::open(&track, 1, 0)?;
     let mut scaler = Scaler::new(SMALL);
-    let (mut small, mut spare): (Option<VideoEncoder>, Option<Picture>) = (None, None);
+    let mut small: Option<VideoEncoder> = None;
     let began = thread_cpu_time();
     for (frame, picture) in (0_u32..).zip(pictures.iter().cycle()) {
         let tick = i64::from(frame) * i64::from(TICKS);
@@ -75,14 +75,14 @@ fn work(pictures: &[Picture]) -> Result<u64, LibavError> {
             decoder.send(&packet(coded.data, tick, coded.key))?;
         }
         while let Some(decoded) = decoder.receive()? {
-            let scaled = scaler.scale(&decoded, spare.take())?;
+            let scaled = scaler.scale(&decoded)?;
             let encoder = match &mut small {
                 Some(encoder) => encoder,
                 None => small.insert(VideoEncoder::open(&preset(SMALL, 800_000), &scaled, Some((30, 1)))?),
             };
             encoder.send(&scaled, tick, frame == 0)?;
             while encoder.receive()?.is_some() {}
-            spare = Some(scaled);
+            scaler.give_back(scaled);
         }
         let spent = thread_cpu_time().saturating_sub(began);
         if spent >= EFFORT {

@@ -73,8 +73,6 @@ pub(super) struct Rung {
     frame_rate: Option<(u32, u32)>,
     cap: Option<FrameCap>,
     scaler: Option<((u32, u32), Scaler)>,
-    /// The last scaled picture, whose memory the next one takes.
-    spare: Option<Picture>,
     running: Option<Running>,
     /// Cuts that wait for their frame.
     cuts: Vec<Cut>,
@@ -112,7 +110,6 @@ impl Rung {
             frame_rate: None,
             cap: None,
             scaler: None,
-            spare: None,
             running: None,
             cuts: Vec::new(),
             last_dts: None,
@@ -176,7 +173,9 @@ impl Rung {
         }
         let scaled = self.scale(picture, size, pts)?;
         let encoded = self.encode(&scaled, size, pts);
-        self.spare = Some(scaled);
+        if let Some((_, scaler)) = &mut self.scaler {
+            scaler.give_back(scaled);
+        }
         encoded
     }
 
@@ -186,7 +185,7 @@ impl Rung {
             self.scaler = Some((size, Scaler::new(size)));
         }
         let (_, scaler) = self.scaler.as_mut().expect("made in the line above");
-        let scaled = scaler.scale(picture, self.spare.take());
+        let scaled = scaler.scale(picture);
         self.counters.scale_busy.add_time(self.clock.monotonic().saturating_sub(start));
         scaled.map_err(|source| TranscodeError::Scale { rendition: self.name.clone(), pts, source })
     }

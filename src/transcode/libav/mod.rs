@@ -13,8 +13,9 @@
 //! | [`video_encoder`] | libx264 |
 //! | [`audio_encoder`] | libavcodec's AAC-LC encoder |
 //! | [`colour`] | what samples mean as colours, where a source leaves it unsaid |
-//! | [`deinterlacer`] | `AVFilterGraph` with bwdif |
-//! | [`scaler`] | `SwsContext` |
+//! | [`filter`] | `AVFilterGraph` of one filter |
+//! | [`deinterlacer`] | bwdif |
+//! | [`scaler`] | zimg's filter, and `SwsContext` |
 //! | [`resampler`] | `SwrContext` |
 //! | [`heap`] | how the C heap, which all of them use, gives memory back |
 #![allow(unsafe_code)] // a C library is called here, and nowhere else
@@ -24,6 +25,7 @@ mod codec;
 mod colour;
 pub(super) mod decoder;
 pub(super) mod deinterlacer;
+mod filter;
 pub(super) mod frame;
 pub(super) mod heap;
 pub(super) mod resampler;

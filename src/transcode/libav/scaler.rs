@@ -1,15 +1,21 @@
-//! libswscale: one picture from its own size and format to 4:2:0 with 8 bit, limited range and square pixels at a rung's size.
+//! One picture from its own size and format to 4:2:0 with 8 bit, limited range and square pixels at a rung's size.
 //!
-//! Bilinear, straight from the source's size for every rung: swscale's bilinear filter covers the whole source area when
-//! it shrinks, and costs less than its bicubic. The matrix stays what it is; only RGB becomes BT.601.
+//! zimg resizes pictures that have that format already, which almost all have: with the same bilinear filter it needs two thirds
+//! of the time of libswscale (docs/performance.md). libswscale converts everything else, and does all of it where
+//! libavfilter was built without zimg. Both go straight from the source's size for every rung, and their bilinear filters cover the
+//! whole source area when they shrink. The matrix stays what it is; only RGB becomes BT.601.
 
-use std::ffi::c_int;
+use std::ffi::{CStr, CString, c_int};
 use std::ptr::{self, NonNull};
 
 use ffmpeg_next::ffi::{self, AVPixelFormat};
 
+use super::filter::Filter;
 use super::frame::{Picture, PictureShape, RawFrame};
 use super::{LibavError, check, colour};
+
+/// zimg's place in libavfilter.
+const ZSCALE: &CStr = c"zscale";
 
 /// A scaler to one fixed size.
 #[derive(Debug)]
@@ -17,7 +23,15 @@ pub(in crate::transcode) struct Scaler {
     width: c_int,
     height: c_int,
     /// Made for the first picture, and again whenever the source's shape changes.
-    context: Option<(PictureShape, Context)>,
+    way: Option<(PictureShape, Way)>,
+    /// The last picture of libswscale that was given back, whose memory the next one takes. libavfilter has its own.
+    spare: Option<RawFrame>,
+}
+
+#[derive(Debug)]
+enum Way {
+    Resize(Filter),
+    Convert(Context),
 }
 
 #[derive(Debug)]
@@ -37,34 +51,24 @@ impl Scaler {
     /// A scaler to pictures of this size in pixels.
     pub(in crate::transcode) fn new((width, height): (u32, u32)) -> Self {
         let side = |pixels| c_int::try_from(pixels).unwrap_or(c_int::MAX);
-        Scaler { width: side(width), height: side(height), context: None }
+        Scaler { width: side(width), height: side(height), way: None, spare: None }
     }
 
-    /// Scales `source` into `target`, whose buffers are used again if nobody else holds them.
-    pub(in crate::transcode) fn scale(
-        &mut self,
-        source: &Picture,
-        target: Option<Picture>,
-    ) -> Result<Picture, LibavError> {
+    /// Scales `source`. [`Scaler::give_back`] what comes out once it has been used.
+    pub(in crate::transcode) fn scale(&mut self, source: &Picture) -> Result<Picture, LibavError> {
         let shape = source.shape();
-        let mut raw = self.target(target)?;
-        let context = self.context_for(shape)?;
-        let from = source.raw().fields();
-        let into = raw.fields_mut();
-        // SAFETY: the context was made for exactly this source size and format; the target was allocated with the size
-        // and format that it writes. The plane pointers are valid for both.
-        let lines = unsafe {
-            ffi::sws_scale(
-                context.as_ptr(),
-                from.data.as_ptr().cast(),
-                from.linesize.as_ptr(),
-                0,
-                shape.height,
-                into.data.as_ptr(),
-                into.linesize.as_ptr(),
-            )
+        let way = match self.way.take() {
+            Some((made_for, way)) if made_for == shape => way,
+            _ => self.way_for(source)?,
         };
-        check("sws_scale", lines)?;
+        let (_, way) = self.way.insert((shape, way));
+        let mut raw = match way {
+            Way::Resize(filter) => resize(filter, source)?,
+            Way::Convert(context) => {
+                let target = target(self.spare.take(), self.width, self.height)?;
+                convert(context, source, target)?
+            }
+        };
         raw.copy_properties(source.raw())?;
         let fields = raw.fields_mut();
         // Cropping was the decoder's business: the source's pointers are already inside of the picture.
@@ -75,36 +79,69 @@ impl Scaler {
         Ok(Picture::from_raw(raw))
     }
 
-    fn target(&self, used: Option<Picture>) -> Result<RawFrame, LibavError> {
-        if let Some(mut raw) = used.map(Picture::into_raw) {
-            let fields = raw.fields();
-            if (fields.width, fields.height) == (self.width, self.height) && raw.is_writable() {
-                return Ok(raw);
-            }
+    /// Takes a picture of [`Scaler::scale`] whose memory may be used again.
+    pub(in crate::transcode) fn give_back(&mut self, picture: Picture) {
+        if let Some((_, Way::Convert(_))) = self.way {
+            self.spare = Some(picture.into_raw());
         }
-        let mut raw = RawFrame::new()?;
-        let fields = raw.fields_mut();
-        fields.width = self.width;
-        fields.height = self.height;
-        fields.format = AVPixelFormat::AV_PIX_FMT_YUV420P as c_int;
-        raw.allocate()?;
-        Ok(raw)
     }
 
-    fn context_for(&mut self, shape: PictureShape) -> Result<NonNull<ffi::SwsContext>, LibavError> {
-        match &self.context {
-            Some((made_for, context)) if *made_for == shape => Ok(context.0),
-            _ => {
-                let context = make(shape, self.width, self.height)?;
-                let pointer = context.0;
-                self.context = Some((shape, context));
-                Ok(pointer)
-            }
+    fn way_for(&self, source: &Picture) -> Result<Way, LibavError> {
+        let (shape, (width, height)) = (source.shape(), (self.width, self.height));
+        // zimg wants chroma planes of whole samples.
+        let whole = [shape.width, shape.height, width, height].iter().all(|side| side % 2 == 0);
+        if source.is_plain() && whole && Filter::exists(ZSCALE) {
+            let options = CString::new(format!("w={width}:h={height}:filter=bilinear:dither=none"));
+            return Filter::new(ZSCALE, &options.unwrap_or_default(), source).map(Way::Resize);
         }
+        context(shape, width, height).map(Way::Convert)
     }
 }
 
-fn make(shape: PictureShape, width: c_int, height: c_int) -> Result<Context, LibavError> {
+fn resize(filter: &mut Filter, source: &Picture) -> Result<RawFrame, LibavError> {
+    filter.send(source.raw().share()?)?;
+    // One frame out for each that goes in, at once.
+    filter.receive()?.ok_or_else(|| LibavError::new("av_buffersink_get_frame", ffi::AVERROR_BUG))
+}
+
+fn convert(context: &mut Context, source: &Picture, mut target: RawFrame) -> Result<RawFrame, LibavError> {
+    let from = source.raw().fields();
+    let into = target.fields_mut();
+    // SAFETY: the context was made for exactly this source size and format; the target was allocated with the size
+    // and format that it writes. The plane pointers are valid for both.
+    let lines = unsafe {
+        ffi::sws_scale(
+            context.0.as_ptr(),
+            from.data.as_ptr().cast(),
+            from.linesize.as_ptr(),
+            0,
+            from.height,
+            into.data.as_ptr(),
+            into.linesize.as_ptr(),
+        )
+    };
+    check("sws_scale", lines)?;
+    Ok(target)
+}
+
+/// What libswscale writes into: `used` if nobody else holds its buffers.
+fn target(used: Option<RawFrame>, width: c_int, height: c_int) -> Result<RawFrame, LibavError> {
+    if let Some(mut raw) = used {
+        let fields = raw.fields();
+        if (fields.width, fields.height) == (width, height) && raw.is_writable() {
+            return Ok(raw);
+        }
+    }
+    let mut raw = RawFrame::new()?;
+    let fields = raw.fields_mut();
+    fields.width = width;
+    fields.height = height;
+    fields.format = AVPixelFormat::AV_PIX_FMT_YUV420P as c_int;
+    raw.allocate()?;
+    Ok(raw)
+}
+
+fn context(shape: PictureShape, width: c_int, height: c_int) -> Result<Context, LibavError> {
     // SAFETY: no precondition; null is handled.
     let context = NonNull::new(unsafe { ffi::sws_alloc_context() });
     let context = Context(context.ok_or_else(|| LibavError::out_of_memory("sws_alloc_context"))?);
