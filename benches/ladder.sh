@@ -22,6 +22,9 @@ preset_file=presets/$preset.toml
 [ -f "$preset_file" ] || die "there is no $preset_file"
 [ "$seconds" -le 50 ] || die "--seconds can be 50 at most: the live window must still hold the first segment"
 
+# ffmpeg's own filter, and chroma where H.264 has it, as the daemon scales.
+scaling=flags=bicubic:in_h_chr_pos=0:out_h_chr_pos=0
+
 folder=target/bench-ladder
 binary=$root/target/release/millstream
 source=$root/$folder/source.flv
@@ -66,7 +69,7 @@ ffmpeg_arguments() {
             graph="$graph;[s$index]nullsink"
             outputs+=(-map 0:v "-c:v:$index" copy)
         else
-            graph="$graph;[s$index]scale=$width:$height:flags=bilinear[v$index]"
+            graph="$graph;[s$index]scale=$width:$height:${scaling}[v$index]"
             parameters="keyint=infinite:scenecut=0:open-gop=0:sliced-threads=$([ "$threading" = slice ] && echo 1 || echo 0)"
             [ "$ahead" = - ] || parameters="$parameters:rc-lookahead=$ahead"
             settings=("-c:v:$index" libx264 "-preset:v:$index" "$speed" "-profile:v:$index" "$profile"
@@ -130,11 +133,11 @@ ended() {
     [ "${#playlists[@]}" -gt 1 ] && ! grep -L '^#EXT-X-ENDLIST' "${playlists[@]}" | grep -q .
 }
 
-# ssim FILE WIDTH HEIGHT: against the source, scaled by bicubic. Frames are paired by their number: both sides count in frames,
+# ssim FILE WIDTH HEIGHT: against the source, scaled by libswscale as the command line does it. Frames are paired by their number: both sides count in frames,
 # because FLV's milliseconds beside 1/90000 s would pair some with their neighbour.
 ssim() {
     ffmpeg -nostdin -hide_banner -i "$1" -i "$source" -lavfi \
-        "[0:v]settb=1/$fps,setpts=N[a];[1:v]scale=$2:$3:flags=bicubic,settb=1/$fps,setpts=N[b];[a][b]ssim" -f null - 2>&1 |
+        "[0:v]settb=1/$fps,setpts=N[a];[1:v]scale=$2:$3:$scaling,settb=1/$fps,setpts=N[b];[a][b]ssim" -f null - 2>&1 |
         sed -n 's/.*SSIM.* All:\([0-9.]*\).*/\1/p'
 }
 

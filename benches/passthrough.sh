@@ -149,6 +149,8 @@ run_daemon() {
 }
 
 per_minute() { awk -v cpu="$1" -v n="$2" -v s="$seconds" 'BEGIN { printf "%.3f", cpu / n / (s / 60) }'; }
+# spread FIGURE...: least and most.
+spread() { printf '%s\n' "$@" | sort -g | sed -n '1p;$p' | paste -sd ' ' | sed 's/ / to /'; }
 mebibytes() { awk -v kib="$1" 'BEGIN { printf "%.2f", kib / 1024 }'; }
 
 step "Set-up"
@@ -172,11 +174,11 @@ for count in $streams; do
         say "millstream  $cpu CPU s, $rss_per_stream KiB a stream"
     done
     our_median=$(median "${ours[@]}") their_median=$(median "${theirs[@]}")
-    table+=("| $count | $their_median | $our_median | $(awk -v a="$our_median" -v b="$their_median" \
+    table+=("| $count | $their_median ($(spread "${theirs[@]}")) | $our_median ($(spread "${ours[@]}")) | $(awk -v a="$our_median" -v b="$their_median" \
         'BEGIN { printf "%.2f", (b > 0) ? a / b : 0 }') | $(mebibytes "$(median "${their_rss[@]}")") | $(mebibytes "$(median "${our_rss[@]}")") |")
 done
 
-step "Result: 1080p30 at 6 Mbit/s, $rounds rounds of $seconds s, medians, $(nproc) cores, $("$(nginx_program)" -v 2>&1 | sed 's/.*: //')"
+step "Result: 1080p30 at 6 Mbit/s, $rounds rounds of $seconds s, medians (least to most), $(nproc) cores, $("$(nginx_program)" -v 2>&1 | sed 's/.*: //')"
 cat <<'TABLE'
 
 | streams | nginx-rtmp, CPU s per stream-minute | millstream, CPU s per stream-minute | ratio | nginx-rtmp, MiB per stream | millstream, MiB per stream |

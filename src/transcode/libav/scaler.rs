@@ -1,9 +1,10 @@
 //! One picture from its own size and format to 4:2:0 with 8 bit, limited range and square pixels at a rung's size.
 //!
-//! zimg resizes pictures that have that format already, which almost all have: with the same bilinear filter it needs two thirds
-//! of the time of libswscale (docs/performance.md). libswscale converts everything else, and does all of it where
-//! libavfilter was built without zimg. Both go straight from the source's size for every rung, and their bilinear filters cover the
-//! whole source area when they shrink. The matrix stays what it is; only RGB becomes BT.601.
+//! zimg resizes pictures that have that format already, which almost all have. Its bicubic filter costs less than libswscale's bilinear
+//! one, half of libswscale's bicubic one, and gives the latter's pictures (docs/performance.md). libswscale converts everything
+//! else, and does all of it where libavfilter was built without zimg; bilinear, for its cost. Both go straight from the
+//! source's size for every rung, and their filters cover the whole source area when they shrink. The matrix stays what it is; only RGB
+//! becomes BT.601.
 
 use std::ffi::{CStr, CString, c_int};
 use std::ptr::{self, NonNull};
@@ -16,6 +17,9 @@ use super::{LibavError, check, colour};
 
 /// zimg's place in libavfilter.
 const ZSCALE: &CStr = c"zscale";
+/// Bicubic with libswscale's coefficients. Chroma samples lie where H.264 has them: beside the left one of two pixels. Nothing is dithered:
+/// the depth stays.
+const BICUBIC: &str = "filter=bicubic:param_a=0:param_b=0.6:dither=none";
 
 /// A scaler to one fixed size.
 #[derive(Debug)]
@@ -91,7 +95,7 @@ impl Scaler {
         // zimg wants chroma planes of whole samples.
         let whole = [shape.width, shape.height, width, height].iter().all(|side| side % 2 == 0);
         if source.is_plain() && whole && Filter::exists(ZSCALE) {
-            let options = CString::new(format!("w={width}:h={height}:filter=bilinear:dither=none"));
+            let options = CString::new(format!("w={width}:h={height}:{BICUBIC}"));
             return Filter::new(ZSCALE, &options.unwrap_or_default(), source).map(Way::Resize);
         }
         context(shape, width, height).map(Way::Convert)
