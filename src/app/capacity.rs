@@ -17,7 +17,7 @@ use crate::live::capacity::EncodeCapacity;
 use crate::live::ceiling::ceiling_bytes;
 use crate::media::{Span, VideoTrack};
 use crate::telemetry::panics::contained_now;
-use crate::transcode::capacity::{codec_versions, measure};
+use crate::transcode::capacity::{Measure, codec_versions, measure};
 use crate::transcode::cost::{Load, of_plan};
 use crate::transcode::plan::MAX_DECODED_PIXELS;
 use crate::transcode::{TranscodeError, plan};
@@ -84,8 +84,10 @@ fn find_out(config: &Config, remember: bool) -> Result<Option<Load>, TranscodeEr
             if let Some(load) = recall(&path, &machine) {
                 return Ok(Some(load));
             }
-            let load = measure(processors())?;
+            let Measure { load, whole } = measure(processors())?;
+            // What a fault of ours made too small is measured anew by the next start.
             if remember
+                && whole
                 && let Err(failure) = write(&path, &Remembered { machine, kilopixels_per_second: load.kilopixels() })
             {
                 warn!(%failure, path = %path.display(), "the measured capacity is not remembered");

@@ -26,7 +26,14 @@ impl Action {
     }
 }
 
-/// The counters of one listener. What counts often has a handle; the rest is looked up when it happens.
+/// Why connections are refused, as [`names::LISTEN_CONNECTIONS_REFUSED`] has it.
+const TOTAL: &str = "total";
+const ADDRESS: &str = "address";
+const DISPLACED: &str = "displaced";
+
+/// The counters of one listener. What counts often has a handle; the rest is looked up when it happens. All but breaches of
+/// the protocol, of which there are many kinds, are there from the start at 0: the first event is an increase for whoever
+/// alerts on it.
 pub struct Counts {
     protocol: Protocol,
     /// Open connections.
@@ -48,7 +55,7 @@ impl Counts {
     pub fn new(protocol: Protocol) -> Self {
         let labels = [("protocol", protocol.as_str())];
         let counter = |metric: &Metric| metric.counter(&labels);
-        Counts {
+        let counts = Counts {
             protocol,
             open: names::LISTEN_OPEN.gauge(&labels),
             connections: counter(&names::LISTEN_CONNECTIONS),
@@ -56,36 +63,43 @@ impl Counts {
             received_bytes: counter(&names::LISTEN_BYTES),
             accept_errors: counter(&names::LISTEN_ACCEPT_ERRORS),
             panics: counter(&names::LISTEN_PANICS),
+        };
+        for reason in [TOTAL, ADDRESS, DISPLACED] {
+            counts.counter(&names::LISTEN_CONNECTIONS_REFUSED, &[("reason", reason)]).increment(0);
         }
+        for reason in RefusalReason::ALL {
+            counts.counter(&names::LISTEN_PUBLISHES_REFUSED, &[("reason", reason.as_str())]).increment(0);
+        }
+        counts
     }
 
     /// A connection had no place.
     pub fn connection_refused(&self, full: Full) {
         let reason = match full {
-            Full::Total(_) => "total",
-            Full::Address(_) => "address",
+            Full::Total(_) => TOTAL,
+            Full::Address(_) => ADDRESS,
         };
-        self.count(&names::LISTEN_CONNECTIONS_REFUSED, &[("reason", reason)]);
+        self.counter(&names::LISTEN_CONNECTIONS_REFUSED, &[("reason", reason)]).increment(1);
     }
 
     /// A connection that had not published made room for a newer one.
     pub fn displaced(&self) {
-        self.count(&names::LISTEN_CONNECTIONS_REFUSED, &[("reason", "displaced")]);
+        self.counter(&names::LISTEN_CONNECTIONS_REFUSED, &[("reason", DISPLACED)]).increment(1);
     }
 
     /// A publish was turned down.
     pub fn publish_refused(&self, reason: RefusalReason) {
-        self.count(&names::LISTEN_PUBLISHES_REFUSED, &[("reason", reason.as_str())]);
+        self.counter(&names::LISTEN_PUBLISHES_REFUSED, &[("reason", reason.as_str())]).increment(1);
     }
 
     /// A peer broke the protocol; `kind` is the stable code of the error.
     pub fn protocol_error(&self, kind: &'static str, action: Action) {
-        self.count(&names::LISTEN_PROTOCOL_ERRORS, &[("kind", kind), ("action", action.as_str())]);
+        self.counter(&names::LISTEN_PROTOCOL_ERRORS, &[("kind", kind), ("action", action.as_str())]).increment(1);
     }
 
-    fn count(&self, metric: &Metric, labels: &[(&'static str, &str)]) {
-        let labels = [&[("protocol", self.protocol.as_str())], labels].concat();
-        metric.counter(&labels).increment(1);
+    /// The counter of `metric` for this protocol and these labels; made if it is not there.
+    fn counter(&self, metric: &Metric, labels: &[(&'static str, &str)]) -> Counter {
+        metric.counter(&[&[("protocol", self.protocol.as_str())], labels].concat())
     }
 }
 
@@ -93,6 +107,21 @@ impl Counts {
 mod tests {
     use super::*;
     use crate::telemetry::Metrics;
+
+    #[test]
+    fn all_reasons_are_there_before_the_first_refusal() {
+        let (metrics, recorder) = Metrics::detached().unwrap();
+        let _counts = metrics::with_local_recorder(&recorder, || Counts::new(Protocol::Rtmp));
+        let text = metrics.render();
+        for reason in ["total", "address", "displaced"] {
+            let line = format!("connections_refused_total{{protocol=\"rtmp\",reason=\"{reason}\"}} 0");
+            assert!(text.contains(&format!("\nmillstream_listen_{line}\n")), "{line} is not in\n{text}");
+        }
+        for reason in RefusalReason::ALL {
+            let line = format!("publishes_refused_total{{protocol=\"rtmp\",reason=\"{}\"}} 0", reason.as_str());
+            assert!(text.contains(&format!("\nmillstream_listen_{line}\n")), "{line} is not in\n{text}");
+        }
+    }
 
     #[test]
     fn every_count_carries_the_protocol_and_its_reason() {

@@ -89,6 +89,18 @@ pub enum RefusalReason {
 }
 
 impl RefusalReason {
+    /// Each of them once.
+    pub const ALL: [RefusalReason; 8] = [
+        RefusalReason::BadKey,
+        RefusalReason::KeyExpired,
+        RefusalReason::StreamDisabled,
+        RefusalReason::InUse,
+        RefusalReason::TooManyAttempts,
+        RefusalReason::ShuttingDown,
+        RefusalReason::Policy,
+        RefusalReason::Internal,
+    ];
+
     /// Stable code for metrics and logs.
     pub const fn as_str(self) -> &'static str {
         match self {

@@ -26,7 +26,7 @@ use crate::listen::CloseReason;
 use crate::media::segment::{RenditionId, Renditions};
 use crate::media::{CutKind, Kind, Output, Track, Unit};
 use crate::store::Store;
-use crate::telemetry;
+use crate::telemetry::{self, gate::LogGate};
 use crate::transcode::Plan;
 use crate::transcode::fit::Fitted;
 
@@ -115,6 +115,9 @@ pub(super) struct Intake {
     pub limit: SourceLimit,
     /// What the publisher sent that the session cannot bear, in words.
     pub offence: Option<String>,
+    /// An encoder that is sent away for its media mostly comes back with the same, for ever.
+    pub unusable: LogGate,
+    pub offences: LogGate,
 }
 
 impl Intake {
@@ -227,7 +230,9 @@ impl Intake {
             SessionInput::Connected { connection } => self.connected(connection, now, units),
             SessionInput::Media { connection, unit } if self.connection == Some(connection) => {
                 if let Err(rejected) = self.ingest.push(ingest::Input::Media(unit), now, units) {
-                    warn!(%rejected, "the publisher's media cannot be used: it is disconnected, with this reason");
+                    if let Some(times) = self.unusable.pass(now.monotonic) {
+                        warn!(%rejected, times, "the publisher's media cannot be used: it is disconnected, with this reason");
+                    }
                     // By its number: a newer connection may have come in already, and has done nothing wrong.
                     self.session.dismiss(connection, &CloseReason::Rejected(rejected.to_string()));
                     return Ok(self.disconnected(connection, false, now, units));
@@ -248,7 +253,9 @@ impl Intake {
     fn turn_out_an_offender(&mut self, now: Now, units: &mut Vec<Unit>) -> Option<Stop> {
         let words = self.offence.take()?;
         let connection = self.connection?;
-        warn!(rejected = words, "publisher rejected");
+        if let Some(times) = self.offences.pass(now.monotonic) {
+            warn!(rejected = words, times, "publisher rejected");
+        }
         self.session.dismiss(connection, &CloseReason::Rejected(words));
         self.disconnected(connection, false, now, units)
     }

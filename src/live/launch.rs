@@ -23,6 +23,7 @@ use crate::media::Span;
 use crate::media::segment::Renditions;
 use crate::package::{PackageSettings, Packager, RenditionResume, RenditionStart, Window, WindowSettings};
 use crate::store::{RecoveredRendition, RecoveredSession, ResumePoint, SessionHead, SessionWriter, Store};
+use crate::telemetry::gate::LogGate;
 
 /// How long a beginning session waits for its second track.
 const SECOND_TRACK_WAIT: Span = Span::from_secs(1);
@@ -88,6 +89,8 @@ pub(super) fn launch(
         shares: Vec::new(),
         limit: SourceLimit::new(spec.max_bitrate),
         offence: None,
+        unusable: LogGate::default(),
+        offences: LogGate::default(),
     };
     spawn_intake(session, span, intake, inputs)
 }

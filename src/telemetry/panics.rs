@@ -4,12 +4,31 @@
 //! goes on with its next step. Threads of a session have `flow::stage`, connections and requests their listeners.
 
 use std::any::Any;
+use std::collections::BTreeMap;
 use std::future::Future;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::{LazyLock, Mutex, PoisonError};
+use std::time::Duration;
 
 use futures_util::FutureExt;
 
+use super::gate::LogGate;
 use super::names;
+use crate::clock::{SharedClock, SystemClock};
+
+/// One for the process: a step that panics is likely to do so each time that it is run.
+static LOG: LazyLock<(SharedClock, Gates)> = LazyLock::new(|| (SystemClock::shared(), Gates::default()));
+
+/// A gate per task.
+#[derive(Debug, Default)]
+struct Gates(Mutex<BTreeMap<&'static str, LogGate>>);
+
+impl Gates {
+    /// See [`LogGate::pass`].
+    fn pass(&self, task: &'static str, now: Duration) -> Option<u64> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).entry(task).or_default().pass(now)
+    }
+}
 
 /// Runs one step of the task called `task`. `None` when it panicked: what the step shared with the task may be half
 /// changed, so it may only share what each of its calls leaves whole.
@@ -25,8 +44,16 @@ pub fn contained_now<T>(task: &'static str, step: impl FnOnce() -> T) -> Option<
 
 fn tell(task: &'static str, payload: &(dyn Any + Send)) {
     names::STAGE_PANICS.counter(&[("stage", task)]).increment(1);
-    let panic = message(payload);
-    tracing::error!(task, panic, "a step of a task panicked: a fault of ours; the task goes on with the next");
+    let (clock, gates) = &*LOG;
+    if let Some(times) = gates.pass(task, clock.monotonic()) {
+        let panic = message(payload);
+        tracing::error!(
+            task,
+            panic,
+            times,
+            "a step of a task panicked: a fault of ours; the task goes on with the next"
+        );
+    }
 }
 
 /// What a panic says.
@@ -39,6 +66,20 @@ pub fn message(payload: &(dyn Any + Send)) -> String {
 mod tests {
     use super::*;
     use crate::telemetry::Metrics;
+    use crate::telemetry::logging::testing::Captured;
+
+    #[test]
+    fn a_step_that_panics_each_time_has_one_line_in_an_interval() {
+        let captured = Captured::default();
+        captured
+            .during(|| assert!((0..100).all(|_| contained_now("each time", || -> u8 { panic!("broken") }).is_none())));
+        let says = "ERROR a step of a task panicked: a fault of ours; the task goes on with the next";
+        let lines = captured.messages(module_path!());
+        assert_eq!(lines, [format!("{says} task=\"each time\" panic=\"broken\" times=1")]);
+        let (gates, at) = (Gates::default(), Duration::from_secs);
+        assert_eq!((gates.pass("house", at(1)), gates.pass("house", at(2))), (Some(1), None));
+        assert_eq!((gates.pass("proof", at(2)), gates.pass("house", at(11))), (Some(1), Some(2)), "each has its own");
+    }
 
     #[tokio::test]
     async fn a_step_that_panics_is_counted_and_the_next_one_runs() {

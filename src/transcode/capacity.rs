@@ -5,6 +5,7 @@
 //! machine which is busy when the daemon starts is not taken for a small one. All processors work at once, so that what
 //! they share (caches, clock, the two halves of a core) is shared in the measure too.
 
+use std::panic::resume_unwind;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -19,6 +20,7 @@ use crate::clock::thread_cpu_time;
 use crate::config::preset::{EncodePreset, X264Preset};
 use crate::media::track::VIDEO_TIMESCALE;
 use crate::media::{Kind, Packet, Span, Timestamp};
+use crate::telemetry::panics::contained_now;
 
 /// Processor time that each thread works for.
 const EFFORT: Duration = Duration::from_millis(400);
@@ -32,27 +34,51 @@ const TICKS: u32 = VIDEO_TIMESCALE / 30;
 /// Of what is measured, so much may be used, in hundredths: packaging, viewers and uploads want their share.
 const USABLE: u64 = 90;
 
+/// What was measured.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Measure {
+    /// What the processors can encode that were measured.
+    pub load: Load,
+    /// Whether that is all of them: a thread that panicked is left out.
+    pub whole: bool,
+}
+
 /// What this machine can encode with `threads` of its processors. Blocks for about half a second.
 ///
 /// # Errors
-/// libavcodec has no x264, or memory is out.
-pub fn measure(threads: usize) -> Result<Load, TranscodeError> {
+/// libavcodec has no x264, memory is out, or not one thread came to a result.
+pub fn measure(threads: usize) -> Result<Measure, TranscodeError> {
     libav::init();
     let pictures: Result<Vec<_>, _> = (0..PICTURES).map(|index| Picture::synthetic(LARGE, index)).collect();
-    let pictures = Arc::new(pictures.map_err(failed)?);
+    let pictures = pictures.map_err(failed)?;
+    measure_by(threads, move |_| work(&pictures))
+}
+
+/// The same with what each thread does, by its number.
+fn measure_by(
+    threads: usize,
+    work: impl Fn(usize) -> Result<u64, LibavError> + Send + Sync + 'static,
+) -> Result<Measure, TranscodeError> {
+    let work = Arc::new(work);
     let workers: Vec<_> = (0..threads.max(1))
         .map(|index| {
-            let (pictures, name) = (pictures.clone(), format!("measure-{index}"));
-            let worker = std::thread::Builder::new().name(name.clone()).spawn(move || work(&pictures));
+            let (work, name) = (work.clone(), format!("measure-{index}"));
+            let worker = std::thread::Builder::new().name(name.clone()).spawn(move || work(index));
             worker.map_err(|source| TranscodeError::Thread { thread: name, source })
         })
         .collect::<Result<_, _>>()?;
-    let mut pixels_per_second = 0;
+    let (mut pixels_per_second, mut whole) = (0, true);
     for worker in workers {
-        let Ok(measured) = worker.join() else { continue };
-        pixels_per_second += measured.map_err(failed)?;
+        // A panic is told here, by the one thread that stays.
+        match contained_now("measure", || worker.join().unwrap_or_else(|payload| resume_unwind(payload))) {
+            Some(measured) => pixels_per_second += measured.map_err(failed)?,
+            None => whole = false,
+        }
     }
-    Ok(Load::from_kilopixels(pixels_per_second / 1_000 * USABLE / 100))
+    if pixels_per_second == 0 {
+        return Err(TranscodeError::NotMeasured);
+    }
+    Ok(Measure { load: Load::from_kilopixels(pixels_per_second / 1_000 * USABLE / 100), whole })
 }
 
 fn failed(source: LibavError) -> TranscodeError {
@@ -123,13 +149,33 @@ pub fn codec_versions() -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::telemetry::Metrics;
 
     #[test]
     fn a_machine_is_measured() {
-        let one = measure(1).expect("x264 is installed");
+        let Measure { load: one, whole } = measure(1).expect("x264 is installed");
+        assert!(whole);
         // From a slow single-board computer under an emulator to processors that do not exist yet.
         let plausible = Load::from_megapixels(1)..Load::from_megapixels(10_000);
         assert!(plausible.contains(&one), "{one}");
         assert!(codec_versions().contains("libavcodec"), "{}", codec_versions());
+    }
+
+    #[test]
+    fn a_thread_that_panics_is_counted_and_its_processor_is_not() {
+        let (metrics, recorder) = Metrics::detached().expect("the settings are ours");
+        let measured = metrics::with_local_recorder(&recorder, || {
+            measure_by(3, |index| if index == 1 { panic!("broken") } else { Ok(100_000_000) })
+        });
+        let load = Load::from_kilopixels(180_000);
+        assert!(matches!(measured, Ok(Measure { load: of, whole: false }) if of == load), "{measured:?}");
+        assert!(metrics.render().contains("millstream_stage_panics_total{stage=\"measure\"} 1\n"));
+    }
+
+    #[test]
+    fn a_measure_without_a_result_is_none_and_no_bound_of_zero() {
+        for measured in [measure_by(2, |_| panic!("broken")), measure_by(1, |_| Ok(0))] {
+            assert!(matches!(measured, Err(TranscodeError::NotMeasured)), "{measured:?}");
+        }
     }
 }

@@ -76,6 +76,9 @@ pub enum TranscodeError {
         /// The system's answer.
         source: std::io::Error,
     },
+    /// Not one thread of the measure of this machine came to a result.
+    #[error("the measure of this machine came to no result")]
+    NotMeasured,
     /// No decoder can be made for the source's configuration.
     #[error("cannot open a decoder for {codecs}: {source}")]
     OpenDecoder {

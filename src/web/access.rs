@@ -41,7 +41,11 @@ const STATUSES: [(u16, &str); 14] = [
 ];
 const CLASSES: [&str; 5] = ["1xx", "2xx", "3xx", "4xx", "5xx"];
 
-/// The counters of one route, each made when it first counts: `/metrics` shows what happened, not all that could.
+/// Statuses that an alert looks at: their counters are there from the start at 0, so that the first one is an increase.
+const FAULTS: [&str; 2] = ["500", "503"];
+
+/// The counters of one route. But for [`FAULTS`], each is made when it first counts: `/metrics` shows what happened, not all
+/// that could.
 #[derive(Debug)]
 struct Route {
     name: &'static str,
@@ -51,7 +55,11 @@ struct Route {
 }
 
 impl Route {
+    /// Make it after the process's recorder ([`crate::telemetry::Metrics::install`]).
     fn new(name: &'static str) -> Self {
+        for status in FAULTS {
+            names::HTTP_REQUESTS.counter(&[("route", name), ("status", status)]).increment(0);
+        }
         Route {
             name,
             by_status: [const { OnceLock::new() }; STATUSES.len()],
@@ -161,6 +169,8 @@ mod tests {
         for line in [
             "millstream_http_requests_total{route=\"media\",status=\"200\"} 2",
             "millstream_http_requests_total{route=\"playlist\",status=\"4xx\"} 1",
+            "millstream_http_requests_total{route=\"playlist\",status=\"500\"} 0",
+            "millstream_http_requests_total{route=\"playlist\",status=\"503\"} 0",
             "millstream_http_response_bytes_total{route=\"media\"} 5",
             "millstream_http_connections 0",
             "millstream_http_connections_refused_total{reason=\"total\"} 0",

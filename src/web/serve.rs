@@ -6,6 +6,7 @@
 
 use std::net::SocketAddr;
 use std::panic::AssertUnwindSafe;
+use std::sync::LazyLock;
 use std::time::Duration;
 
 use axum::Router;
@@ -29,7 +30,7 @@ use tokio_util::task::TaskTracker;
 use super::answer;
 use super::places::{Full, Place, Places};
 use super::stall::Stall;
-use crate::telemetry::gate::LogGate;
+use crate::telemetry::gate::{LogGate, SharedGate};
 use crate::telemetry::names;
 use crate::telemetry::panics::contained_now;
 
@@ -165,6 +166,9 @@ impl Drop for Seat {
     }
 }
 
+/// One for the process: what panics for one client is likely to do so for the next.
+static PANICS: LazyLock<(Instant, SharedGate)> = LazyLock::new(|| (Instant::now(), SharedGate::default()));
+
 async fn connection(
     stream: TcpStream,
     peer: SocketAddr,
@@ -179,7 +183,10 @@ async fn connection(
     }
     if AssertUnwindSafe(drive(stream, peer, router, &options, &shutdown)).catch_unwind().await.is_err() {
         names::HTTP_PANICS.counter(&[]).increment(1);
-        tracing::error!(%peer, "http: a connection's task panicked; only this connection is lost");
+        let (began, gate) = &*PANICS;
+        if let Some(connections) = gate.pass(began.elapsed()) {
+            tracing::error!(%peer, connections, "http: a connection's task panicked; only this connection is lost");
+        }
     }
 }
 

@@ -55,6 +55,11 @@ impl Home {
         self
     }
 
+    /// The daemon's own folder, in which it runs: its data is below it.
+    pub fn folder(&self) -> &Path {
+        self.folder.path()
+    }
+
     fn data(&self) -> PathBuf {
         self.folder.path().join("data")
     }

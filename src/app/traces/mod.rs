@@ -8,6 +8,7 @@ mod client;
 
 use std::time::Duration;
 
+use opentelemetry_http::HttpClient;
 use opentelemetry_otlp::{ExporterBuildError, Protocol, RetryPolicy, SpanExporter, WithExportConfig, WithHttpConfig};
 use opentelemetry_sdk::trace::{SpanData, SpanExporter as _};
 use tokio_util::sync::CancellationToken;
@@ -18,6 +19,7 @@ use crate::clock::SharedClock;
 use crate::config::OtlpEndpoint;
 use crate::telemetry::gate::LogGate;
 use crate::telemetry::names;
+use crate::telemetry::panics::contained;
 use crate::telemetry::trace::{self, Spans, Traces};
 
 use client::Client;
@@ -47,8 +49,18 @@ impl Tracing {
     /// # Errors
     /// A variable of the exporter's asks for what it cannot do.
     pub(super) fn start(endpoint: Option<&OtlpEndpoint>, clock: SharedClock) -> Result<Self, ExporterBuildError> {
-        let Some(endpoint) = endpoint else { return Ok(Tracing::default()) };
-        let mut exporter = exporter(endpoint, clock.clone())?;
+        match endpoint {
+            Some(endpoint) => Tracing::start_with(endpoint, Client::new(clock.clone()), clock),
+            None => Ok(Tracing::default()),
+        }
+    }
+
+    fn start_with(
+        endpoint: &OtlpEndpoint,
+        client: impl HttpClient + 'static,
+        clock: SharedClock,
+    ) -> Result<Self, ExporterBuildError> {
+        let mut exporter = exporter(endpoint, client)?;
         let resource = trace::resource();
         exporter.set_resource(&resource);
         let (queue, spans) = trace::queue(MAX_WAITING);
@@ -67,12 +79,12 @@ impl Tracing {
     }
 }
 
-fn exporter(endpoint: &OtlpEndpoint, clock: SharedClock) -> Result<SpanExporter, ExporterBuildError> {
+fn exporter(endpoint: &OtlpEndpoint, client: impl HttpClient + 'static) -> Result<SpanExporter, ExporterBuildError> {
     SpanExporter::builder()
         .with_http()
         .with_endpoint(endpoint.traces_url())
         .with_protocol(Protocol::HttpBinary)
-        .with_http_client(Client::new(clock))
+        .with_http_client(client)
         // Its pauses would block a thread of the runtime; the courier has its own.
         .with_retry_policy(RetryPolicy::disabled())
         .build()
@@ -103,18 +115,34 @@ impl Courier {
         self.losses.tell_all(self.spans.dropped());
     }
 
-    /// Until the line is closed and empty, which it is soon after `stop`.
+    /// Until the line is closed and empty, which it is soon after `stop`. A panic costs the batch that it came with.
     async fn carry(&mut self, stop: &CancellationToken) {
-        while let Some(batch) = self.batch(stop).await {
-            self.under_way = batch.len();
-            if self.deliver(&batch, stop).await {
-                names::TRACE_SPANS.counter(&[("outcome", "sent")]).increment(batch.len() as u64);
-            } else {
-                self.losses.failed(batch.len());
+        loop {
+            match contained("traces", self.carry_one(stop)).await {
+                Some(true) => {}
+                Some(false) => return,
+                None => {
+                    self.losses.failed(std::mem::take(&mut self.under_way));
+                    let _ = tokio::time::timeout(GATHER, stop.cancelled()).await;
+                    // Whoever stops this is heard, also when every step panics at once.
+                    tokio::task::yield_now().await;
+                }
             }
-            self.under_way = 0;
             self.losses.tell(self.spans.dropped(), self.clock.monotonic());
         }
+    }
+
+    /// The next batch. `false`: there is none any more.
+    async fn carry_one(&mut self, stop: &CancellationToken) -> bool {
+        let Some(batch) = self.batch(stop).await else { return false };
+        self.under_way = batch.len();
+        if self.deliver(&batch, stop).await {
+            names::TRACE_SPANS.counter(&[("outcome", "sent")]).increment(batch.len() as u64);
+        } else {
+            self.losses.failed(batch.len());
+        }
+        self.under_way = 0;
+        true
     }
 
     /// The next spans, a second's worth of them.

@@ -2,11 +2,16 @@
 
 use std::net::SocketAddr;
 
+use std::pin::Pin;
+use std::sync::atomic::{AtomicBool, Ordering};
+
 use axum::Router;
 use axum::body::Bytes;
 use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode};
 use axum::routing::post;
+use hyper::{Request, Response};
+use opentelemetry_http::HttpError;
 use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
 use prost::Message;
 use tokio::net::TcpListener;
@@ -161,6 +166,47 @@ async fn the_end_does_not_wait_longer_than_its_deadline_for_a_collector_that_nev
     // Tokio's timers count whole milliseconds.
     assert!(stopping.elapsed() <= FLUSH_DEADLINE + Duration::from_millis(1), "{:?}", stopping.elapsed());
     assert_eq!(outcomes(&metrics), ["{outcome=\"failed\"} 14"]);
+}
+
+/// A client with a fault of ours at its first request.
+#[derive(Debug)]
+struct Faulty {
+    client: Client,
+    has_panicked: AtomicBool,
+}
+
+impl HttpClient for Faulty {
+    fn send_bytes<'a, 'r>(
+        &'a self,
+        request: Request<Bytes>,
+    ) -> Pin<Box<dyn Future<Output = Result<Response<Bytes>, HttpError>> + Send + 'r>>
+    where
+        'a: 'r,
+        Self: 'r,
+    {
+        assert!(self.has_panicked.swap(true, Ordering::SeqCst), "a broken assumption");
+        self.client.send_bytes(request)
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_panic_costs_a_batch_and_the_next_one_is_sent() {
+    let (metrics, recorder) = Metrics::detached().expect("the settings are ours");
+    let _recorded = metrics::set_default_local_recorder(&recorder);
+    let (address, mut requests) = collector(Vec::new()).await;
+    let client = Faulty { client: Client::new(SystemClock::shared()), has_panicked: AtomicBool::new(false) };
+    let tracing = Tracing::start_with(&endpoint(address), client, SystemClock::shared());
+    let tracing = tracing.expect("the variables ask for nothing");
+    store(&tracing, MAX_BATCH as u64 / SPANS as u64 + 1);
+    let (_, request) = requests.recv().await.expect("what the panic has left");
+    let left = (MAX_BATCH / SPANS + 1) * SPANS - MAX_BATCH;
+    assert_eq!(count(&request), left);
+    tracing.close().await;
+    assert_eq!(
+        outcomes(&metrics),
+        [format!("{{outcome=\"failed\"}} {MAX_BATCH}"), format!("{{outcome=\"sent\"}} {left}")]
+    );
+    assert!(metrics.render().contains("millstream_stage_panics_total{stage=\"traces\"} 1\n"));
 }
 
 #[tokio::test]

@@ -24,8 +24,8 @@ use super::attempts::Attempts;
 use super::counts::Counts;
 use super::places::{Place, Places};
 use super::{Admission, Protocol};
-use crate::telemetry::gate::LogGate;
-use crate::telemetry::panics::contained_now;
+use crate::telemetry::gate::{LogGate, SharedGate};
+use crate::telemetry::panics::{contained_now, message};
 use connection::{Connection, Strangers};
 pub use settings::RtmpSettings;
 
@@ -50,6 +50,7 @@ pub async fn serve<A: Admission>(
         places: Places::new(settings.max_connections, settings.max_connections_per_address),
         counts: Counts::new(Protocol::Rtmp),
         strangers: Strangers::default(),
+        panics: SharedGate::default(),
         tasks: TaskTracker::new(),
         settings,
         admission,
@@ -69,6 +70,7 @@ struct Shared<A> {
     places: Places,
     counts: Counts,
     strangers: Strangers,
+    panics: SharedGate,
     tasks: TaskTracker,
     shutdown: CancellationToken,
 }
@@ -134,9 +136,12 @@ async fn guarded<A: Admission>(shared: Arc<Shared<A>>, socket: TcpStream, peer: 
         debug!(%error, "TCP_NODELAY was not set");
     }
     let run = async { Connection::new(socket, peer, &shared, &place).run().await };
-    if AssertUnwindSafe(run).catch_unwind().await.is_err() {
+    if let Err(payload) = AssertUnwindSafe(run).catch_unwind().await {
         shared.counts.panics.increment(1);
-        error!("the connection's task panicked; only this connection is lost");
+        if let Some(connections) = shared.panics.pass(shared.settings.clock.monotonic()) {
+            let panic = message(&*payload);
+            error!(panic, connections, "the connection's task panicked: a fault of ours; only this connection is lost");
+        }
     }
     shared.counts.open.decrement(1.0);
     drop(place);

@@ -31,6 +31,7 @@ fn shared(max_connections: usize) -> Arc<Shared<Nobody>> {
     let settings = RtmpSettings::new(SystemClock::shared());
     Arc::new(Shared {
         strangers: Strangers::default(),
+        panics: SharedGate::default(),
         attempts: Attempts::new(settings.attempts, settings.clock.clone()),
         places: Places::new(max_connections, max_connections),
         counts: Counts::new(Protocol::Rtmp),

@@ -2,19 +2,20 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::Duration;
 
 use futures_util::future::join_all;
 use futures_util::stream::{self, StreamExt};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
-use tokio::time::{interval, timeout};
+use tokio::time::{Instant, timeout};
 
-use super::peer::{Peer, dial, read_to_close};
-use super::site::{self, LIMIT, Site, TOKEN};
+use super::peer::{Peer, dial, read_to_deadline, trickle};
+use super::site::{self, HEADER, LIMIT, Site, TOKEN};
 
 /// What one silent connection may cost in resident memory, the allocator's slack included.
 const SILENT_BYTES: u64 = 32 << 10;
+/// What one held request may cost.
+const HELD_BYTES: u64 = 24 << 10;
 /// Requests held at a time, where the system allows as many files here and in the daemon.
 const HELD: usize = 10_000;
 
@@ -48,11 +49,12 @@ fn status(text: &str) -> u16 {
 pub async fn silent_connections(site: Arc<Site>) {
     let before = site.resident_bytes();
     let mut silent = join_all((0..1_000).map(|n| dial(address(10, n), site.http))).await;
+    let opened = Instant::now();
     let open = site.until_metric("millstream_http_connections", 900.0).await;
     let each = site.resident_bytes().saturating_sub(before) / open as u64;
     eprintln!("a silent HTTP connection takes {each} bytes ({open} open)");
     assert!(each <= SILENT_BYTES, "a silent HTTP connection takes {each} bytes");
-    join_all(silent.iter_mut().map(read_to_close)).await;
+    join_all(silent.iter_mut().map(|socket| read_to_deadline(socket, opened, HEADER))).await;
 }
 
 /// A head that comes byte by byte does not move the deadline.
@@ -61,19 +63,7 @@ pub async fn slow_heads(site: Arc<Site>) {
         let site = site.clone();
         async move {
             let mut socket = dial(address(11, n), site.http).await;
-            let (mut reading, mut writing) = socket.split();
-            let trickle = async {
-                let mut pace = interval(Duration::from_millis(100));
-                for byte in get("/healthz", &"x: y\r\n".repeat(50)) {
-                    pace.tick().await;
-                    if writing.write_all(&[byte]).await.is_err() {
-                        return;
-                    }
-                }
-                panic!("the daemon waited for the last byte");
-            };
-            let mut sink = Vec::new();
-            tokio::select! { () = trickle => {}, _ = reading.read_to_end(&mut sink) => {} }
+            trickle(&mut socket, &get("/healthz", &"x: y\r\n".repeat(50)), HEADER).await;
         }
     };
     join_all((0..50).map(attack)).await;
@@ -199,11 +189,12 @@ pub async fn held_playlists(site: Arc<Site>) {
         }
     };
     let held: Vec<TcpStream> = stream::iter((0..count).map(ask)).buffer_unordered(500).collect().await;
-    site.until_metric("millstream_http_connections", count as f64 * 0.9).await;
-    let each = site.resident_bytes().saturating_sub(before) / count as u64;
-    eprintln!("a held request takes {each} bytes ({count} held)");
+    let open = site.until_metric("millstream_http_connections", count as f64 * 0.9).await;
     let text = exchange(address(18, 0), site.http, &get(site.segment(), "")).await;
     assert_eq!(status(&text), 200, "a viewer beside them is served");
+    let each = site.resident_bytes().saturating_sub(before) / open as u64;
+    eprintln!("a held request takes {each} bytes ({open} held)");
+    assert!(each <= HELD_BYTES, "a held request takes {each} bytes");
     site.newcomer().await;
     drop((held, publisher));
 }

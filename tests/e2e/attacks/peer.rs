@@ -1,12 +1,21 @@
 //! RTMP by hand, byte by byte, so that it can be wrong in every way; and sockets from any address of 127.0.0.0/8.
 
+use std::future::pending;
 use std::net::SocketAddr;
+use std::time::Duration;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpSocket, TcpStream};
-use tokio::time::timeout;
+use tokio::time::{Instant, interval, timeout, timeout_at};
 
 use super::site::LIMIT;
+
+/// How much later than its deadline a connection may be closed on a busy machine.
+const LATE: Duration = Duration::from_secs(10);
+/// How much earlier than we see it a deadline may have begun.
+const EARLY: Duration = Duration::from_secs(1);
+/// Between two bytes of a slow peer.
+const TRICKLE: Duration = Duration::from_millis(100);
 
 /// One connection.
 pub struct Peer {
@@ -23,8 +32,38 @@ pub async fn dial(from: [u8; 4], to: SocketAddr) -> TcpStream {
 /// Reads until the other side closes, in peace or not; what came.
 pub async fn read_to_close(socket: &mut TcpStream) -> Vec<u8> {
     let mut read = Vec::new();
-    let _ = timeout(LIMIT, socket.read_to_end(&mut read)).await.expect("the connection is closed by a deadline");
+    let _ = timeout(LIMIT, socket.read_to_end(&mut read)).await.expect("the connection is closed");
     read
+}
+
+/// The same for a connection of `opened` that a deadline of `allowed` ends. One that was closed before anybody looked is in time.
+pub async fn read_to_deadline(socket: &mut TcpStream, opened: Instant, allowed: Duration) -> Vec<u8> {
+    let mut read = Vec::new();
+    let closed = timeout_at(opened + allowed + LATE, socket.read_to_end(&mut read)).await;
+    let _ = closed.unwrap_or_else(|_| panic!("not closed within {allowed:?} and {LATE:?}"));
+    read
+}
+
+/// Sends a byte now and then, until a deadline of `allowed` from now ends the connection: nothing else does.
+pub async fn trickle(socket: &mut TcpStream, bytes: &[u8], allowed: Duration) {
+    let (mut reading, mut writing) = socket.split();
+    let trickle = async {
+        let mut pace = interval(TRICKLE);
+        for byte in bytes {
+            pace.tick().await;
+            if writing.write_all(&[*byte]).await.is_err() {
+                return;
+            }
+        }
+        // The daemon waited for the last one.
+        pending().await
+    };
+    let (began, mut sink) = (Instant::now(), Vec::new());
+    let ended = async {
+        tokio::select! { () = trickle => {}, _ = reading.read_to_end(&mut sink) => {} }
+    };
+    timeout(allowed + LATE, ended).await.unwrap_or_else(|_| panic!("a trickle moves the deadline of {allowed:?}"));
+    assert!(began.elapsed() + EARLY >= allowed, "closed after {:?}, not by the deadline", began.elapsed());
 }
 
 impl Peer {

@@ -1,22 +1,19 @@
 //! What is done to the RTMP port. Each function is an attack: it fails when the daemon does not end it as it should.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use futures_util::future::join_all;
 use futures_util::stream::{self, StreamExt};
-use tokio::time::interval;
+use tokio::time::Instant;
 
 use super::peer::{
-    Peer, command, connect, control, dial, handshake, message, message_in, noise, number, publish, read_to_close,
-    string,
+    Peer, command, connect, control, dial, handshake, message, message_in, noise, number, publish, read_to_deadline,
+    string, trickle,
 };
-use super::site::Site;
+use super::site::{CONNECT, HANDSHAKE, Site};
 
 /// What one silent connection may cost in resident memory, the allocator's slack included.
 const SILENT_BYTES: u64 = 24 << 10;
-/// A pace at which a slow peer sends its next byte.
-const TRICKLE: Duration = Duration::from_millis(100);
 
 /// The n-th address of an attack.
 fn address(attack: u8, n: usize) -> [u8; 4] {
@@ -27,12 +24,13 @@ fn address(attack: u8, n: usize) -> [u8; 4] {
 pub async fn silent_connections(site: Arc<Site>) {
     let before = site.resident_bytes();
     let mut silent = join_all((0..1_000).map(|n| dial(address(10, n % 20), site.rtmp))).await;
+    let opened = Instant::now();
     let open = site.until_metric("millstream_listen_connections", 900.0).await;
     let each = site.resident_bytes().saturating_sub(before) / open as u64;
     eprintln!("a silent RTMP connection takes {each} bytes ({open} open)");
     assert!(each <= SILENT_BYTES, "a silent RTMP connection takes {each} bytes");
     site.newcomer().await;
-    for answer in join_all(silent.iter_mut().map(read_to_close)).await {
+    for answer in join_all(silent.iter_mut().map(|socket| read_to_deadline(socket, opened, HANDSHAKE))).await {
         assert!(answer.is_empty(), "nothing is said to who says nothing");
     }
 }
@@ -73,8 +71,9 @@ pub async fn half_handshakes(site: Arc<Site>) {
         let site = site.clone();
         async move {
             let mut peer = Peer::dial(address(13, length), site.rtmp).await;
+            let opened = Instant::now();
             peer.send(&handshake()[..length]).await;
-            let answer = peer.closed().await;
+            let answer = read_to_deadline(&mut peer.socket, opened, HANDSHAKE).await;
             let whole = if length > 1_536 { 3_073 } else { 0 };
             assert_eq!(answer.len(), whole, "after {length} bytes");
         }
@@ -88,25 +87,12 @@ pub async fn slow_handshakes_and_chunks(site: Arc<Site>) {
         let site = site.clone();
         async move {
             let mut peer = Peer::dial(address(14, n), site.rtmp).await;
-            let mut bytes = handshake();
             if n.is_multiple_of(2) {
-                peer.send(&bytes).await;
-                bytes = connect(&"x".repeat(4_000), "slow");
+                trickle(&mut peer.socket, &handshake(), HANDSHAKE).await;
+            } else {
+                peer.send(&handshake()).await;
+                trickle(&mut peer.socket, &connect(&"x".repeat(4_000), "slow"), CONNECT).await;
             }
-            let (mut reading, mut writing) = peer.socket.split();
-            let trickle = async {
-                let mut pace = interval(TRICKLE);
-                for byte in bytes {
-                    pace.tick().await;
-                    if tokio::io::AsyncWriteExt::write_all(&mut writing, &[byte]).await.is_err() {
-                        return;
-                    }
-                }
-                panic!("the daemon waited for the last byte");
-            };
-            let mut sink = Vec::new();
-            let closed = tokio::io::AsyncReadExt::read_to_end(&mut reading, &mut sink);
-            tokio::select! { () = trickle => {}, _ = closed => {} }
         }
     };
     join_all((0..20).map(attack)).await;
@@ -339,4 +325,21 @@ pub async fn extended_timestamps(site: Arc<Site>) {
     // The session may have refused what came, in words; the connection is not left hanging.
     let words = peer.until(&["NetStream.Unpublish.Success", "NetStream.Publish.Rejected"]).await;
     assert!(words.contains("NetStream."), "{words}");
+}
+
+/// An encoder with a right key and media that cannot be used comes back again and again: it is told each time, the log is not.
+pub async fn media_that_nobody_carries(site: Arc<Site>) {
+    const TIMES: usize = 30;
+    let words = "the publisher's media cannot be used";
+    let before = site.lines_with(words);
+    for n in 0..TIMES {
+        let mut peer = Peer::publishing(address(29, n), site.rtmp, &site.theirs.secret).await;
+        // A keyframe of VP6.
+        peer.send(&message(6, 9, 1, &[0x14, 0, 0, 0, 0])).await;
+        let told = peer.until(&["NetStream.Publish.Rejected"]).await;
+        assert!(told.contains("set the encoder to H.264"), "{told}");
+    }
+    // A session that ended meanwhile, as nobody was back in time, has said it for itself.
+    let lines = site.lines_with(words) - before;
+    assert!((1..TIMES / 2).contains(&lines), "{lines} lines");
 }

@@ -1,6 +1,8 @@
 //! The daemon under attack, and the canary in it.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
@@ -12,7 +14,7 @@ use serde_json::Value;
 
 use super::peer::Peer;
 use crate::broadcast::FIRST_SEGMENT_LIMIT;
-use crate::support::content;
+use crate::support::content::{Expectation, Report};
 use crate::support::daemon::{Credentials, Daemon, Home};
 use crate::support::follower::Follower;
 use crate::support::http::until;
@@ -23,12 +25,25 @@ use crate::support::source::Source;
 pub const TOKEN: &str = "a-token-for-attacks-only";
 /// Longer than anything here takes on a busy machine; only a failure waits so long.
 pub const LIMIT: Duration = Duration::from_secs(60);
+/// Deadlines of the daemon.
+pub const HANDSHAKE: Duration = Duration::from_secs(3);
+pub const CONNECT: Duration = Duration::from_secs(2);
+pub const HEADER: Duration = Duration::from_secs(3);
 /// Longer than the attacks take: the push is ended when they are over.
 const SOURCE_SECONDS: u32 = 150;
 /// How much more memory the daemon may have behind all attacks than before. The allocator keeps what was held at the peak,
 /// which is 10,000 requests of less than 24 KiB; the rest is for large messages and the canary's own window of a minute.
 const KEPT_BYTES: u64 = 10_000 * (24 << 10) + (128 << 20);
 
+/// Lines of the log that all attacks may cause together, and those of one message among them. Who is let in has lines of his
+/// own: attackers with a key are let in some dozens of times.
+const LINES: usize = 500;
+const LINES_OF_ONE_MESSAGE: usize = 60;
+/// Lines about one newcomer.
+const LINES_OF_A_NEWCOMER: usize = 6;
+
+/// Pictures of a second of the source.
+const SOURCE_FPS: u32 = 30;
 /// Pictures that the source's encoder may have sent before one that is shown earlier, and some.
 const REORDERED: u32 = 8;
 
@@ -61,6 +76,16 @@ impl Site {
         self.arrived.fetch_add(1, Ordering::SeqCst);
         peer.send(&super::peer::command(0, &["deleteStream"], &[1.0])).await;
         peer.until(&["NetStream.Unpublish.Success", "NetStream.Publish.BadName"]).await;
+    }
+
+    /// Newcomers that were let in so far.
+    pub fn newcomers(&self) -> usize {
+        self.arrived.load(Ordering::SeqCst)
+    }
+
+    /// Lines of the log with these words so far.
+    pub fn lines_with(&self, words: &str) -> usize {
+        self.log.text().lines().filter(|line| line.contains(words)).count()
     }
 
     /// The daemon's newest lines, for whoever has to find out why.
@@ -128,9 +153,14 @@ pub struct Canary {
     pub newcomers: usize,
     sent: u32,
     seen: Follower,
-    files: tempfile::TempDir,
+    decoded: tempfile::TempDir,
     log: String,
+    /// Id of the stream that newcomers published to.
+    newcomers_stream: String,
+    /// Ids of all streams.
     streams: Vec<String>,
+    /// What was made in the daemon's folder while it was attacked.
+    made: Vec<PathBuf>,
     sockets: [usize; 2],
     resident: [u64; 2],
 }
@@ -141,6 +171,7 @@ pub struct Playing {
     daemon: Daemon,
     push: Process,
     player: JoinHandle<Follower>,
+    files: BTreeSet<PathBuf>,
     sockets: usize,
     resident: u64,
 }
@@ -148,11 +179,12 @@ pub struct Playing {
 impl Canary {
     /// Starts the daemon and the canary, and waits until it plays.
     pub fn start() -> (Arc<Site>, Playing) {
+        let seconds = |deadline: Duration| format!("{}s", deadline.as_secs());
         let home = Home::ending_with_the_broadcast("passthrough")
-            .set("rtmp.handshake", "3s")
-            .set("rtmp.connect", "2s")
+            .set("rtmp.handshake", seconds(HANDSHAKE))
+            .set("rtmp.connect", seconds(CONNECT))
             .set("rtmp.publish", "3s")
-            .set("http.header", "3s")
+            .set("http.header", seconds(HEADER))
             .set("http.stall", "1s")
             .set("http.admin_token", TOKEN)
             .set("session.grace", "1s");
@@ -176,12 +208,12 @@ impl Canary {
             log: daemon.lines(),
             segment: OnceLock::from(segment),
         });
-        let (sockets, resident) = (site.sockets(), site.resident_bytes());
+        let (sockets, resident, files) = (site.sockets(), site.resident_bytes(), below(home.folder()));
         let player = std::thread::spawn(move || {
             seen.until_ended(LIMIT * 4);
             seen
         });
-        (site, Playing { home, daemon, push, player, sockets, resident })
+        (site, Playing { home, daemon, push, player, files, sockets, resident })
     }
 }
 
@@ -203,18 +235,33 @@ impl Playing {
         let seen = self.player.join().expect("the player followed to the end");
         let log = self.daemon.log();
         self.daemon.stop();
-        let stored = crate::support::daemon::folders(&self.home.objects().join("live"));
+        let streams = [&site.canary, &site.newcomers, &site.theirs, &site.waited_for];
         Canary {
-            newcomers: site.arrived.load(Ordering::SeqCst),
+            newcomers: site.newcomers(),
             sent,
             seen,
-            files: tempfile::tempdir().expect("a folder"),
+            decoded: tempfile::tempdir().expect("a folder"),
             log,
-            streams: stored.iter().map(|path| path.display().to_string()).collect(),
+            newcomers_stream: site.newcomers.stream.clone(),
+            streams: streams.map(|credentials| credentials.stream.clone()).to_vec(),
+            made: below(self.home.folder()).difference(&self.files).cloned().collect(),
             sockets: [self.sockets, sockets],
             resident: [self.resident, resident],
         }
     }
+}
+
+/// Everything below `folder`, by its path in it.
+fn below(folder: &Path) -> BTreeSet<PathBuf> {
+    let (mut found, mut folders) = (BTreeSet::new(), vec![folder.to_owned()]);
+    while let Some(inner) = folders.pop() {
+        // What was listed may be deleted meanwhile, as spools are.
+        for path in fs::read_dir(&inner).into_iter().flatten().filter_map(|entry| Some(entry.ok()?.path())) {
+            found.insert(path.strip_prefix(folder).expect("it was found there").to_owned());
+            folders.extend(path.is_dir().then_some(path));
+        }
+    }
+    found
 }
 
 /// A push in real time that says at its end how many frames it has sent.
@@ -231,28 +278,65 @@ fn frames_sent(progress: &str) -> u32 {
 }
 
 impl Canary {
-    pub fn assert_every_frame_once(&self) {
+    /// Every picture came through once and in order, with its flash; the sound has no hole, and each beep is beside its flash.
+    pub fn assert_whole(&self) {
+        for rendition in &self.seen.renditions {
+            let name = &rendition.name;
+            assert!(rendition.segments.iter().all(|segment| !segment.entry.gap), "{name}: a gap in the canary");
+            let mut entries = rendition.segments.iter().map(|segment| &segment.entry);
+            assert!(entries.all(|entry| !entry.discontinuity || entry.msn == 0), "{name}: the canary was interrupted");
+        }
         for rung in self.seen.videos() {
-            assert!(rung.segments.iter().all(|segment| !segment.entry.gap), "a gap in the canary");
-            let breaks = rung.segments.iter().filter(|segment| segment.entry.discontinuity && segment.entry.msn > 0);
-            assert_eq!(breaks.count(), 0, "the canary was interrupted");
-            let frames = content::frames(&rung.write(self.files.path()));
-            assert_eq!(frames.len(), self.sent as usize, "as many frames came out as ffmpeg has sent");
+            let mut report = Report::of(Some(rung), Some(self.seen.audio()), self.decoded.path());
+            assert_eq!(report.frames.len(), self.sent as usize, "as many frames came out as ffmpeg has sent");
             // It was interrupted between pictures that refer to each other: the last of them may be missing at its end.
             let whole = self.sent - REORDERED;
-            let numbers: Vec<_> = frames[..whole as usize].iter().map(|frame| frame.number).collect();
-            assert_eq!(numbers, (0..whole).map(Some).collect::<Vec<_>>(), "{}: each frame once, in order", rung.name);
+            report.frames.truncate(whole as usize);
+            report.times_us.truncate(whole as usize);
+            let expected = Expectation::whole(whole, whole / SOURCE_FPS);
+            // The last second has begun with a flash too; the end of its beep may be cut off.
+            let flashes = Some(whole.div_ceil(SOURCE_FPS) as usize);
+            report.assert_whole(&Expectation { flashes, ..expected });
         }
     }
 
-    /// Every line is a JSON object of ours, without a panic and without an error.
+    /// Every line is a JSON object of ours, without a panic and without an error; and there are few of them.
     pub fn assert_quiet_log(&self) {
+        let mut by_message: BTreeMap<String, usize> = BTreeMap::new();
+        let mut of_newcomers = 0;
         for line in self.log.lines() {
             let object: Value = serde_json::from_str(line).unwrap_or_else(|_| panic!("not a line of ours: {line}"));
             assert!(object["level"] != "ERROR", "{line}");
             assert!(object["message"] != "forged", "{line}");
+            if line.contains(&self.newcomers_stream) {
+                of_newcomers += 1;
+            } else {
+                *by_message.entry(object["message"].to_string()).or_default() += 1;
+            }
         }
-        assert!(self.log.lines().count() < 5_000, "{} lines", self.log.lines().count());
+        let lines: usize = by_message.values().sum();
+        let (message, most) = by_message.iter().max_by_key(|(_, count)| **count).expect("it says something");
+        let newcomers = self.newcomers;
+        eprintln!("{lines} lines of the log, {most} times {message}; {of_newcomers} more about {newcomers} newcomers");
+        assert!(lines <= LINES, "{lines} lines: {by_message:#?}");
+        assert!(*most <= LINES_OF_ONE_MESSAGE, "{most} times {message}");
+        assert!(of_newcomers <= newcomers * LINES_OF_A_NEWCOMER, "{of_newcomers} lines about newcomers");
+    }
+
+    /// Media of the four streams and the daemon's own files: names that strangers gave made nothing.
+    pub fn assert_only_streams_wrote(&self) {
+        let folders = ["data/objects/live", "data/spool"].map(Path::new);
+        let of_streams = folders.iter().flat_map(|folder| self.streams.iter().map(|stream| folder.join(stream)));
+        let own = ["data/encode-capacity.json", "data/millstream.db-wal", "data/millstream.db-shm"];
+        let places: Vec<_> = of_streams.chain(own.map(PathBuf::from)).collect();
+        let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-_./".contains(&byte);
+        let canary = folders[0].join(&self.streams[0]);
+        assert!(self.made.iter().any(|path| path.starts_with(&canary)), "the canary is stored");
+        for path in &self.made {
+            let at_home = places.iter().any(|place| path.starts_with(place) || place.starts_with(path));
+            let named_by_us = path.as_os_str().as_encoded_bytes().iter().all(|byte| plain(*byte));
+            assert!(at_home && named_by_us, "{} was made; only streams write: {:?}", path.display(), self.streams);
+        }
     }
 
     pub fn assert_nothing_is_left(&self) {
@@ -261,6 +345,5 @@ impl Canary {
         let [before, after] = self.resident;
         eprintln!("resident before the attacks {} KiB, after {} KiB", before >> 10, after >> 10);
         assert!(after <= before + KEPT_BYTES, "{after} bytes resident, {before} before the attacks");
-        assert!(self.streams.len() <= 4, "only streams have folders in the store: {:?}", self.streams);
     }
 }
