@@ -40,31 +40,35 @@ impl Broadcast {
     /// Pushes `source` in real time through a daemon of its own with `preset`, follows it to its ENDLIST, and stops the daemon.
     pub fn record(preset: &str, source: Source) -> Self {
         let pushed = source.clone();
-        let (broadcast, publisher) =
-            Broadcast::push(preset, source, |daemon, key| Publisher::start(&pushed, &daemon.publish_url(key)));
-        publisher.finish(&pushed);
-        broadcast
+        let start = |daemon: &Daemon, key: &str| Publisher::start(&pushed, &daemon.publish_url(key));
+        Broadcast::push(preset, source, start, |publisher| publisher.finish(&pushed)).0
     }
 
     /// The same with tags that a test has put together; also what the publisher was told. `source` says what they are like.
     pub fn record_feed(preset: &str, source: Source, feed: Feed) -> (Self, Vec<Status>) {
-        let (broadcast, publisher) =
-            Broadcast::push(preset, source, |daemon, key| RawPublisher::start(daemon.rtmp, key, feed));
-        (broadcast, publisher.statuses())
+        let start = |daemon: &Daemon, key: &str| RawPublisher::start(daemon.rtmp, key, feed);
+        Broadcast::push(preset, source, start, |publisher| publisher.statuses())
     }
 
-    fn push<P>(preset: &str, source: Source, start: impl FnOnce(&Daemon, &str) -> P) -> (Self, P) {
+    /// `finish` takes leave of the publisher when all has come out and the daemon still runs.
+    fn push<P, T>(
+        preset: &str,
+        source: Source,
+        start: impl FnOnce(&Daemon, &str) -> P,
+        finish: impl FnOnce(P) -> T,
+    ) -> (Self, T) {
         let home = Home::ending_with_the_broadcast(preset);
         let credentials = home.credentials();
         let daemon = home.serve();
         let publisher = start(&daemon, &credentials.secret);
         let mut seen = Follower::open(&daemon.url(""), &credentials.stream, FIRST_SEGMENT_LIMIT);
         seen.until_ended(source.limit());
+        let finished = finish(publisher);
         let log = daemon.log();
         daemon.stop();
         let stored = read_all(&home.session_folder(&credentials.stream));
         let files = tempfile::tempdir().expect("a folder for files to decode");
-        (Broadcast { source, stream: credentials.stream, seen, stored, log, files }, publisher)
+        (Broadcast { source, stream: credentials.stream, seen, stored, log, files }, finished)
     }
 
     /// A rendition as one file.

@@ -15,7 +15,9 @@ use std::time::Duration;
 use crate::broadcast::{FIRST_SEGMENT_LIMIT, test_preset};
 use crate::support::content::{Expectation, Pictures, Report, probe};
 use crate::support::daemon::{Credentials, Daemon, Home};
-use crate::support::follower::{Follower, Rendition};
+use crate::support::flv::Kind;
+use crate::support::follower::{Follower, Rendition, Run};
+use crate::support::http::Client;
 use crate::support::machine;
 use crate::support::process::output;
 use crate::support::publisher::{Feed, RawPublisher, Status};
@@ -27,6 +29,8 @@ use feeds::{AWAY_FROM_MS, BACK_AT_MS, Case, SECONDS, SOUND_BACK_AT_MS};
 const END_LIMIT: Duration = Duration::from_secs(90);
 /// Frames per second of the pictures.
 const FPS: u32 = 15;
+/// How much later than it is sent a keyframe is shown: two frames.
+const SHOWN_LATE_MS: u64 = 133;
 
 /// What came of one feed.
 struct Seen {
@@ -219,24 +223,27 @@ fn high_efficiency_sound_is_copied_with_its_name() {
 
 #[test]
 fn pictures_without_sound_are_a_broadcast() {
-    let seen = Seen::encoded("video only");
-    seen.assert_welcome();
-    assert!(seen.first.multivariant.audio.is_empty());
-    let rung = pictures(&seen.first);
-    assert_eq!(rung.variant.as_ref().map(|variant| variant.codecs.len()), Some(1), "no sound is promised");
-    report(Some(rung), None).assert_whole(&Expectation::whole(SECONDS * FPS, SECONDS).without_sound());
+    for (how, seen) in Seen::both("video only") {
+        seen.assert_welcome();
+        assert!(seen.first.multivariant.audio.is_empty(), "{how}");
+        let rung = pictures(&seen.first);
+        assert_eq!((breaks(rung), gaps(rung)), (0, vec![]), "{how}");
+        assert_eq!(rung.variant.as_ref().map(|variant| variant.codecs.len()), Some(1), "{how}: no sound is promised");
+        report(Some(rung), None).assert_whole(&Expectation::whole(SECONDS * FPS, SECONDS).without_sound());
+    }
 }
 
 #[test]
 fn sound_without_pictures_is_a_broadcast() {
-    let seen = Seen::encoded("audio only");
-    seen.assert_welcome();
-    let audio = sound(&seen.first);
-    let variant = audio.variant.as_ref().expect("sound alone is the variant");
-    assert_eq!((seen.first.renditions.len(), &variant.codecs[..]), (1, &["mp4a.40.2".to_owned()][..]));
-    assert_eq!((breaks(audio), gaps(audio)), (0, vec![]));
-    report(None, Some(audio)).assert_whole(&Expectation::whole(0, SECONDS).without_pictures());
-    assert_beeps("audio only", audio, SECONDS as usize - 1);
+    for (how, seen) in Seen::both("audio only") {
+        seen.assert_welcome();
+        let audio = sound(&seen.first);
+        let variant = audio.variant.as_ref().expect("sound alone is the variant");
+        assert_eq!((seen.first.renditions.len(), &variant.codecs[..]), (1, &["mp4a.40.2".to_owned()][..]), "{how}");
+        assert_eq!((breaks(audio), gaps(audio)), (0, vec![]), "{how}");
+        report(None, Some(audio)).assert_whole(&Expectation::whole(0, SECONDS).without_pictures());
+        assert_beeps("audio only", audio, SECONDS as usize - 1);
+    }
 }
 
 #[test]
@@ -317,14 +324,58 @@ fn pictures_that_vanish_are_gaps_until_they_come_back() {
     }
 }
 
+/// Rate and channels of each run of a rendition's sound.
+fn forms(audio: &Rendition) -> Vec<(u32, u32)> {
+    let folder = tempfile::tempdir().expect("a folder");
+    let form = |run: &Run<'_>| {
+        let heard = probe(&run.write(folder.path()));
+        let rate = heard["sample_rate"].as_str().and_then(|rate| rate.parse().ok());
+        let channels = heard["channels"].as_u64().and_then(|channels| u32::try_from(channels).ok());
+        rate.zip(channels).unwrap_or_else(|| panic!("no sound: {heard}"))
+    };
+    audio.runs().iter().map(form).collect()
+}
+
 #[test]
-fn other_sound_is_refused_in_words() {
-    let _turn = machine::shared("other_sound_is_refused_in_words");
+fn sound_that_changes_its_rate_or_channels_is_one_discontinuity_each() {
+    for (how, seen) in Seen::both("sound changes") {
+        seen.assert_welcome();
+        let (rung, audio) = (pictures(&seen.first), sound(&seen.first));
+        assert_cut_alike(rung, audio);
+        let broken = [(breaks(rung), gaps(rung)), (breaks(audio), gaps(audio))];
+        assert_eq!(
+            broken,
+            [(2, vec![]), (2, vec![])],
+            "{how}: both renditions break at the keyframes behind the changes"
+        );
+        let (heard, inits) = match how {
+            "copied" => (feeds::FORMS, 3),
+            _ => ([(48_000, 2); 3], 1),
+        };
+        assert_eq!((forms(audio), audio.inits.len(), rung.inits.len()), (heard.to_vec(), inits, 1), "{how}");
+        let variant = rung.variant.as_ref().expect("a rung has a variant");
+        assert_eq!(variant.codecs[1], "mp4a.40.2", "{how}");
+        // New sound begins with the keyframe that is shown at 8 s, where a beep begins, as at 4 s; until then it is silence, of
+        // which the last 100 ms of a run are not looked at.
+        let away = (8_000 + SHOWN_LATE_MS - feeds::CHANGES_MS[1]) as usize;
+        let report = report(Some(rung), Some(audio));
+        report.assert_whole(&Expectation {
+            beeps: Some(SECONDS as usize - 3),
+            sound_ms: 11_800,
+            silence_limit_ms: away,
+            ..Expectation::whole(SECONDS * FPS, SECONDS)
+        });
+        assert!(report.longest_silence_ms() + 150 >= away, "{how}: {} ms", report.longest_silence_ms());
+    }
+}
+
+/// Pushes [`feeds::refused`] messages of `kind`, each to a stream of its own: the publisher and the log have the words.
+fn assert_refused(kind: Kind, messages: &[feeds::Refused]) {
     let home = Home::ending_with_the_broadcast("passthrough");
-    let credentials: Vec<_> = (0..feeds::REFUSED.len()).map(|n| home.credentials_of(&format!("refused {n}"))).collect();
+    let credentials: Vec<_> = (0..messages.len()).map(|n| home.credentials_of(&format!("refused {n}"))).collect();
     let daemon = home.serve();
-    let publishers = feeds::REFUSED.iter().zip(&credentials).map(|((bytes, words), credentials)| {
-        (RawPublisher::start(daemon.rtmp, &credentials.secret, feeds::refused(bytes)), words)
+    let publishers = messages.iter().zip(&credentials).map(|((bytes, words), credentials)| {
+        (RawPublisher::start(daemon.rtmp, &credentials.secret, feeds::refused(kind, bytes)), words)
     });
     for (publisher, words) in publishers.collect::<Vec<_>>() {
         let told = publisher.wait_until_closed(END_LIMIT);
@@ -333,5 +384,21 @@ fn other_sound_is_refused_in_words() {
         assert_eq!(last.description, format!("The stream cannot be taken: {words}"));
         assert!(daemon.log().contains(words), "{words} is in the log");
     }
+    for credentials in &credentials {
+        let answer = Client::default().get(&daemon.url(&format!("/live/{}/index.m3u8", credentials.stream)));
+        assert_ne!(answer.status, 200, "nothing was published");
+    }
     daemon.stop();
+}
+
+#[test]
+fn other_sound_is_refused_in_words() {
+    let _turn = machine::shared("other_sound_is_refused_in_words");
+    assert_refused(Kind::Audio, &feeds::REFUSED_SOUND);
+}
+
+#[test]
+fn other_pictures_are_refused_in_words() {
+    let _turn = machine::shared("other_pictures_are_refused_in_words");
+    assert_refused(Kind::Video, &feeds::REFUSED_PICTURES);
 }

@@ -3,6 +3,8 @@
 //! Pictures are small, so that several broadcasts run beside each other. The test ladder has a rung of 640x360 that may be a copy and
 //! an encoded one of 426x240; a source of 480x270 is in both.
 
+use std::ops::Range;
+
 use crate::broadcast::{Broadcast, test_preset};
 use crate::checks;
 use crate::support::boxes::Init;
@@ -10,7 +12,7 @@ use crate::support::content::{self, Expectation, Pictures};
 use crate::support::flv::{Kind, Tag, tags};
 use crate::support::follower::{Rendition, Run};
 use crate::support::machine;
-use crate::support::publisher::Feed;
+use crate::support::publisher::{Feed, Status};
 use crate::support::source::{Odd, Source};
 
 /// Mean colours of areas may be off by so much of 255 after coding: a wrong matrix moves them by 20, a wrong range by 16.
@@ -297,24 +299,31 @@ fn a_variable_frame_rate_keeps_every_frame_at_its_time() {
     checks::all_renditions_decode_silently(&broadcast);
 }
 
-/// Seconds of each part of a source that changes, and the part itself: one second longer, with a keyframe each half second.
+/// Seconds of each part of a source that changes. A part begins half a second in, so that no beep lies at a change: the encoder of
+/// sound begins anew there, and fades in.
 const PART_SECONDS: u32 = 4;
-/// Parts begin with this picture, half a second in, so that no beep lies at a change: the encoder of sound begins anew there, and
-/// fades in.
-const PART_BEGINS: u32 = 15;
 
-/// How much later than decoded the first picture of a part is shown: two frames.
-const REORDERED_MS: usize = 67;
-
-/// A part of a source that changes.
+/// A part of a source that changes: one second longer, with a keyframe each half second.
 fn part(name: &'static str, size: (u32, u32), options: &'static [&'static str]) -> Source {
     Odd { seconds: PART_SECONDS + 1, size, options, ..Odd::named(name) }.source()
 }
 
+/// How much later than decoded the first picture is shown.
+fn reordered_ms(tags: &[Tag]) -> usize {
+    let first = tags.iter().find(|tag| tag.is_picture()).expect("a picture");
+    usize::try_from(first.composition_ms()).expect("it is not shown before it is decoded")
+}
+
+/// Numbers of the pictures of a part.
+fn numbers(part: &Source) -> Range<u32> {
+    let first = part.fps / 2;
+    first..first + PART_SECONDS * part.fps
+}
+
 /// The pictures of `parts`, one behind the other, with the sound of one long source.
 fn spliced(parts: &[&Source]) -> (Source, Feed) {
+    const HALF_MS: i64 = 500;
     let part_ms = 1_000 * i64::from(PART_SECONDS);
-    let half_ms = 1_000 * i64::from(PART_BEGINS) / i64::from(parts[0].fps);
     let seconds = PART_SECONDS * parts.len() as u32;
     let long = tags(&Odd { seconds: seconds + 1, ..Odd::named("sound") }.source());
     // How much later than its stamp a source's first picture is shown: made equal, so that pictures do not overlap.
@@ -327,16 +336,20 @@ fn spliced(parts: &[&Source]) -> (Source, Feed) {
         tag
     };
     // Sound goes on for as long as pictures are shown.
-    let heard = half_ms..half_ms + part_ms * parts.len() as i64 + shown(&long);
+    let heard = HALF_MS..HALF_MS + part_ms * parts.len() as i64 + shown(&long);
     let sound = long.iter().filter(|tag| tag.is_sound() && heard.contains(&i64::from(tag.stamp_ms)));
-    let mut all: Vec<Tag> = sound.map(|tag| moved(tag.clone(), -half_ms)).collect();
+    let mut all: Vec<Tag> = sound.map(|tag| moved(tag.clone(), -HALF_MS)).collect();
     all.extend(long.iter().filter(|tag| tag.kind == Kind::Audio && tag.is_config()).cloned());
     for (begins_ms, part) in (0..).step_by(part_ms as usize).zip(parts) {
         let tags = tags(part);
-        let late = begins_ms - half_ms + shown(&long) - shown(&tags);
-        all.extend(tags.iter().filter(|tag| is_video_config(tag)).map(|tag| moved(tag.clone(), begins_ms)));
-        let pictures = tags.into_iter().filter(Tag::is_picture).skip(PART_BEGINS as usize);
-        all.extend(pictures.take((PART_SECONDS * part.fps) as usize).map(|tag| moved(tag, late)));
+        let late = begins_ms - HALF_MS + shown(&long) - shown(&tags);
+        let kept = numbers(part);
+        let mut pictures = tags.iter().filter(|tag| tag.is_picture()).skip(kept.start as usize).take(kept.len());
+        let first = moved(pictures.next().expect("a picture").clone(), late);
+        let config = tags.iter().find(|tag| is_video_config(tag)).expect("a configuration");
+        all.push(Tag { stamp_ms: first.stamp_ms, ..config.clone() });
+        all.push(first);
+        all.extend(pictures.map(|tag| moved(tag.clone(), late)));
     }
     all.iter_mut().for_each(|tag| tag.due_ms = u64::from(tag.stamp_ms));
     // A configuration comes before what has the same stamp.
@@ -357,13 +370,19 @@ fn forms(rung: &Rendition) -> Vec<((u16, u16), u8)> {
     rung.runs().iter().map(form).collect()
 }
 
+/// Nothing but hello and goodbye: the source was served.
+fn assert_welcome(told: &[Status]) {
+    let codes: Vec<_> = told.iter().map(|status| status.code.as_str()).collect();
+    assert_eq!(codes, ["NetStream.Publish.Start", "NetStream.Unpublish.Success"], "{told:?}");
+}
+
 /// What holds for every source that changes: the pictures of all parts, one discontinuity for each change in every rendition.
 fn assert_changes(broadcast: &Broadcast, parts: &[&Source]) {
-    let numbers = parts.iter().flat_map(|part| PART_BEGINS..PART_BEGINS + PART_SECONDS * part.fps).collect();
+    let numbers = parts.iter().flat_map(|part| numbers(part)).collect();
     let whole = Expectation::whole(0, broadcast.source.seconds).pictures(Pictures::Numbers(numbers));
     // Behind a discontinuity nothing lies before its first picture, so that sound which was sent behind that picture and is heard
     // before it is left out.
-    let left_out_ms = REORDERED_MS * (parts.len() - 1);
+    let left_out_ms: usize = parts[1..].iter().map(|part| reordered_ms(&tags(part))).sum();
     let expected = Expectation { sound_ms: whole.sound_ms - left_out_ms, ..whole };
     for rung in broadcast.seen.videos() {
         broadcast.report(rung).assert_whole(&expected);
@@ -385,7 +404,7 @@ fn a_source_that_shrinks_and_changes_its_profile_is_carried_as_it_is() {
     let parts = [&large, &small, &baseline];
     let (source, feed) = spliced(&parts);
     let (broadcast, told) = Broadcast::record_feed(&test_preset("auto-360p-240p"), source, feed);
-    assert!(told.iter().all(|status| status.level == "status"), "nothing is held against it: {told:?}");
+    assert_welcome(&told);
     assert_changes(&broadcast, &parts);
     let top = forms(broadcast.seen.rung("360p"));
     assert_eq!(top, [((480, 270), 100), ((320, 180), 100), ((320, 180), 66)], "copied, at the source's size");
@@ -402,12 +421,46 @@ fn a_source_that_grows_uses_the_rungs_that_there_are_and_is_no_copy_any_more() {
     let _turn = machine::shared("a_source_that_grows_uses_the_rungs_that_there_are_and_is_no_copy_any_more");
     let parts = [&small, &large];
     let (source, feed) = spliced(&parts);
-    let (broadcast, _) = Broadcast::record_feed(&test_preset("auto-360p-240p"), source, feed);
+    let (broadcast, told) = Broadcast::record_feed(&test_preset("auto-360p-240p"), source, feed);
+    assert_welcome(&told);
     assert_changes(&broadcast, &parts);
     let reason = "360p is encoded from here on: the source is larger (960x540)";
     assert!(broadcast.log.contains(reason), "{}", broadcast.log);
     let sizes = |rung| forms(broadcast.seen.rung(rung)).into_iter().map(|(size, _)| size).collect::<Vec<_>>();
     assert_eq!((sizes("360p"), sizes("240p")), (vec![(480, 270), (640, 360)], vec![(426, 240), (426, 240)]));
+}
+
+#[test]
+fn another_frame_rate_is_one_discontinuity_and_keeps_every_frame() {
+    let of_rate =
+        |name, rate, fps, options| Odd { rate, fps, options, seconds: PART_SECONDS + 1, ..Odd::named(name) }.source();
+    // Without B-frames, so that the parts' decoding times do not overlap.
+    let usual = of_rate("usual", "30", 30, &["-g", "15", "-bf", "0"]);
+    let fast = of_rate("fast", "60", 60, &["-g", "30", "-bf", "0"]);
+    let slow = of_rate("slow", "10", 10, &["-g", "5", "-bf", "0"]);
+    let _turn = machine::shared("another_frame_rate_is_one_discontinuity_and_keeps_every_frame");
+    let parts = [&usual, &fast, &slow];
+    let (source, feed) = spliced(&parts);
+    let (broadcast, told) = Broadcast::record_feed(&test_preset("auto-360p-240p"), source, feed);
+    assert_welcome(&told);
+    assert_changes(&broadcast, &parts);
+    for rung in broadcast.seen.videos() {
+        let report = broadcast.report(rung);
+        let times = &report.times_us;
+        let mut first = 0;
+        for part in parts {
+            let frame_us = 1_000_000 / i64::from(part.fps);
+            let last = first + numbers(part).len() - 1;
+            let steps = times[first..=last].windows(2).map(|pair| pair[1] - pair[0]);
+            // Stamps of RTMP are whole milliseconds.
+            let worst = steps.map(|step| (step - frame_us).abs()).max();
+            assert!(worst <= Some(1_001), "{}: steps of {} frames/s are off by {worst:?} us", rung.name, part.fps);
+            first = last + 1;
+        }
+        // A picture is shown until the next part begins: about as long as its own frames last.
+        let longest = report.longest_pause_us();
+        assert!(longest <= 102_000, "{}: a pause of {longest} us", rung.name);
+    }
 }
 
 /// Takes the sequence header away; with `in_band` its parameter sets stand before each keyframe instead.
@@ -442,13 +495,14 @@ fn parameter_sets_in_band_are_enough() {
         let keyframe = tags.iter().position(Tag::is_keyframe).expect("a keyframe");
         tags.remove(keyframe);
     });
-    let (broadcast, _) = Broadcast::record_feed(&test_preset("auto-360p-240p"), source, feed);
+    let (broadcast, told) = Broadcast::record_feed(&test_preset("auto-360p-240p"), source, feed);
+    assert_welcome(&told);
     let kept = 60..180;
     let expected = Expectation::whole(0, 4).pictures(Pictures::Numbers(kept.collect()));
     for rung in broadcast.seen.videos() {
         broadcast.report(rung).assert_whole(&expected);
     }
-    checks::segments_say_what_they_hold(&broadcast);
+    checks::everything_but_the_content(&broadcast);
 }
 
 #[test]

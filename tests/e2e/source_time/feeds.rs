@@ -57,7 +57,8 @@ fn chunks() -> Vec<Case> {
 
 fn clocks() -> Vec<Case> {
     vec![
-        ("jitter", feed().edit(|tags| tags.iter_mut().zip(noise()).for_each(|(tag, by)| tag.move_stamp(by)))),
+        ("jitter of 20 ms", jitter(20)),
+        ("jitter of 40 ms", jitter(40)),
         ("plus 10 s", jump(AT_KEYFRAME_MS, 10_000)),
         ("plus 1 h", jump(BETWEEN_MS, 3_600_000)),
         ("minus 3 s", jump(AT_KEYFRAME_MS, -3_000)),
@@ -68,11 +69,16 @@ fn clocks() -> Vec<Case> {
     ]
 }
 
-/// From -20 to 20 ms, the same at each run.
-fn noise() -> impl Iterator<Item = i64> {
+/// Each stamp is off by `limit_ms` at most.
+fn jitter(limit_ms: i64) -> Feed {
+    feed().edit(|tags| tags.iter_mut().zip(noise(limit_ms)).for_each(|(tag, by)| tag.move_stamp(by)))
+}
+
+/// From -`limit` to `limit`, the same at each run.
+fn noise(limit: i64) -> impl Iterator<Item = i64> {
     let next =
         |state: &u64| Some(state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407));
-    std::iter::successors(Some(1), next).map(|state| (state >> 33) as i64 % 41 - 20)
+    std::iter::successors(Some(1), next).map(move |state| (state >> 33) as i64 % (2 * limit + 1) - limit)
 }
 
 /// Every tenth picture is stamped 50 ms early, and so before its predecessor; it is presented when it was.
@@ -193,17 +199,30 @@ fn pyramids() -> Source {
 }
 
 /// A keyframe every 10 s in 14 s.
-pub fn long_groups() -> Source {
+fn long_groups() -> Source {
     Source::small(14).recoded("long-groups", &["-bf", "2", "-g", "300", "-keyint_min", "300", "-sc_threshold", "0"])
 }
 
 /// The keyframes at 4 s and at 6 s did not arrive.
-pub fn lose_keyframes(tags: &mut Vec<Tag>) {
+fn lose_keyframes(tags: &mut Vec<Tag>) {
     let mut keyframe = 0;
     tags.retain(|tag| {
         keyframe += usize::from(tag.is_keyframe());
         !(tag.is_keyframe() && matches!(keyframe, 3 | 4))
     });
+}
+
+/// What ladders are made of.
+pub fn encoded() -> Vec<Case> {
+    vec![
+        ("long", Feed::of(&long_groups())),
+        ("lost", feed().edit(lose_keyframes)),
+        ("jitter of 10 ms", jitter(10)),
+        ("jitter of 40 ms", jitter(40)),
+        ("plus 10 s", jump(AT_KEYFRAME_MS, 10_000)),
+        ("minus 3 s", jump(AT_KEYFRAME_MS, -3_000)),
+        ("burst", feed().at_percent(200)),
+    ]
 }
 
 /// What is refused.

@@ -24,6 +24,10 @@ pub const AWAY_FROM_MS: u64 = 4_000;
 pub const BACK_AT_MS: u64 = 8_000;
 /// When sound that vanished comes back: between keyframes.
 pub const SOUND_BACK_AT_MS: u64 = 7_500;
+/// Rates and channels of the sound that changes.
+pub const FORMS: [(u32, u32); 3] = [(44_100, 1), (48_000, 1), (48_000, 2)];
+/// When it changes: just before a keyframe, and between two.
+pub const CHANGES_MS: [u64; 2] = [3_990, 7_500];
 
 /// Rates and layouts, the rarest together with the usual.
 pub const TONES: [(u32, &str); 8] = [
@@ -80,36 +84,68 @@ fn vanishing(kind: Kind) -> Feed {
     feed(|tags| tags.retain(|tag| tag.kind != kind || !away.contains(&tag.due_ms)))
 }
 
+/// The sound of [`plain`], beginning in the first of [`FORMS`] and going over to the others.
+fn changing_sound() -> Feed {
+    feed(|tags| {
+        tags.retain(|tag| tag.kind == Kind::Video);
+        let begins = [0].into_iter().chain(CHANGES_MS);
+        let ends = CHANGES_MS.into_iter().chain([u64::MAX]);
+        for ((rate, channels), (begin, end)) in FORMS.into_iter().zip(begins.zip(ends)) {
+            let sound = sound_as(rate, channels).into_iter();
+            let heard = sound.filter(|tag| tag.is_config() || (begin..end).contains(&tag.due_ms));
+            let at_begin = |tag: Tag| Tag { due_ms: begin, stamp_ms: begin as u32, ..tag };
+            tags.extend(heard.map(|tag| if tag.is_config() { at_begin(tag) } else { tag }));
+        }
+    })
+}
+
+/// The sound of [`plain`] in another form, each frame at its old place beside the pictures.
+fn sound_as(rate: u32, channels: u32) -> Vec<Tag> {
+    let (folder, source) = (tempfile::tempdir().expect("a folder"), plain());
+    let path = folder.path().join("sound.flv");
+    let mut command = Command::new("ffmpeg");
+    command.args(["-nostdin", "-hide_banner", "-loglevel", "error", "-i"]).arg(&source.path);
+    command.args(["-c:v", "copy", "-c:a", "aac", "-b:a", "128k", "-ar", &rate.to_string()]);
+    output(command.args(["-ac", &channels.to_string(), "-f", "flv"]).arg(&path));
+    let stamps = |tags: &[Tag]| tags.iter().filter(|tag| tag.is_picture()).map(|tag| tag.stamp_ms).collect::<Vec<_>>();
+    let (made, sent) = (tags(&Source { path, ..source.clone() }), tags(&source));
+    assert_eq!(stamps(&made), stamps(&sent), "the pictures stay where they are");
+    made.into_iter().filter(|tag| tag.kind == Kind::Audio).collect()
+}
+
 /// What a ladder is made of.
 pub fn encoded() -> Vec<Case> {
     let tones = TONES.iter().map(|(rate, layout)| (format!("{rate} Hz {layout}"), tone(*rate, layout)));
     let high_efficiency = SIGNALLED.iter().map(|(name, fixture, config)| ((*name).to_owned(), he_aac(fixture, config)));
-    let others = [
-        ("video only", feed(|tags| tags.retain(|tag| tag.kind == Kind::Video))),
-        ("audio only", feed(|tags| tags.retain(|tag| tag.kind == Kind::Audio))),
-        ("sound late", late(Kind::Audio)),
-        ("pictures late", late(Kind::Video)),
-        ("sound vanishes", vanishing(Kind::Audio)),
-        ("pictures vanish", vanishing(Kind::Video)),
-    ];
-    tones.chain(high_efficiency).chain(others.map(|(name, feed)| (name.to_owned(), feed))).collect()
+    tones.chain(high_efficiency).chain(tracks()).collect()
 }
 
 /// What is copied, sound and pictures.
 pub fn copied() -> Vec<Case> {
     let high_efficiency = SIGNALLED.iter().filter(|(name, ..)| name.ends_with("explicit"));
     let high_efficiency = high_efficiency.map(|(name, fixture, config)| ((*name).to_owned(), he_aac(fixture, config)));
-    let others = [
+    high_efficiency.chain(tracks()).collect()
+}
+
+/// Tracks that are missing, late or lost, or change: what is both encoded and copied.
+fn tracks() -> impl Iterator<Item = Case> {
+    let cases = [
+        ("video only", feed(|tags| tags.retain(|tag| tag.kind == Kind::Video))),
+        ("audio only", feed(|tags| tags.retain(|tag| tag.kind == Kind::Audio))),
         ("sound late", late(Kind::Audio)),
         ("pictures late", late(Kind::Video)),
         ("sound vanishes", vanishing(Kind::Audio)),
         ("pictures vanish", vanishing(Kind::Video)),
+        ("sound changes", changing_sound()),
     ];
-    high_efficiency.chain(others.map(|(name, feed)| (name.to_owned(), feed))).collect()
+    cases.into_iter().map(|(name, feed)| (name.to_owned(), feed))
 }
 
-/// Sound that is not carried: what the message begins with, and how it is called in the refusal.
-pub const REFUSED: [(&[u8], &str); 9] = [
+/// What a message begins with that is not carried, and how it is called in the refusal.
+pub type Refused = (&'static [u8], &'static str);
+
+/// Sound that is not carried.
+pub const REFUSED_SOUND: [Refused; 9] = [
     (&[0x2f, 0xff], "audio codec MP3 is not supported: set the encoder to AAC"),
     (&[0xb6, 0x00], "audio codec Speex is not supported: set the encoder to AAC"),
     (&[0x72, 0x00], "audio codec G.711 A-law is not supported: set the encoder to AAC"),
@@ -129,11 +165,24 @@ pub const REFUSED: [(&[u8], &str); 9] = [
     ),
 ];
 
-/// The pictures of [`plain`], and one message of sound that begins with `bytes`.
-pub fn refused(bytes: &[u8]) -> Feed {
+/// Pictures that are not carried: by codec id, and by FourCC in an enhanced header, the last one for several tracks.
+pub const REFUSED_PICTURES: [Refused; 9] = [
+    (&[0x1c, 0, 0, 0, 0], "video codec HEVC (codec id 12) is not supported: set the encoder to H.264"),
+    (&[0x1d, 0, 0, 0, 0], "video codec AV1 (codec id 13) is not supported: set the encoder to H.264"),
+    (&[0x14, 0], "video codec VP6 is not supported: set the encoder to H.264"),
+    (&[0x15, 0], "video codec VP6 is not supported: set the encoder to H.264"),
+    (&[0x12, 0], "video codec Sorenson H.263 is not supported: set the encoder to H.264"),
+    (b"\x90hvc1", "video codec HEVC (FourCC hvc1) is not supported: set the encoder to H.264"),
+    (b"\x90av01", "video codec AV1 (FourCC av01) is not supported: set the encoder to H.264"),
+    (b"\x90vp09", "video codec VP9 (FourCC vp09) is not supported: set the encoder to H.264"),
+    (b"\x96\x00av01", "video codec AV1 (FourCC av01) is not supported: set the encoder to H.264"),
+];
+
+/// [`plain`], of which everything of `kind` is one message that begins with `bytes`.
+pub fn refused(kind: Kind, bytes: &[u8]) -> Feed {
     feed(|tags| {
-        tags.retain(|tag| tag.kind == Kind::Video);
-        tags.insert(0, Tag { kind: Kind::Audio, due_ms: 0, stamp_ms: 0, body: bytes.to_vec() });
+        tags.retain(|tag| tag.kind != kind);
+        tags.insert(0, Tag { kind, due_ms: 0, stamp_ms: 0, body: bytes.to_vec() });
     })
 }
 
