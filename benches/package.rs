@@ -126,8 +126,8 @@ fn full_window(segments: u64) -> (Window, u64) {
 
 fn part(msn: u64, index: u32) -> Output {
     let (duration, bytes) = (Span::from_units(1, 3), Bytes::from_static(b"part"));
-    let last_pts = Timestamp::ZERO;
-    Output::Part(Part { rendition: VIDEO, msn, epoch: 0, index, duration, last_pts, independent: index == 0, bytes })
+    let (rendition, epoch, samples, last_pts, independent) = (VIDEO, 0, 10, Timestamp::ZERO, index == 0);
+    Output::Part(Part { rendition, msn, epoch, index, samples, duration, last_pts, independent, bytes })
 }
 
 fn play(window: &Window, msn: u64) {

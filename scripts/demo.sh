@@ -50,35 +50,59 @@ publish() {
 stopping=no
 stop_publisher() {
     stopping=yes
-    kill -INT "$publisher_pid" 2>/dev/null || true
+    [ -z "$publisher_pid" ] || kill -INT "$publisher_pid" 2>/dev/null || true
 }
 
-# produced: what lies in the store after the daemon has ended.
+# produced: a line for each rung, and whether it is what a run must bring: a segment of each rung, and every frame of a run
+# that went to its end while all of it is still in the store. What has left the store is known by the daemon's counts only.
 produced() {
-    local session rung name pushed frames count
+    local session rung name pushed count bytes frames lost whole=yes status=0
     session=$(find "$folder/data/objects/live/$stream_id" -mindepth 1 -maxdepth 1 -type d | head -n 1)
     [ -n "$session" ] || die "nothing was stored; the daemon's log is $folder/log"
     pushed=$(sed -n 's/^frame=\([0-9]*\)$/\1/p' "$folder/progress" | tail -n 1)
     printf '\n%-8s %9s %12s %8s %6s\n' rung segments bytes frames lost
     for name in $(rungs "$session"); do
-        rung=$session/$name
-        count=$(segments "$rung" | wc -l)
-        frames='' lost=''
-        if [ -e "$rung/$(first_name "$rung")" ] && [ "$name" != audio ]; then
-            join_segments "$rung" "$folder/$name.mp4"
-            frames=$(count_frames "$folder/$name.mp4") lost=$((pushed - frames))
+        rung=$session/$name frames='' lost=''
+        if has_first "$rung"; then
+            count=$(segments "$rung" | wc -l) bytes=$(cat "$rung"/*.m4s | wc -c)
+            if [ "$name" != audio ] && taken_over; then
+                frames=$(figure frames "$name")
+            elif [ "$name" != audio ]; then
+                join_segments "$rung" "$folder/$name.mp4"
+                frames=$(count_frames "$folder/$name.mp4") lost=$((pushed - frames))
+            fi
+        else
+            whole=no count=$(figure segments "$name") bytes=$(figure bytes "$name")
+            [ "$name" = audio ] || frames=$(figure frames "$name")
         fi
-        printf '%-8s %9d %12d %8s %6s\n' "$name" "$count" "$(cat "$rung"/*.m4s | wc -c)" "${frames:--}" "${lost:--}"
+        printf '%-8s %9d %12d %8s %6s\n' "$name" "$count" "$bytes" "${frames:--}" "${lost:--}"
+        [ "$count" -gt 0 ] || { warn "$name has no segment" && status=1; }
+        [ "$stopping" = yes ] || [ "${lost:-0}" -eq 0 ] || { warn "$name lost $lost frames" && status=1; }
     done
     say ""
+    if [ "$whole" = no ]; then
+        say "The oldest segments have left the store: these are the daemon's counts from just before it was stopped."
+        # Nothing leaves it before the live window of 60 s is over.
+        [ "$seconds" -eq 0 ] || [ "$seconds" -ge 60 ] || { warn "the first segments were not stored" && status=1; }
+    fi
     say "Pushed: $pushed frames. CPU: daemon $daemon_cpu s, publisher $(publisher_cpu) s."
+    return "$status"
 }
 
 # rungs SESSION: names of the stored renditions, the largest picture first and sound last.
 rungs() { find "$1" -mindepth 1 -maxdepth 1 -type d -printf '%f\n' | sort -nr; }
 
-# first_name RUNG: the name of the very first segment. When it has left the store, frames cannot be counted any more.
-first_name() { basename "$(find "$1" -name '*-0.m4s' | head -n 1)"; }
+# has_first RUNG: whether the very first segment is still in the store, and so all of them.
+has_first() { [ -n "$(find "$1" -name '*-0.m4s' -print -quit)" ]; }
+
+# figure WHAT RUNG: how much of it the daemon had packaged when it was asked last.
+figure() {
+    awk -v begins="millstream_package_$1_total{stream=\"$stream_id\"," -v ends="rung=\"$2\"}" \
+        'index($0, begins) == 1 && index($0, ends) { sum += $NF } END { printf "%d\n", sum }' "$folder/metrics"
+}
+
+# taken_over: whether another encoder has published after the test signal.
+taken_over() { [ "$(grep -c '"message":"publisher admitted"' "$folder/log")" -gt 1 ]; }
 
 publisher_cpu() {
     sed -n 's/^bench: utime=\([0-9.]*\)s stime=\([0-9.]*\)s.*/\1 \2/p' "$folder/publisher.log" |
@@ -103,9 +127,10 @@ new_stream "$root/$binary" demo
 
 trap stop_publisher INT TERM
 publish "rtmp://$daemon_rtmp/live/$stream_key"
+printf '%s\n' "$daemon_pid" "$publisher_pid" >"$folder/pids"
 playing() { curl -fsS -o /dev/null "http://$daemon_http/live/$stream_id/index.m3u8" 2>/dev/null || gone "$publisher_pid"; }
 wait_until 30 playing || die "the stream does not begin to play; the daemon's log is $folder/log"
-if gone "$publisher_pid"; then
+if [ "$stopping" = no ] && gone "$publisher_pid"; then
     tail -n 5 "$folder/publisher.log" >&2
     die "ffmpeg has ended; its last lines are above"
 fi
@@ -131,6 +156,12 @@ publisher_status=0
 # A signal interrupts the first wait; the second one sees the publisher out.
 wait "$publisher_pid" || publisher_status=$?
 if [ "$stopping" = yes ]; then wait "$publisher_pid" || true; fi
+# In place of the test signal somebody else is on air: the daemon goes on until it is told to stop.
+if [ "$stopping" = no ] && [ "$seconds" -eq 0 ] && taken_over; then
+    publisher_pid=''
+    say "Another encoder has taken over from the test signal. Ctrl-C stops the daemon."
+    wait "$daemon_pid" || true
+fi
 publisher_pid=''
 trap '' INT TERM
 if [ "$stopping" = no ] && [ "$publisher_status" -ne 0 ]; then
@@ -140,6 +171,7 @@ fi
 
 step "Stopping the daemon"
 alive "$daemon_pid" || die "the daemon has ended before it was told to; its log is $folder/log"
+curl -fsS -o "$folder/metrics" "http://$daemon_http/metrics" || die "the daemon does not tell its metrics; its log is $folder/log"
 daemon_cpu=$(cpu_seconds "$daemon_pid")
 status=0
 stop_daemon || status=$?

@@ -15,11 +15,12 @@ closing=()
 
 # run NAME COMMAND...: one check, its output kept.
 run() {
-    local name=$1
+    local name=$1 began=$SECONDS
     shift
     step "$name"
     "$@" || die "$name failed: $*"
-    closing+=("ok: $name")
+    closing+=("ok: $name ($((SECONDS - began)) s)")
+    say "($((SECONDS - began)) s)"
 }
 
 # guarded_tests: the tests, killed and named when they hang.
@@ -61,15 +62,55 @@ check_dockerfile() {
         grep -qE "$pattern" Dockerfile || die "Dockerfile has no line like $pattern"
     done
     if grep -nE '^FROM [^ ]+:latest|^FROM [^: ]+$' Dockerfile; then die "Dockerfile: a base image without a version"; fi
+    # The image of Rust has build-essential already.
+    diff <(dockerfile_packages build | sort) \
+        <(printf '%s\n' "${packages_build[@]}" | grep -vx build-essential | sort) ||
+        die "Dockerfile installs other packages to build with (<) than scripts/packages.sh (>)"
+    diff <(dockerfile_packages run | sed 's/[0-9]*$//' | grep -vx ca-certificates | sort) \
+        <(printf '%s\n' "${packages_build[@]}" | grep -vx libclang-dev | sed -n 's/^\(lib.*\)-dev$/\1/p' | sort) ||
+        die "Dockerfile installs other libraries to run with (<) than the daemon is built with (>)"
     local source
     while read -r source; do
         [ -e "$source" ] || die "Dockerfile copies $source, which is not here"
     done < <(sed -n 's/^COPY \([^-].*\) [^ ]*$/\1/p' Dockerfile | tr ' ' '\n')
 }
 
+# dockerfile_packages STAGE: what apt-get installs in it.
+dockerfile_packages() {
+    awk -v stage="$1" '
+        /^FROM / { inside = $NF == stage }
+        inside && sub(/.*apt-get install .*--no-install-recommends/, "") { listing = 1 }
+        listing { for (i = 1; i <= NF; i++) if ($i == "&&") { listing = 0; break } else if ($i != "\\") print $i }
+    ' Dockerfile
+}
+
+# The demo to its end: it fails itself when a rung is missing or a frame was lost.
 smoke() {
     timeout --kill-after=10 "$demo_limit_seconds" \
         scripts/demo.sh --profile dev --seconds 12 --http 127.0.0.1:0 --rtmp 127.0.0.1:0
+}
+
+demo_plays() { grep -qs '^Ctrl-C stops' "$logs/demo" || gone "$1"; }
+
+# The demo ended by Ctrl-C: in order, and nothing that it started is left.
+smoke_interrupted() {
+    local demo status=0 pids=() pid
+    # A shell ignores SIGINT for what it starts in the background, and ignored signals are handed on: env takes that back.
+    env --default-signal=INT scripts/demo.sh --profile dev --http 127.0.0.1:0 --rtmp 127.0.0.1:0 >"$logs/demo" 2>&1 &
+    demo=$!
+    if wait_until "$demo_limit_seconds" demo_plays "$demo" && alive "$demo"; then
+        mapfile -t pids <target/demo-data/pids
+        kill -INT "$demo"
+    fi
+    # Signalled or not: it ends in time, or is ended, and takes what it started along.
+    wait_until "$demo_limit_seconds" gone "$demo" || kill -TERM "$demo"
+    wait "$demo" || status=$?
+    cat "$logs/demo"
+    [ "${#pids[@]}" -eq 2 ] || die "the demo did not come as far as to be interrupted"
+    for pid in "${pids[@]}"; do
+        gone "$pid" || die "process $pid is left of the demo"
+    done
+    return "$status"
 }
 
 mkdir -p "$logs"
@@ -87,7 +128,8 @@ run "clippy" cargo clippy --all-targets --quiet -- -D warnings
 run "build of the tests" cargo test --no-run --quiet
 run "tests" guarded_tests
 run "demo" smoke
+run "demo, interrupted" smoke_interrupted
 
-step "All checks passed"
+step "All checks passed in $SECONDS s"
 printf '%s\n' "${closing[@]}"
 grep -E '^test result: ' "$logs/tests"

@@ -8,9 +8,10 @@ use crate::control::{Control, SessionId};
 use crate::ingest::Dropped;
 use crate::live::stats::SessionStats;
 use crate::live::{Session, SessionState, Sessions};
+use crate::media::Kind;
 use crate::media::segment::RenditionId;
-use crate::package::{View, Window};
-use crate::store::{Alarms, Store};
+use crate::package::{Totals, View, Window};
+use crate::store::{Alarms, Puts, Store};
 use crate::telemetry::names::{self, Metric};
 use crate::telemetry::samples::Value;
 use crate::telemetry::{Collect, Samples};
@@ -75,7 +76,10 @@ impl Collect for Figures {
         }
         samples.add(&names::STORE_BACKLOG, &[], stats.backlog_objects);
         samples.add(&names::STORE_BACKLOG_BYTES, &[], stats.backlog_bytes);
-        samples.add(&names::STORE_WRITTEN, &[], stats.puts);
+        let Puts { inits, segments, playlists } = stats.puts;
+        for (kind, count) in [("init", inits), ("segment", segments), ("playlist", playlists)] {
+            samples.add(&names::STORE_WRITTEN, &[("kind", kind)], count);
+        }
         samples.add(&names::STORE_WRITTEN_BYTES, &[], stats.put_bytes);
         samples.add(&names::STORE_DELETED, &[], stats.deletes);
         samples.add(&names::STORE_FAILURES, &[("operation", "object")], stats.object_failures);
@@ -124,8 +128,11 @@ fn collect_session(session: &Session, samples: &mut Samples) {
     if let Some(window) = session.window().borrow().as_ref() {
         out.add(&names::PACKAGE_MEMORY, &[], window.memory_bytes() as u64);
         let late = stats.late_packets.iter().copied().chain(std::iter::repeat(0));
-        for ((rendition, view, totals), late) in lanes(window).zip(late) {
-            let label = [("rung", rendition.as_str())];
+        for (Lane { name, kind, view, totals }, late) in lanes(window).zip(late) {
+            let label = [("rung", name.as_str())];
+            if kind == Kind::Video {
+                out.add(&names::PACKAGE_FRAMES, &label, totals.samples);
+            }
             out.add(&names::PACKAGE_BYTES, &label, totals.bytes);
             out.add(&names::PACKAGE_PARTS, &label, totals.parts);
             out.add(&names::PACKAGE_SEGMENTS, &label, totals.segments);
@@ -158,16 +165,21 @@ fn collect_intake(stats: &SessionStats, out: &mut SessionSamples<'_>) {
     ] {
         out.add(&names::INGEST_DROPPED, &[("reason", reason)], count);
     }
-    out.add(&names::EDGE_ITEMS, &[("edge", "intake")], stats.intake_items as u64);
-    out.add(&names::EDGE_BYTES, &[("edge", "intake")], stats.intake_bytes as u64);
 }
 
-fn lanes(window: &Window) -> impl Iterator<Item = (String, Arc<View>, crate::package::Totals)> + '_ {
-    let names: Vec<_> = window.renditions().iter().map(|rendition| rendition.name.clone()).collect();
-    (0..=u8::MAX)
-        .map(RenditionId)
-        .zip(names)
-        .filter_map(|(id, name)| Some((name, window.rendition(id)?, window.totals(id)?)))
+/// A rendition as it is now.
+struct Lane {
+    name: String,
+    kind: Kind,
+    view: Arc<View>,
+    totals: Totals,
+}
+
+fn lanes(window: &Window) -> impl Iterator<Item = Lane> + '_ {
+    let renditions: Vec<_> = window.renditions().iter().map(|it| (it.name.clone(), it.kind)).collect();
+    (0..=u8::MAX).map(RenditionId).zip(renditions).filter_map(|(id, (name, kind))| {
+        Some(Lane { name, kind, view: window.rendition(id)?, totals: window.totals(id)? })
+    })
 }
 
 /// Bits per second of the newest segments, container included.
@@ -199,7 +211,7 @@ impl LiveSessions for LiveTable {
         let window = session.window().borrow().clone();
         let renditions = window.as_deref().map(|window| {
             let listed = window.renditions();
-            let listed = listed.iter().zip(lanes(window)).map(|(rendition, (name, view, _))| LiveRendition {
+            let listed = listed.iter().zip(lanes(window)).map(|(rendition, Lane { name, view, .. })| LiveRendition {
                 reason: stats.reasons.iter().find(|(rung, _)| *rung == name).map(|(_, why)| why.clone()),
                 name,
                 copied: rendition.copied,

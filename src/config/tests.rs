@@ -23,7 +23,14 @@ fn nothing_given_is_the_documented_defaults() {
     assert_eq!(config.control_socket(), PathBuf::from("./data/control.sock"));
     assert_eq!(config.http.listen.to_string(), "0.0.0.0:8080");
     assert!(config.http.admin_token.is_none());
-    assert_eq!(config.rtmp.listen.to_string(), "0.0.0.0:1935");
+    assert_eq!((config.http.header, config.http.stall), (Duration::from_secs(30), Duration::from_secs(20)));
+    assert_eq!((config.http.max_connections, config.http.max_connections_per_address), (16_384, 4_096));
+    let rtmp = &config.rtmp;
+    assert_eq!(rtmp.listen.to_string(), "0.0.0.0:1935");
+    let deadlines = [rtmp.handshake, rtmp.connect, rtmp.publish, rtmp.silence];
+    assert_eq!(deadlines, [5, 5, 10, 20].map(Duration::from_secs));
+    assert_eq!((rtmp.max_connections, rtmp.max_connections_per_address), (1_000, 64));
+    assert_eq!(rtmp.max_message_bytes, 8 << 20);
     assert_eq!(config.storage.url, StorageUrl::File("./data/objects".into()));
     assert_eq!(config.storage.url.to_string(), "file:./data/objects");
     assert_eq!(config.storage.spool, PathBuf::from("./data/spool"));
@@ -31,7 +38,8 @@ fn nothing_given_is_the_documented_defaults() {
     assert_eq!((config.hls.segment, config.hls.part), (Span::from_secs(2), Span::from_millis(334)));
     assert_eq!((config.hls.window, config.hls.container), (Span::from_secs(60), Container::Fmp4));
     assert_eq!(config.ladder.preset, preset::Preset::DEFAULT);
-    assert_eq!(config.session.grace, Duration::from_secs(30));
+    assert_eq!((config.ladder.capacity, config.ladder.over_capacity), (Capacity::Measured, OverCapacity::Degrade));
+    assert_eq!((config.session.grace, config.session.max_bitrate), (Duration::from_secs(30), 50_000_000));
     assert_eq!((config.session.on_unpublish, config.session.conflict), (OnUnpublish::Hold, Conflict::Takeover));
     assert_eq!((config.log.format, config.log.level), (LogFormat::Human, LogLevel::Info));
     assert_eq!(config.telemetry.otlp_endpoint, None);
@@ -157,6 +165,10 @@ fn values_of_another_type() {
         "[storage]\nspool_max = 10",
         "a.toml:2: storage.spool_max: expected a size in quotes, as \"10GiB\", found a number",
     );
+    refused(
+        "[session]\nmax_bitrate = 50",
+        "a.toml:2: session.max_bitrate: expected a bitrate in quotes, as \"50M\", found a number",
+    );
     refused("data_dir = true", "a.toml:1: data_dir: expected a text in quotes, found true or false");
     refused("[ladder]\npreset = []", "a.toml:2: ladder.preset: expected a text in quotes, found a list");
     refused("[ladder.preset]", "a.toml:1: ladder.preset: expected a text in quotes, found a table");
@@ -174,6 +186,19 @@ fn values_out_of_range() {
         ("data_dir = ''", "a.toml:1: data_dir: must not be empty"),
         ("[rtmp]\nsilence = '0s'", "a.toml:2: rtmp.silence: 0s is out of range: write 1s to 10m"),
         ("[rtmp]\nhandshake = '11m'", "a.toml:2: rtmp.handshake: 11m is out of range: write 1s to 10m"),
+        ("[rtmp]\nconnect = '500ms'", "a.toml:2: rtmp.connect: 500ms is out of range: write 1s to 10m"),
+        ("[rtmp]\npublish = '1h'", "a.toml:2: rtmp.publish: 1h is out of range: write 1s to 10m"),
+        (
+            "[rtmp]\nmax_connections_per_address = 100001",
+            "a.toml:2: rtmp.max_connections_per_address: 100001 is out of range: write 1 to 100000",
+        ),
+        ("[http]\nheader = '0s'", "a.toml:2: http.header: 0s is out of range: write 1s to 10m"),
+        ("[http]\nstall = '601s'", "a.toml:2: http.stall: 601s is out of range: write 1s to 10m"),
+        ("[http]\nmax_connections = 0", "a.toml:2: http.max_connections: 0 is out of range: write 1 to 1000000"),
+        (
+            "[http]\nmax_connections_per_address = 1000001",
+            "a.toml:2: http.max_connections_per_address: 1000001 is out of range: write 1 to 1000000",
+        ),
         ("[rtmp]\nmax_connections = 0", "a.toml:2: rtmp.max_connections: 0 is out of range: write 1 to 100000"),
         ("[rtmp]\nmax_connections = -1", "a.toml:2: rtmp.max_connections: \"-1\" is not a whole number"),
         ("[rtmp]\nmax_message = '1KiB'", "a.toml:2: rtmp.max_message: 1KiB is out of range: write 64KiB to 16MiB"),
@@ -192,6 +217,27 @@ fn values_out_of_range() {
         ),
         ("[hls]\ncontainer = 'cmaf'", "a.toml:2: hls.container: \"cmaf\" is not one of fmp4; did you mean \"fmp4\"?"),
         ("[ladder]\npreset = ''", "a.toml:2: ladder.preset: must not be empty"),
+        (
+            "[ladder]\ncapacity = 'auto'",
+            "a.toml:2: ladder.capacity: \"auto\" is no capacity: write \"measure\", \"unlimited\" or megapixels per second as \
+             \"240\"",
+        ),
+        (
+            "[ladder]\ncapacity = '0'",
+            "a.toml:2: ladder.capacity: \"0\" is no capacity: write \"measure\", \"unlimited\" or megapixels per second as \
+             \"240\"",
+        ),
+        (
+            "[ladder]\nover_capacity = 'refused'",
+            "a.toml:2: ladder.over_capacity: \"refused\" is not one of degrade, refuse; did you mean \"refuse\"?",
+        ),
+        ("[session]\nmax_bitrate = '499k'", "a.toml:2: session.max_bitrate: 499k is not between 500k and 400M"),
+        ("[session]\nmax_bitrate = '401M'", "a.toml:2: session.max_bitrate: 401M is not between 500k and 400M"),
+        (
+            "[session]\nmax_bitrate = '6 Mbit/s'",
+            "a.toml:2: session.max_bitrate: \"6 Mbit/s\" is not a bitrate: write a whole number and \"k\" or \"M\", as \"6000k\" \
+             or \"50M\"",
+        ),
         ("[session]\ngrace = '31m'", "a.toml:2: session.grace: 31m is too long: write 30m or less"),
         (
             "[session]\non_unpublish = 'stop'",

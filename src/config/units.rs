@@ -196,6 +196,14 @@ mod tests {
     }
 
     #[test]
+    fn bitrates() {
+        for (text, bits_per_second) in [("0k", 0), ("6500k", 6_500_000), ("50M", 50_000_000)] {
+            assert_eq!(parse_bitrate(text), Ok(bits_per_second), "{text}");
+            assert_eq!(bitrate_text(bits_per_second), text);
+        }
+    }
+
+    #[test]
     fn other_shapes_are_refused_in_words() {
         for text in
             ["", "s", "2", "2 s", "1.5s", "-1s", "+1s", "2sec", "99999999999999999999s", "18446744073709551615h"]
@@ -212,6 +220,14 @@ mod tests {
             parse_size("10gib").map_err(|error| error.to_string()),
             Err("\"10gib\" is not a size: write a whole number and a unit, as \"500MB\" or \"10GiB\"".to_owned())
         );
+        for text in ["", "50", "50m", "50 M", "1.5M", "99999999999999999999k"] {
+            assert_eq!(
+                parse_bitrate(text).map_err(|error| error.to_string()),
+                Err(format!(
+                    "\"{text}\" is not a bitrate: write a whole number and \"k\" or \"M\", as \"6000k\" or \"50M\""
+                ))
+            );
+        }
         assert_eq!(
             parse_address("localhost:80").map_err(|error| error.to_string()),
             Err("\"localhost:80\" is not an address: write IP and port, \

@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use arc_swap::ArcSwap;
 
-use super::channel::{Bound, Receiver, Sender, TrySendError, Weigh, bounded};
+use super::channel::{Bound, Depth, Receiver, Sender, TrySendError, Weigh, bounded};
 
 /// What a hub must know of what it carries.
 pub trait Carry: Clone + Weigh {
@@ -93,7 +93,7 @@ impl<T: Carry> Edge<T> {
 /// An edge's figures, for metrics.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct EdgeStats {
-    /// The name that was given to [`Hub::subscribe`].
+    /// The queue's name; at the hub that which was given to [`Hub::subscribe`].
     pub name: &'static str,
     /// Items waiting.
     pub items: usize,
@@ -101,6 +101,20 @@ pub struct EdgeStats {
     pub bytes: usize,
     /// Items dropped since the edge was made.
     pub dropped: u64,
+}
+
+impl EdgeStats {
+    /// What waits in a queue that drops nothing.
+    pub fn waiting<T>(name: &'static str, queue: &Depth<T>) -> Self {
+        EdgeStats { name, items: queue.items(), bytes: queue.bytes(), dropped: 0 }
+    }
+
+    /// Two queues between the same stages, as one.
+    #[must_use]
+    pub fn and(self, other: EdgeStats) -> Self {
+        let EdgeStats { items, bytes, dropped, .. } = other;
+        EdgeStats { items: self.items + items, bytes: self.bytes + bytes, dropped: self.dropped + dropped, ..self }
+    }
 }
 
 /// The fan-out. Clone it to subscribe from elsewhere; only one thread may publish, because order is its promise.
@@ -168,13 +182,8 @@ impl<T: Carry> Hub<T> {
     pub fn stats(&self) -> Vec<EdgeStats> {
         let edges = self.edges.load();
         let stats = edges.iter().filter(|edge| !edge.closed.load(Ordering::Relaxed)).map(|edge| {
-            let depth = edge.sender.depth();
-            EdgeStats {
-                name: edge.name,
-                items: depth.items(),
-                bytes: depth.bytes(),
-                dropped: edge.dropped.load(Ordering::Relaxed),
-            }
+            let dropped = edge.dropped.load(Ordering::Relaxed);
+            EdgeStats { dropped, ..EdgeStats::waiting(edge.name, &edge.sender.depth()) }
         });
         stats.collect()
     }

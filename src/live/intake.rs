@@ -20,6 +20,7 @@ use super::{SessionChange, SessionEvent};
 use crate::clock::SharedClock;
 use crate::config::OnUnpublish;
 use crate::flow::channel::{Receiver, RecvError};
+use crate::flow::hub::EdgeStats;
 use crate::flow::stage::{self, Outcome};
 use crate::ingest::{self, Ingest, LongGop, Now};
 use crate::listen::CloseReason;
@@ -447,17 +448,16 @@ impl Intake {
         let rates = Rates::between(&before.ingest, &ingest, elapsed);
         let ladder = self.wires.as_ref().and_then(Wires::ladder);
         self.stats_due = now.saturating_add(STATS_EVERY);
-        let depth = self.session.input().depth();
+        let intake = EdgeStats::waiting("intake", &self.session.input().depth());
+        let behind = self.wires.as_ref().map(Wires::edges).unwrap_or_default();
         let stats = SessionStats {
             ingest,
             rates,
             reasons: self.reasons.clone(),
-            edges: self.wires.as_ref().map(Wires::edges).unwrap_or_default(),
+            edges: [intake].into_iter().chain(behind).collect(),
             late_packets: self.wires.as_ref().map(Wires::late_packets).unwrap_or_default(),
             encode_speeds: stats::encode_speeds(&before, ladder.as_ref()),
             ladder,
-            intake_items: depth.items(),
-            intake_bytes: depth.bytes(),
         };
         self.losses.look(&stats, now);
         self.session.set_stats(stats);

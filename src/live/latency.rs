@@ -172,7 +172,17 @@ mod tests {
 
     fn part(rendition: u8, last_pts: Timestamp) -> Output {
         let (rendition, duration, bytes) = (RenditionId(rendition), Span::from_millis(80), Bytes::from_static(b"part"));
-        Output::Part(Part { rendition, msn: 0, epoch: 1, index: 0, duration, last_pts, independent: true, bytes })
+        Output::Part(Part {
+            rendition,
+            msn: 0,
+            epoch: 1,
+            index: 0,
+            samples: 1,
+            duration,
+            last_pts,
+            independent: true,
+            bytes,
+        })
     }
 
     fn open(rendition: u8) -> Output {

@@ -8,7 +8,7 @@ use tracing::Span as LogSpan;
 
 use super::SessionSpec;
 use super::wiring::{OnFailure, PACKAGE, WireError, report, spawn, tell};
-use crate::flow::channel::{Receiver, Sender, bounded};
+use crate::flow::channel::{Depth, Receiver, Sender, bounded};
 use crate::flow::stage::{self, Outcome, Stage};
 use crate::media::Output;
 use crate::media::segment::RenditionUnit;
@@ -123,6 +123,14 @@ impl Packaging {
         };
         drop(packets);
         Ok(queue)
+    }
+
+    /// The queue in front of its thread, if it has one.
+    pub fn depth(&self) -> Option<Depth<RenditionUnit>> {
+        match self {
+            Packaging::Thread { units, .. } => Some(units.depth()),
+            Packaging::Here(_) | Packaging::Failed => None,
+        }
     }
 
     /// Waits until everything that was handed in is packaged and handed on.

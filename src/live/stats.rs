@@ -57,7 +57,7 @@ pub fn encode_speeds(before: &SessionStats, now: Option<&LadderStats>) -> Vec<f6
 pub struct SessionStats {
     /// What came in.
     pub ingest: IngestStats,
-    /// Queues behind the hub.
+    /// The session's queues, its intake first.
     pub edges: Vec<EdgeStats>,
     /// What the encoders do; `None` when nothing is encoded.
     pub ladder: Option<LadderStats>,
@@ -69,10 +69,6 @@ pub struct SessionStats {
     pub encode_speeds: Vec<f64>,
     /// Each rung's name and why it is copied, encoded or left out.
     pub reasons: Vec<(String, String)>,
-    /// Items waiting in the session's intake.
-    pub intake_items: usize,
-    /// Bytes waiting in the session's intake.
-    pub intake_bytes: usize,
 }
 
 #[cfg(test)]

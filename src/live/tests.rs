@@ -6,6 +6,7 @@ use super::session::{NotTaken, SessionInput};
 use super::*;
 use crate::clock::{ManualClock, SharedClock};
 use crate::flow::channel::{Receiver, bounded};
+use crate::flow::hub::EdgeStats;
 use crate::listen::{CloseReason, Publisher};
 use crate::media::{Cut, CutKind, Kind, Packet, Timestamp, Track, Unit, VideoTrack, WallTime};
 use crate::package::{PackageSettings, Packager, Window, WindowSettings};
@@ -126,8 +127,8 @@ async fn a_session_that_dies_before_its_publisher_is_in_is_a_fault_and_not_a_shu
     assert!(matches!(refused, PublishError::ShuttingDown), "{refused}");
 }
 
-#[test]
-fn what_packaging_leaves_out_is_counted_for_the_session() {
+/// A session of a copied source without sound, and its track. The store's thread begins with `begin`.
+fn copying(begin: impl FnOnce() + Send + 'static) -> (Wires, Unit) {
     let config = Bytes::from_static(b"\x01\x64\x00\x0d\xff\xe1\x00\x04\x67\x64\x00\x0d\x01\x00\x02\x68\xeb");
     let video = Arc::new(Track::Video(VideoTrack { config, ..VideoTrack::plain(1_280, 720, (30, 1)) }));
     let spec = spec();
@@ -140,9 +141,33 @@ fn what_packaging_leaves_out_is_counted_for_the_session() {
     let latency = Latency::new(clock.clone(), Arc::default(), None, &renditions);
     let failed: OnFailure = Arc::new(|stage, why| panic!("{stage}: {why}"));
     let (span, packager) = (tracing::Span::none(), Packager::new(settings));
-    let mut outlet = Outlet::start(&spec, &span, packager, || None, window, latency, &failed).expect("threads");
+    let begin = move || {
+        begin();
+        None
+    };
+    let mut outlet = Outlet::start(&spec, &span, packager, begin, window, latency, &failed).expect("threads");
     let feeds = Feeds::start(&spec, &span, &clock, &plan, &mut outlet, &failed).expect("a copy needs no thread");
-    let mut wires = Wires { outlet, feeds: Some(feeds), late: None };
+    (Wires { outlet, feeds: Some(feeds), late: None }, Unit::Track(video))
+}
+
+#[test]
+fn what_waits_for_the_store_is_told_as_an_edge() {
+    let (release, released) = std::sync::mpsc::channel::<()>();
+    // As with a disk that does not answer; the sender's end lets it go.
+    let (mut wires, track) = copying(move || released.recv().unwrap_or(()));
+    let store = |items, bytes| EdgeStats { name: "store", items, bytes, dropped: 0 };
+    assert_eq!(wires.edges(), [store(0, 0)], "nothing is encoded: there is no queue to package");
+    wires.publish(&track);
+    let [edge] = wires.edges()[..] else { panic!("{:?}", wires.edges()) };
+    assert!(edge.bytes > 0, "an init segment waits");
+    assert_eq!(edge, store(1, edge.bytes));
+    drop(release);
+    wires.join();
+}
+
+#[test]
+fn what_packaging_leaves_out_is_counted_for_the_session() {
+    let (mut wires, track) = copying(|| ());
     assert_eq!(wires.late_packets(), [0]);
     let at = Timestamp::from_millis(10_000);
     let gap = Cut {
@@ -161,7 +186,7 @@ fn what_packaging_leaves_out_is_counted_for_the_session() {
         keyframe: true,
         data: Bytes::from_static(&[0, 0, 0, 1, 0x65]),
     };
-    for unit in [Unit::Track(video), Unit::Cut(gap), Unit::Packet(inside.clone()), Unit::Packet(inside)] {
+    for unit in [track, Unit::Cut(gap), Unit::Packet(inside.clone()), Unit::Packet(inside)] {
         wires.publish(&unit);
     }
     assert_eq!(wires.late_packets(), [2]);

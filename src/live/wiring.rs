@@ -24,7 +24,7 @@ use super::packaging::{Packaging, Packer};
 use crate::clock::SharedClock;
 use crate::config::preset::AudioMode;
 use crate::flow::channel::{Bound, Receiver, Sender, bounded};
-use crate::flow::hub::{Hub, WhenFull};
+use crate::flow::hub::{EdgeStats, Hub, WhenFull};
 use crate::flow::stage::{self, Outcome, Stage};
 use crate::media::segment::{Joined, RenditionId, RenditionUnit, Renditions};
 use crate::media::{CutKind, Kind, Output, Unit};
@@ -173,6 +173,13 @@ impl Outlet {
         if let Some(line) = self.lines.iter_mut().rfind(|line| line.first <= rendition) {
             line.packaging.push(RenditionUnit { rendition, unit: unit.clone() }, &self.on_failure);
         }
+    }
+
+    /// Its queues, neither of which drops anything. There is none to package while nothing is encoded.
+    fn edges(&self) -> impl Iterator<Item = EdgeStats> {
+        let package = self.lines.iter().filter_map(|line| line.packaging.depth());
+        let package = package.map(|queue| EdgeStats::waiting("package", &queue)).reduce(EdgeStats::and);
+        package.into_iter().chain([EdgeStats::waiting("store", &self.outputs.depth())])
     }
 
     /// Waits until everything that was handed in is packaged, journalled and published.
@@ -334,9 +341,9 @@ impl Wires {
         self.feeds.iter().chain(&self.late)
     }
 
-    /// The edges of the hub, for metrics.
-    pub fn edges(&self) -> Vec<crate::flow::hub::EdgeStats> {
-        self.all_feeds().flat_map(|feeds| feeds.hub.stats()).collect()
+    /// The queues behind the intake, for metrics.
+    pub fn edges(&self) -> Vec<EdgeStats> {
+        self.all_feeds().flat_map(|feeds| feeds.hub.stats()).chain(self.outlet.edges()).collect()
     }
 
     /// Packets that the packaging dropped, in the order of the renditions.

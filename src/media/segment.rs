@@ -140,6 +140,8 @@ pub struct Part {
     pub epoch: u32,
     /// Index within the segment, from 0.
     pub index: u32,
+    /// Samples in it: pictures, or frames of sound.
+    pub samples: u32,
     /// Sum of its sample durations.
     pub duration: Span,
     /// Presentation time of its last sample, in the order of decoding, as rounded to the track's timescale.

@@ -90,6 +90,7 @@ impl OpenSegment {
             msn: self.msn,
             epoch: self.epoch,
             index: self.parts,
+            samples: u32::try_from(self.samples.len()).unwrap_or(u32::MAX),
             duration: self.span(self.part_units),
             last_pts: self.last_pts(last),
             independent,

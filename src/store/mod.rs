@@ -69,7 +69,7 @@ pub use files::{AppendFile, Files, Filesystem, OsFiles};
 pub use recovery::{RecoveredRendition, RecoveredSession};
 pub use session::{Finish, ResumePoint, SessionHead};
 pub use settings::StoreSettings;
-pub use stats::{Alarms, StoreStats};
+pub use stats::{Alarms, Puts, StoreStats};
 pub use trace::TraceBegin;
 
 use crate::clock::SharedClock;

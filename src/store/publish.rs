@@ -111,7 +111,7 @@ async fn put_newest(shared: &Shared, session: &Arc<Session>, rendition: Renditio
         let Some((key, listing, text)) = rendered else { return };
         let put = shared.backend.put(&key, text.clone(), PLAYLIST_TYPE).await;
         if shared.attempted(&key, put, &mut patience).await.is_some() {
-            shared.count_put(text.len());
+            shared.count_put(&shared.counters.put_playlists, text.len());
             let now = shared.clock.monotonic();
             if let Some(log) = session.catalog.lock().renditions.get_mut(usize::from(rendition.0)) {
                 log.published(&listing, now);
@@ -151,7 +151,7 @@ async fn put_multivariant(shared: &Shared, session: &Arc<Session>) {
         let key = playlist_key(&session.stream, &session.id, None);
         let put = shared.backend.put(&key, text.clone(), PLAYLIST_TYPE).await;
         if shared.attempted(&key, put, &mut patience).await.is_some() {
-            shared.count_put(text.len());
+            shared.count_put(&shared.counters.put_playlists, text.len());
             *stored = Some(text);
             return;
         }

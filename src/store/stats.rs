@@ -18,8 +18,8 @@ pub struct StoreStats {
     pub spool_max_bytes: u64,
     /// Journal files.
     pub spool_files: u64,
-    /// Objects put, playlists included.
-    pub puts: u64,
+    /// Objects put.
+    pub puts: Puts,
     /// Bytes of them.
     pub put_bytes: u64,
     /// Objects deleted.
@@ -38,6 +38,17 @@ pub struct StoreStats {
     pub alarms: Alarms,
 }
 
+/// Objects that were put, by what they are.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Puts {
+    /// Init segments.
+    pub inits: u64,
+    /// Segments.
+    pub segments: u64,
+    /// Playlists, each version counted.
+    pub playlists: u64,
+}
+
 /// Conditions that an operator must see. Each clears itself when it is over.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Alarms {
@@ -52,7 +63,9 @@ pub struct Alarms {
 /// The counters behind [`StoreStats`].
 #[derive(Debug, Default)]
 pub(crate) struct Counters {
-    pub puts: AtomicU64,
+    pub put_inits: AtomicU64,
+    pub put_segments: AtomicU64,
+    pub put_playlists: AtomicU64,
     pub put_bytes: AtomicU64,
     pub deletes: AtomicU64,
     pub object_failures: AtomicU64,
@@ -149,7 +162,11 @@ impl Counters {
     pub fn snapshot(&self) -> StoreStats {
         let get = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
         StoreStats {
-            puts: get(&self.puts),
+            puts: Puts {
+                inits: get(&self.put_inits),
+                segments: get(&self.put_segments),
+                playlists: get(&self.put_playlists),
+            },
             put_bytes: get(&self.put_bytes),
             deletes: get(&self.deletes),
             object_failures: get(&self.object_failures),

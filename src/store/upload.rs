@@ -10,7 +10,7 @@
 use std::collections::VecDeque;
 use std::io::ErrorKind;
 use std::panic::{AssertUnwindSafe, resume_unwind};
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -288,9 +288,9 @@ impl Shared {
         }
     }
 
-    /// Counts an object that was put.
-    pub(crate) fn count_put(&self, bytes: usize) {
-        Counters::add(&self.counters.puts, 1);
+    /// Counts an object that was put, by the counter of its kind.
+    pub(crate) fn count_put(&self, of_kind: &AtomicU64, bytes: usize) {
+        Counters::add(of_kind, 1);
         Counters::add(&self.counters.put_bytes, bytes as u64);
     }
 
@@ -315,7 +315,11 @@ impl Shared {
             let put = self.backend.put(&key, payload, MEDIA_TYPE).await;
             if self.attempted(&key, put, &mut patience).await.is_some() {
                 self.note(session, rendition, name, Noted::uploaded);
-                self.count_put(size);
+                let of_kind = match name {
+                    MediaName::Init { .. } => &self.counters.put_inits,
+                    MediaName::Segment { .. } | MediaName::Part { .. } => &self.counters.put_segments,
+                };
+                self.count_put(of_kind, size);
                 if self.backend.filesystem.is_some() {
                     self.uploads.begun(); // it outlives this job
                     self.settling.push(Put { session: session.clone(), rendition, name });

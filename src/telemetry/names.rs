@@ -140,6 +140,7 @@ table! {
 
     PACKAGE_BYTES = Counter "package_bytes_total" ["stream" "session" "rung"] Bytes "Bytes of finished parts.";
     PACKAGE_BITRATE = Gauge "package_bitrate_bits_per_second" ["stream" "session" "rung"] BitsPerSecond "Bitrate of the last segments, container included.";
+    PACKAGE_FRAMES = Counter "package_frames_total" ["stream" "session" "rung"] Count "Pictures in finished parts, copied or encoded.";
     PACKAGE_PARTS = Counter "package_parts_total" ["stream" "session" "rung"] Count "Parts finished.";
     PACKAGE_MEMORY = Gauge "package_memory_bytes" ["stream" "session"] Bytes "Media of the live window that is held in memory.";
     PACKAGE_DROPPED = Counter "package_dropped_packets_total" ["stream" "session" "rung"] Count "Packets left out because no segment was open for them.";
@@ -151,7 +152,7 @@ table! {
     STORE_BACKLOG = Gauge "store_backlog_segments" [] Count "Closed segments that are not in the store yet.";
     STORE_BACKLOG_BYTES = Gauge "store_backlog_bytes" [] Bytes "Bytes of closed segments that are not in the store yet.";
     STORE_BACKLOG_OLDEST = Gauge "store_backlog_oldest_seconds" [] Seconds "Age of the oldest closed segment that is not in the store yet; 0 when there is none.";
-    STORE_WRITTEN = Counter "store_objects_written_total" [] Count "Objects written to the store: init segments, segments, playlists.";
+    STORE_WRITTEN = Counter "store_objects_written_total" ["kind"] Count "Objects written to the store: init, segment, playlist.";
     STORE_WRITTEN_BYTES = Counter "store_written_bytes_total" [] Bytes "Bytes written to the store.";
     STORE_DELETED = Counter "store_objects_deleted_total" [] Count "Objects deleted from the store when their time was over.";
     STORE_FAILURES = Counter "store_failures_total" ["operation"] Count "Operations of spool and store that failed, each try counted.";

@@ -8,7 +8,7 @@ use std::time::Duration;
 use tempfile::TempDir;
 
 use crate::support::content::Report;
-use crate::support::daemon::{Daemon, Home};
+use crate::support::daemon::{Credentials, Daemon, Home};
 use crate::support::follower::{Follower, Rendition};
 use crate::support::publisher::{Feed, RawPublisher, Status};
 use crate::support::source::{Publisher, Source};
@@ -90,6 +90,18 @@ impl Broadcast {
         let audio = self.seen.renditions.iter().find(|rendition| rendition.variant.is_none());
         Report::of(Some(rung), audio, self.files.path())
     }
+}
+
+/// Pushes `source` to its end and stops the daemon. What it has logged by then.
+pub fn push_through(home: &Home, credentials: &Credentials, source: &Source) -> String {
+    let daemon = home.serve();
+    let publisher = Publisher::start(source, &daemon.publish_url(&credentials.secret));
+    let mut seen = Follower::open(&daemon.url(""), &credentials.stream, FIRST_SEGMENT_LIMIT);
+    seen.until_ended(source.limit());
+    publisher.finish(source);
+    let lines = daemon.lines();
+    daemon.stop();
+    lines.text()
 }
 
 /// All files below `folder` by their path in it.

@@ -7,7 +7,8 @@ use std::time::Duration;
 
 use rustix::process::Signal;
 
-use crate::broadcast::{FIRST_SEGMENT_LIMIT, read_all};
+use crate::broadcast::{FIRST_SEGMENT_LIMIT, read_all, test_preset};
+use crate::support::boxes;
 use crate::support::daemon::{Credentials, Daemon, Home, STOP_LIMIT};
 use crate::support::follower::Follower;
 use crate::support::machine;
@@ -27,9 +28,9 @@ struct Live {
     _publisher: Publisher,
 }
 
-/// Starts a broadcast and waits until two segments are listed.
-fn go_live(flags: &[&str]) -> Live {
-    let home = Home::new("passthrough").set("session.grace", "60s");
+/// Starts a broadcast with `preset` and waits until two segments are listed.
+fn go_live(preset: &str, flags: &[&str]) -> Live {
+    let home = Home::new(preset).set("session.grace", "60s");
     let credentials = home.credentials();
     let daemon = home.serve_with(flags);
     let source = Source::small(30);
@@ -56,10 +57,40 @@ fn stored_playlists(home: &Home, stream: &str) -> BTreeMap<String, Media> {
     playlists
 }
 
+/// A copied rung, which holds what arrived, above an encoded one.
+fn copied_and_encoded() -> String {
+    test_preset("auto-360p-240p")
+}
+
+/// Frames of a stored rung.
+fn stored_frames(home: &Home, stream: &str, rung: &str) -> usize {
+    let files = read_all(&home.session_folder(stream));
+    let segments = files.iter().filter(|(path, _)| path.starts_with(&format!("{rung}/")) && path.ends_with(".m4s"));
+    segments.map(|(_, bytes)| boxes::samples(bytes).len()).sum()
+}
+
+/// What an encoder and the decoder before it hold when the daemon is stopped comes out of them.
+fn assert_encoders_were_flushed(home: &Home, stream: &str) {
+    let [copied, encoded] = ["360p", "240p"].map(|rung| stored_frames(home, stream, rung));
+    assert!(copied > 60, "{copied} frames are stored");
+    assert_eq!(encoded, copied, "frames of the encoded rung, and of the copied one");
+}
+
 #[test]
 fn sigterm_leaves_a_session_that_the_next_start_continues() {
     let _turn = machine::shared("sigterm_leaves_a_session_that_the_next_start_continues");
-    let Live { home, credentials, daemon, source, mut seen, .. } = go_live(&[]);
+    stop_and_continue("passthrough", |_, _| ());
+}
+
+#[test]
+fn sigterm_flushes_the_encoders_of_a_session_that_the_next_start_continues() {
+    let _turn = machine::shared("sigterm_flushes_the_encoders_of_a_session_that_the_next_start_continues");
+    stop_and_continue(&copied_and_encoded(), assert_encoders_were_flushed);
+}
+
+/// Stops a broadcast by SIGTERM, within the contract's time, looks at what is stored, and continues it.
+fn stop_and_continue(preset: &str, look: impl FnOnce(&Home, &str)) {
+    let Live { home, credentials, daemon, source, mut seen, .. } = go_live(preset, &[]);
     seen.update();
     daemon.stop();
     for (rendition, playlist) in stored_playlists(&home, &credentials.stream) {
@@ -70,6 +101,8 @@ fn sigterm_leaves_a_session_that_the_next_start_continues() {
             "{rendition}: everything that was listed is stored, and the open segment"
         );
     }
+
+    look(&home, &credentials.stream);
 
     let daemon = home.serve();
     let publisher = Publisher::start(&source, &daemon.publish_url(&credentials.secret));
@@ -101,17 +134,29 @@ fn assert_names_are_unique(rendition: &str, entries: &[&Entry]) {
 #[test]
 fn end_sessions_writes_endlist() {
     let _turn = machine::shared("end_sessions_writes_endlist");
-    let live = go_live(&["--end-sessions"]);
-    live.daemon.stop();
-    for (rendition, playlist) in stored_playlists(&live.home, &live.credentials.stream) {
+    end_by_stop("passthrough", |_, _| ());
+}
+
+#[test]
+fn end_sessions_flushes_the_encoders_before_endlist() {
+    let _turn = machine::shared("end_sessions_flushes_the_encoders_before_endlist");
+    end_by_stop(&copied_and_encoded(), assert_encoders_were_flushed);
+}
+
+/// Stops a broadcast for good and looks at what is stored.
+fn end_by_stop(preset: &str, look: impl FnOnce(&Home, &str)) {
+    let Live { home, credentials, daemon, .. } = go_live(preset, &["--end-sessions"]);
+    daemon.stop();
+    for (rendition, playlist) in stored_playlists(&home, &credentials.stream) {
         assert!(playlist.ended, "{rendition}: ENDLIST is stored");
     }
+    look(&home, &credentials.stream);
 }
 
 #[test]
 fn a_second_signal_exits_at_once() {
     let _turn = machine::shared("a_second_signal_exits_at_once");
-    let mut live = go_live(&[]);
+    let mut live = go_live("passthrough", &[]);
     // A request that never ends gives an orderly stop something to wait for.
     let mut unfinished = TcpStream::connect(live.daemon.http).expect("HTTP is served");
     unfinished.write_all(b"GET /healthz HTTP/1.1\r\nHost: x\r\n").expect("half a request is taken");

@@ -2,11 +2,13 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
-use std::net::TcpStream;
+use std::net::{SocketAddr, TcpStream};
 use std::path::Path;
 use std::time::Duration;
 
-use crate::broadcast::{FIRST_SEGMENT_LIMIT, test_preset};
+use serde_json::Value;
+
+use crate::broadcast::{FIRST_SEGMENT_LIMIT, push_through, test_preset};
 use crate::support::daemon::Home;
 use crate::support::follower::Follower;
 use crate::support::http::Client;
@@ -112,10 +114,55 @@ fn metrics_follow_a_session() {
     for kind in ["kind=\"video\"", "kind=\"audio\""] {
         assert!(of("ingest_messages_total", kind) > 0.0);
     }
-    assert!(of("edge_dropped_total", "edge=") < 1.0);
+    everything_is_measured(&source, &of);
+    the_frame_rate_is_measured(&daemon.url("/metrics"));
+    everything_stored_is_counted(&daemon.url("/metrics"));
     everything_documented_is_there(&daemon.url("/metrics"));
     assert!(samples.keys().any(|name| name.starts_with("millstream_http_requests_total{")), "{text}");
     assert!(!text.contains(&credentials.secret), "no key is in the metrics");
+}
+
+/// Figures that are not counts agree with what is pushed: 30 pictures and about 1.2 Mbit per second.
+fn everything_is_measured(source: &Source, of: &impl Fn(&str, &str) -> f64) {
+    let pushed =
+        fs::metadata(&source.path).expect("the source is there").len() as f64 * 8.0 / f64::from(source.seconds);
+    let near = |what: &str, bits_per_second: f64, expected: f64| {
+        let range = expected * 0.5..=expected * 2.0;
+        assert!(range.contains(&bits_per_second), "{what}: {bits_per_second} bit/s, and {expected} are expected");
+    };
+    near("intake", of("ingest_bitrate_bits_per_second", "session="), pushed);
+    for (rung, expected) in [("360p", 800_000.0), ("240p", 400_000.0), ("144p", 200_000.0), ("audio", 96_000.0)] {
+        near(rung, of("package_bitrate_bits_per_second", &format!("rung=\"{rung}\"")), expected);
+    }
+    for rung in ["360p", "240p", "144p"] {
+        let label = format!("rung=\"{rung}\"");
+        assert!(of("transcode_speed_ratio", &label) > 0.0, "{rung}");
+        assert!(of("package_frames_total", &label) >= 120.0, "{rung}: two segments are packaged");
+    }
+    for edge in ["intake", "video", "audio", "package", "store"] {
+        let label = format!("edge=\"{edge}\"");
+        assert!(of("edge_queue_items", &label) >= 0.0 && of("edge_queue_bytes", &label) >= 0.0);
+        assert!(of("edge_dropped_total", &label) < 1.0, "{edge} drops nothing");
+    }
+}
+
+/// 30 frames/s come in. A look is at one second, in which a busy machine may deliver less and in the next more.
+fn the_frame_rate_is_measured(url: &str) {
+    Client::default().poll(url, Duration::from_secs(20), |answer| {
+        let samples = samples(answer.text());
+        let mut rates = samples.iter().filter(|(name, _)| name.starts_with("millstream_ingest_frames_per_second{"));
+        rates.any(|(_, fps)| (25.0..=35.0).contains(fps)).then_some(())
+    });
+}
+
+/// Two segments of four renditions are in the store or on their way into it, and so are their init segments and playlists.
+fn everything_stored_is_counted(url: &str) {
+    Client::default().poll(url, Duration::from_secs(20), |answer| {
+        let samples = samples(answer.text());
+        let written =
+            |kind: &str| samples[format!("millstream_store_objects_written_total{{kind=\"{kind}\"}}").as_str()];
+        (written("init") >= 4.0 && written("segment") >= 8.0 && written("playlist") >= 5.0).then_some(())
+    });
 }
 
 /// Metrics that are there once what they count has happened, which it does not in an ordinary broadcast.
@@ -181,6 +228,44 @@ fn seen_metrics(url: &str, stream: &str) -> String {
     Client::default().poll(url, Duration::from_secs(20), |answer| {
         answer.text().contains(&format!("stream=\"{stream}\"")).then(|| answer.text().to_owned())
     })
+}
+
+/// A text of a log line: a field of its own, or of the spans around it.
+fn told<'a>(line: &'a Value, key: &str) -> Option<&'a str> {
+    let spans = line["spans"].as_array().into_iter().flatten();
+    [line].into_iter().chain(spans).find_map(|fields| fields[key].as_str())
+}
+
+#[test]
+fn log_lines_carry_stream_session_and_peer_and_none_has_the_key() {
+    let _turn = machine::shared("log_lines_carry_stream_session_and_peer_and_none_has_the_key");
+    let home = Home::ending_with_the_broadcast("passthrough").set("log.level", "trace");
+    let credentials = home.credentials();
+    let log = push_through(&home, &credentials, &Source::small(6));
+    let parsed = |line| serde_json::from_str(line).unwrap_or_else(|error| panic!("not JSON: {error}: {line}"));
+    let lines: Vec<Value> = log.lines().map(parsed).collect();
+    let folder = home.session_folder(&credentials.stream);
+    let session = folder.file_name().and_then(|name| name.to_str()).expect("a session's folder is its id");
+    let of_the_broadcast = |message: &str| {
+        let found: Vec<_> = lines.iter().filter(|line| line["message"] == message).collect();
+        assert_eq!(found.len(), 1, "lines with {message:?}: {found:#?}");
+        let names = [told(found[0], "stream"), told(found[0], "session")];
+        assert_eq!(names, [Some(credentials.stream.as_str()), Some(session)], "{}", found[0]);
+        found[0]
+    };
+    for message in ["publisher admitted", "RTMP connection ended"] {
+        let line = of_the_broadcast(message);
+        let peer: SocketAddr = told(line, "peer").and_then(|peer| peer.parse().ok()).expect("the encoder's address");
+        assert!(peer.ip().is_loopback() && peer.port() > 0, "{line}");
+    }
+    for message in ["ladder planned", "session stopped"] {
+        of_the_broadcast(message);
+    }
+    assert!(lines.iter().any(|line| line["level"] == "DEBUG"), "the log is finer than usual");
+    // Neither whole nor without its prefix.
+    let secret = credentials.secret.trim_start_matches("ms_");
+    assert!(secret.len() >= 16);
+    assert_eq!(log.lines().find(|line| line.contains(secret)), None);
 }
 
 #[test]

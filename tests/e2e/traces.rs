@@ -4,9 +4,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::TcpListener;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use crate::broadcast::{FIRST_SEGMENT_LIMIT, read_all, test_preset};
+use crate::broadcast::{FIRST_SEGMENT_LIMIT, push_through, read_all, test_preset};
 use crate::support::collector::{Collector, Span};
-use crate::support::daemon::{Credentials, Home};
+use crate::support::daemon::Home;
 use crate::support::follower::Follower;
 use crate::support::machine;
 use crate::support::playlist::{Media, resolve};
@@ -70,18 +70,6 @@ fn unix_nanos() -> u64 {
     u64::try_from(since).expect("before 2554")
 }
 
-/// Pushes `source` to its end and stops the daemon. What it has logged by then.
-fn broadcast(home: &Home, credentials: &Credentials, source: &Source) -> String {
-    let daemon = home.serve();
-    let publisher = Publisher::start(source, &daemon.publish_url(&credentials.secret));
-    let mut seen = Follower::open(&daemon.url(""), &credentials.stream, FIRST_SEGMENT_LIMIT);
-    seen.until_ended(source.limit());
-    publisher.finish(source);
-    let lines = daemon.lines();
-    daemon.stop();
-    lines.text()
-}
-
 #[test]
 fn every_stored_segment_has_a_trace_from_its_first_packet_to_its_object() {
     let _turn = machine::shared("every_stored_segment_has_a_trace_from_its_first_packet_to_its_object");
@@ -90,7 +78,7 @@ fn every_stored_segment_has_a_trace_from_its_first_packet_to_its_object() {
         .set("telemetry.otlp_endpoint", collector.url());
     let credentials = home.credentials();
     let began = unix_nanos();
-    broadcast(&home, &credentials, &Source::small(8));
+    push_through(&home, &credentials, &Source::small(8));
     let ended = unix_nanos();
 
     let (stored, spans) = (stored(&home, &credentials.stream), collector.spans());
@@ -146,7 +134,7 @@ fn a_collector_that_never_answers_changes_nothing_but_the_log() {
     let credentials = home.credentials();
     let source = Source::small(6);
     // The daemon stops within the contract's time, or this fails.
-    let log = broadcast(&home, &credentials, &source);
+    let log = push_through(&home, &credentials, &source);
     let millis: u64 = stored(&home, &credentials.stream)
         .iter()
         .filter_map(|((rung, _), (_, millis))| (rung != "audio").then_some(*millis))

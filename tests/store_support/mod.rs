@@ -108,7 +108,7 @@ pub fn open(rendition: RenditionId, epoch: u32, msn: u64) -> Output {
 pub fn part(rendition: RenditionId, epoch: u32, msn: u64, index: u32) -> Output {
     let (duration, independent) = (part_duration(), index == 0);
     let (last_pts, bytes) = (Timestamp::ZERO, part_bytes(rendition, msn, index));
-    Output::Part(Part { rendition, msn, epoch, index, duration, last_pts, independent, bytes })
+    Output::Part(Part { rendition, msn, epoch, index, samples: 10, duration, last_pts, independent, bytes })
 }
 
 pub fn close(rendition: RenditionId, msn: u64) -> Output {

@@ -101,6 +101,8 @@ pub struct Totals {
     pub segments: u64,
     /// Bytes of the parts.
     pub bytes: u64,
+    /// Samples in the parts: pictures, or frames of sound.
+    pub samples: u64,
 }
 
 #[derive(Debug)]
@@ -321,6 +323,7 @@ impl State {
     fn part(&mut self, part: &Part) {
         self.totals.parts += 1;
         self.totals.bytes += part.bytes.len() as u64;
+        self.totals.samples += u64::from(part.samples);
         self.memory.push(part.bytes.clone());
         if let Some(mut open) = self.open.take() {
             let (duration, independent, size) = (part.duration, part.independent, part.bytes.len());

@@ -55,6 +55,7 @@ fn part(rendition: RenditionId, msn: u64, index: u32) -> Output {
         msn,
         epoch: 0,
         index,
+        samples: 30,
         duration,
         last_pts: Timestamp::ZERO,
         independent: index == 0,

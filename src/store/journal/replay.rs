@@ -178,6 +178,7 @@ mod tests {
             msn: 1,
             epoch: 1,
             index: 0,
+            samples: 10,
             duration: Span::from_millis(334),
             last_pts: Timestamp::ZERO,
             independent: true,

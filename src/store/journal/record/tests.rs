@@ -136,6 +136,7 @@ fn a_part_is_its_head_and_then_its_payload() {
         msn: 9,
         epoch: 7,
         index: 2,
+        samples: 10,
         duration: Span::from_millis(334),
         last_pts: Timestamp::ZERO,
         independent: false,
