@@ -125,6 +125,7 @@ run "Dockerfile" check_dockerfile
 run "format" cargo fmt --all --check
 run "format of the fuzz targets" cargo fmt --manifest-path tests/fuzz/Cargo.toml --check
 run "clippy" cargo clippy --all-targets --quiet -- -D warnings
+run "documentation of the code" env RUSTDOCFLAGS=-Dwarnings cargo doc --no-deps --quiet
 run "build of the tests" cargo test --no-run --quiet
 run "tests" guarded_tests
 run "demo" smoke

@@ -2,8 +2,8 @@
 //!
 //! A network brings a stream in pieces of 1.4 KB or less, sound comes in packets of some hundred bytes, and each of them would wake a task, then
 //! the session's thread: at fifty streams that costs more than all the work on the packets. So the kernel is asked to
-//! wake us once about [`GATHER`] worth of the stream is there (SO_RCVLOWAT, socket(7)). Whatever is less waits for
-//! [`HOLD`] at most: then the mark is taken back, which wakes us at once if there is anything. The end of a connection
+//! wake us once about `GATHER` worth of the stream is there (SO_RCVLOWAT, socket(7)). Whatever is less waits for
+//! `HOLD` at most: then the mark is taken back, which wakes us at once if there is anything. The end of a connection
 //! wakes at any time.
 
 use std::os::fd::AsFd;

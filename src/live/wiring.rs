@@ -6,7 +6,7 @@
 //!                               └─copied rung and copied audio, no queue of their own ──┘  Block    thread   Block   thread
 //! ```
 //!
-//! While nothing is encoded there is no package thread: the intake thread packages ([`super::packaging`]).
+//! While nothing is encoded there is no package thread: the intake thread packages (`packaging`).
 //!
 //! The outlet (package, store, window) lives as long as the session's threads; the feeds (hub, transcoder, copied edge)
 //! are made when the tracks are known. A resumed session has an outlet from the start, so that viewers see its gaps
