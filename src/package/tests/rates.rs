@@ -48,6 +48,7 @@ impl Packaged {
                     assert_eq!((part.msn, part.index as usize), (start.msn, parts.len()));
                     let mut chunks = read_chunks(&part.bytes).expect("a chunk");
                     assert_eq!((chunks.len(), chunks[0].segment_start), (1, part.index == 0));
+                    assert_eq!(part.samples as usize, chunks[0].samples.len());
                     assert_eq!(part.independent, chunks[0].samples[0].keyframe);
                     parts.push((part.clone(), chunks.remove(0)));
                 }

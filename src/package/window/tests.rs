@@ -358,3 +358,14 @@ fn renditions_that_join_are_listed_once_a_player_can_start_on_them() {
     window.apply(&Output::End(VIDEO));
     assert!(!window.ended());
 }
+
+#[test]
+fn totals_count_what_came_and_go_on_when_it_has_left() {
+    let window = Window::new(renditions(false), settings(6));
+    (0..20).for_each(|msn| play(&window, start(VIDEO, msn)));
+    play(&window, SegmentStart { gap: true, ..start(VIDEO, 20) });
+    assert!(window.rendition(VIDEO).is_some_and(|view| view.len() < 20), "the first have left");
+    let bytes = (0..20).map(|msn| 2 * format!("part {msn}.0").len() as u64).sum();
+    assert_eq!(window.totals(VIDEO), Some(Totals { parts: 40, segments: 21, bytes, samples: 1_200 }));
+    assert_eq!(window.totals(AUDIO), Some(Totals::default()));
+}
