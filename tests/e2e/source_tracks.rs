@@ -1,5 +1,5 @@
-//! Sources whose sound is coded in an odd way, and sources that lack a track, lose one or get one late: what the playlist, the
-//! media and the publisher see.
+//! Sources whose sound is coded in an odd way or changes, and sources that lack a track, lose one or get one late: what the
+//! playlist, the media and the publisher see.
 //!
 //! All of them are pushed at the same time, each to a stream of its own: once to a daemon that encodes them, and those for which
 //! that is another matter once more to one that copies them. [`feeds`] says what each is like.
