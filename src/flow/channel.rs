@@ -211,6 +211,9 @@ pub fn bounded<T: Weigh>(bound: Bound) -> (Sender<T>, Receiver<T>) {
 
 impl<T: Weigh> Sender<T> {
     /// Puts `item` in, or hands it back at once.
+    ///
+    /// # Errors
+    /// The queue is full, or its receiver is gone.
     pub fn try_send(&self, item: T) -> Result<(), TrySendError<T>> {
         let mut state = self.0.lock();
         state.put(item, self.0.bound)?;
@@ -219,12 +222,18 @@ impl<T: Weigh> Sender<T> {
     }
 
     /// Puts `item` in, blocking the thread while the queue is full. Not for tasks.
+    ///
+    /// # Errors
+    /// The receiver is gone.
     pub fn send(&self, item: T) -> Result<(), Closed<T>> {
         self.send_within(item, self.0.bound)
     }
 
     /// Puts `item` in also where the queue is full, up to so many items more than its bound; then blocks the thread. For what
     /// is small and rare and must not wait behind what is not.
+    ///
+    /// # Errors
+    /// The receiver is gone.
     pub fn send_beyond(&self, item: T, more: usize) -> Result<(), Closed<T>> {
         let items = self.0.bound.items.saturating_add(more);
         self.send_within(item, Bound { items, bytes: usize::MAX })
@@ -248,6 +257,9 @@ impl<T: Weigh> Sender<T> {
     }
 
     /// Puts `item` in, suspending the task while the queue is full. Cancelling it loses the item.
+    ///
+    /// # Errors
+    /// The receiver is gone.
     pub async fn send_async(&self, item: T) -> Result<(), Closed<T>> {
         let mut item = match self.try_send(item) {
             Ok(()) => return Ok(()),
@@ -270,6 +282,9 @@ impl<T: Weigh> Sender<T> {
 
     /// Puts the items in, in their order, with one wake-up for as many as there is room for; suspends the task while the
     /// queue is full. Cancelling it loses those that are not in.
+    ///
+    /// # Errors
+    /// The receiver is gone; the first item that was not taken comes back.
     pub async fn send_each_async(&self, items: impl Iterator<Item = T>) -> Result<(), Closed<T>> {
         let mut items = items;
         loop {
@@ -318,6 +333,9 @@ impl<T: Weigh> Receiver<T> {
     }
 
     /// The next item, or why there is none; blocks the thread for at most `timeout`.
+    ///
+    /// # Errors
+    /// Nothing came within the time, or all senders are gone and the queue is empty.
     pub fn recv_timeout(&self, timeout: Duration) -> Result<T, RecvError> {
         let filled = self.0.filled.wait_timeout_while(self.0.lock(), timeout, State::receiver_must_wait);
         self.take(filled.unwrap_or_else(PoisonError::into_inner).0)

@@ -102,6 +102,9 @@ impl Line {
 
 impl Outlet {
     /// Starts the store thread. `begin` runs on it, because it waits for the disk.
+    ///
+    /// # Errors
+    /// A thread cannot be started.
     pub fn start(
         spec: &SessionSpec,
         span: &LogSpan,
@@ -202,6 +205,9 @@ pub struct Feeds {
 
 impl Feeds {
     /// Starts the encoders that `plan` wants and connects what it copies.
+    ///
+    /// # Errors
+    /// An encoder is missing, or a thread cannot be started.
     pub fn start(
         spec: &SessionSpec,
         span: &LogSpan,

@@ -14,6 +14,9 @@ use std::sync::Arc;
 /// what it does otherwise.
 pub trait Files: Send + Sync + Debug {
     /// Makes a file that must not exist yet, for appending, with the folders above it.
+    ///
+    /// # Errors
+    /// The file exists, or the file system fails.
     fn create(&self, path: &Path) -> io::Result<Arc<dyn AppendFile>>;
 
     /// Fills `buffer` from `offset` on.
@@ -25,11 +28,17 @@ pub trait Files: Send + Sync + Debug {
     }
 
     /// Length of a file in bytes.
+    ///
+    /// # Errors
+    /// There is no such file, or the file system fails.
     fn len(&self, path: &Path) -> io::Result<u64> {
         Ok(fs::metadata(path)?.len())
     }
 
     /// Names of the entries of a folder, sorted; empty when there is no folder of this name. Names that are not UTF-8 are left out.
+    ///
+    /// # Errors
+    /// The file system fails.
     fn list(&self, folder: &Path) -> io::Result<Vec<String>> {
         let entries = match fs::read_dir(folder) {
             Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => {
@@ -46,11 +55,17 @@ pub trait Files: Send + Sync + Debug {
     }
 
     /// Removes a file. One that is not there is no error.
+    ///
+    /// # Errors
+    /// The file system fails.
     fn remove_file(&self, path: &Path) -> io::Result<()> {
         absent_is_fine(fs::remove_file(path))
     }
 
     /// Removes a folder if it is empty. One that is not there is no error.
+    ///
+    /// # Errors
+    /// The file system fails.
     fn remove_folder(&self, path: &Path) -> io::Result<()> {
         match absent_is_fine(fs::remove_dir(path)) {
             Err(error) if error.kind() == io::ErrorKind::DirectoryNotEmpty => Ok(()),
@@ -59,6 +74,9 @@ pub trait Files: Send + Sync + Debug {
     }
 
     /// Makes the names in a folder durable.
+    ///
+    /// # Errors
+    /// There is no such folder, or the disk fails.
     fn sync_folder(&self, path: &Path) -> io::Result<()> {
         File::open(path)?.sync_all()
     }
@@ -71,6 +89,9 @@ pub trait Files: Send + Sync + Debug {
     }
 
     /// Takes the lock at `path` for as long as the returned value lives. The inner error is what the holder wrote there.
+    ///
+    /// # Errors
+    /// The file cannot be made or locked for another reason than a holder.
     fn lock(&self, path: &Path) -> io::Result<Result<Box<dyn Send + Sync>, String>> {
         if let Some(folder) = path.parent() {
             fs::create_dir_all(folder)?;
@@ -101,10 +122,15 @@ pub trait Files: Send + Sync + Debug {
 /// A file that only grows.
 pub trait AppendFile: Send + Sync + Debug {
     /// Appends all slices behind each other, in one call to the system where it takes them whole.
-    /// After an error any number of the bytes may have been written.
+    ///
+    /// # Errors
+    /// The disk is full or fails; any number of the bytes may have been written.
     fn append(&self, slices: &[&[u8]]) -> io::Result<()>;
 
     /// Makes everything appended before this call durable.
+    ///
+    /// # Errors
+    /// The disk fails: what was appended since the last call may be lost.
     fn sync(&self) -> io::Result<()>;
 }
 

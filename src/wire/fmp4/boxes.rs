@@ -209,26 +209,41 @@ impl<'a> Fields<'a> {
     }
 
     /// 8 bits.
+    ///
+    /// # Errors
+    /// The box ends before.
     pub fn u8(&mut self) -> Result<u8, ReadError> {
         Ok(self.array::<1>()?[0])
     }
 
     /// 16 bits.
+    ///
+    /// # Errors
+    /// The box ends before.
     pub fn u16(&mut self) -> Result<u16, ReadError> {
         self.array().map(u16::from_be_bytes)
     }
 
     /// 32 bits.
+    ///
+    /// # Errors
+    /// The box ends before.
     pub fn u32(&mut self) -> Result<u32, ReadError> {
         self.array().map(u32::from_be_bytes)
     }
 
     /// 64 bits.
+    ///
+    /// # Errors
+    /// The box ends before.
     pub fn u64(&mut self) -> Result<u64, ReadError> {
         self.array().map(u64::from_be_bytes)
     }
 
     /// Version and flags of a full box.
+    ///
+    /// # Errors
+    /// The box ends before.
     pub fn version_and_flags(&mut self) -> Result<(u8, u32), ReadError> {
         let word = self.u32()?;
         Ok(((word >> 24) as u8, word & 0x00ff_ffff))
