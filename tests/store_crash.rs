@@ -255,6 +255,40 @@ async fn files_that_are_no_journals_are_passed_over() {
     assert_eq!((session.head.session.as_str(), session.next_msn), ("s1", 3));
 }
 
+/// The journal of session `s2`, with segments that `s1` never had.
+async fn journal_of_another_session() -> Vec<u8> {
+    let folder = tempfile::tempdir().expect("a folder");
+    let (store, _) = Bench::in_memory(folder.path()).open().await;
+    let mut writer = store.begin(head("s2", 9)).expect("begun");
+    append_inits(&mut writer);
+    append_segment(&mut writer, 9, 70);
+    drop((writer, store));
+    fs::read(folder.path().join("spool/stream1/s2/0000000001.journal")).expect("read")
+}
+
+#[tokio::test]
+async fn a_journal_of_another_session_is_not_believed_and_hides_nothing() {
+    let foreign = journal_of_another_session().await;
+    for its_number in [1, 3] {
+        let folder = tempfile::tempdir().expect("a folder");
+        let bench = killed_after(folder.path(), &[]).await;
+        let own = journals(folder.path()).pop().expect("a journal");
+        fs::rename(&own, own.with_file_name("0000000002.journal")).expect("renamed");
+        let strange = own.with_file_name(format!("{its_number:010}.journal"));
+        fs::write(&strange, &foreign).expect("written");
+        // Also behind a writer, whose snapshot lets go of the older files.
+        for epoch in [4, 5] {
+            let (store, session) = bench.reopen().await;
+            assert_eq!((session.head.clone(), session.next_msn), (head("s1", epoch), 3), "number {its_number}");
+            assert_eq!(segments(&session, 0), [(0, 2_000, false), (1, 2_000, false), (2, 2_000, false)]);
+            until_uploaded(&store).await;
+            store.begin(head("s1", epoch + 1)).expect("resumed").finish(Finish::Suspended).expect("finished");
+            store.close(Duration::ZERO).await.expect("closed");
+        }
+        assert_eq!(fs::read(&strange).expect("it is not ours to delete"), foreign);
+    }
+}
+
 #[tokio::test]
 async fn names_that_no_daemon_gives_are_passed_over_and_the_highest_number_is_no_overflow() {
     let folder = tempfile::tempdir().expect("a folder");

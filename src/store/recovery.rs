@@ -9,8 +9,8 @@ use std::sync::Arc;
 use super::catalog::Catalog;
 use super::catalog::shared::SharedCatalog;
 use super::files::Files;
-use super::journal::Record;
 use super::journal::replay::{Ending, Reader, Step};
+use super::journal::{Head, Record};
 use super::session::{Finish, ResumePoint, SessionHead};
 use super::spool::{Extent, JOURNAL, Spool};
 use super::{Shared, StoreError};
@@ -68,6 +68,14 @@ struct Found {
     catalog: Catalog,
     boot: String,
     files: Vec<FoundFile>,
+    /// The highest number of a journal in its folder, also of one that is not its own.
+    last_number: u64,
+}
+
+impl Found {
+    fn of(head: SessionHead) -> Self {
+        Found { catalog: Catalog::new(head), boot: String::new(), files: Vec::new(), last_number: 0 }
+    }
 }
 
 /// Reads all journals below the spool's folder and takes their sessions in. Blocks.
@@ -80,12 +88,7 @@ pub(crate) fn recover(shared: &Arc<Shared>) -> Result<Vec<RecoveredSession>, Sto
     for stream in folders(files, &spool.root)? {
         for id in folders(files, &spool.root.join(&stream))? {
             let folder = spool.folder(&stream, &id);
-            let Some(found) = read_session(files, &folder)? else { continue };
-            if (&found.catalog.head.stream, &found.catalog.head.session) == (&stream, &id) {
-                sessions.push(found);
-            } else {
-                tracing::warn!(folder = %folder.display(), "this journal belongs to another session: it is left alone");
-            }
+            sessions.extend(read_session(files, &folder, (&stream, &id))?);
         }
     }
     Ok(take_in(shared, sessions))
@@ -96,11 +99,10 @@ fn folders(files: &dyn Files, folder: &Path) -> Result<Vec<String>, StoreError> 
     Ok(names.into_iter().filter(|name| naming::is_component(name) && name != super::LOCK).collect())
 }
 
-/// `None` when no file says whose journal this is.
-fn read_session(files: &dyn Files, folder: &Path) -> Result<Option<Found>, StoreError> {
+/// `None` when no file says that it is the journal of `owner`, which are a stream and its session.
+fn read_session(files: &dyn Files, folder: &Path, owner: (&str, &str)) -> Result<Option<Found>, StoreError> {
     let names = files.list(folder).map_err(StoreError::disk("list", folder))?;
-    let mut found: Option<Found> = None;
-    let mut unread = Vec::new();
+    let (mut found, mut own, mut last_number) = (None, Vec::new(), 0);
     for name in &names {
         let Some(number) = Spool::number(name) else {
             if name.ends_with(JOURNAL) {
@@ -108,46 +110,72 @@ fn read_session(files: &dyn Files, folder: &Path) -> Result<Option<Found>, Store
             }
             continue;
         };
-        let path = Spool::path(folder, number);
-        let mut reader = Reader::open(files, &path)?;
-        let wall = read_file(&mut reader, number, &mut found)?;
-        unread.push(FoundFile { number, len: reader.file_len(), wall });
+        last_number = last_number.max(number);
+        let mut reader = Reader::open(files, &Spool::path(folder, number))?;
+        match read_file(&mut reader, number, owner, &mut found)? {
+            Read::Own(wall) => own.push(FoundFile { number, len: reader.file_len(), wall }),
+            Read::Foreign => {
+                tracing::warn!(path = %reader.path().display(), "this journal belongs to another session: it is left alone");
+            }
+        }
     }
-    if found.is_none() && !unread.is_empty() {
-        tracing::warn!(folder = %folder.display(), "no journal here says whose it is: the folder is left alone");
+    if found.is_none() && last_number > 0 {
+        tracing::warn!(folder = %folder.display(), "no journal here says that it is of this session: the folder is left alone");
     }
-    Ok(found.map(|found| Found { files: unread, ..found }))
+    Ok(found.map(|found| Found { files: own, last_number, ..found }))
 }
 
-fn read_file(reader: &mut Reader<'_>, number: u64, found: &mut Option<Found>) -> Result<WallTime, StoreError> {
-    let (mut damaged, mut wall) = (0_u64, None);
+/// Whose a file is.
+enum Read {
+    /// The session's, or nobody's; with the media time of its first segment.
+    Own(WallTime),
+    /// It begins as the journal of another session.
+    Foreign,
+}
+
+/// Reads a file up to a head that is not of this session: what lies behind that is not its media.
+fn read_file(
+    reader: &mut Reader<'_>,
+    number: u64,
+    owner: (&str, &str),
+    found: &mut Option<Found>,
+) -> Result<Read, StoreError> {
+    let (mut damaged, mut wall, mut own) = (0_u64, None, false);
     while let Some(step) = reader.step()? {
+        let mut refused = false;
         let taken = match step {
             Step::Damaged => false,
             Step::Record { record, payload_at } => {
                 if let (Record::Open(start), None) = (&record, wall) {
                     wall = Some(start.wall);
                 }
-                take_record(record, Extent { file: number, offset: payload_at, len: 0 }, found)
+                if let Record::Head(Head { session, .. }) = &record {
+                    let of_owner = (session.stream.as_str(), session.session.as_str()) == owner;
+                    if !of_owner && !own {
+                        return Ok(Read::Foreign);
+                    }
+                    refused = !of_owner || found.as_ref().is_some_and(|found| !found.catalog.takes(session));
+                }
+                !refused && take_record(record, Extent { file: number, offset: payload_at, len: 0 }, found)
             }
         };
+        own |= taken;
         damaged += u64::from(!taken);
         if let Some(found) = found.as_mut().filter(|_| !taken) {
             found.catalog.damaged = true;
         }
+        if refused {
+            break;
+        }
     }
     report(reader, damaged);
-    Ok(wall.unwrap_or_default())
+    Ok(Read::Own(wall.unwrap_or_default()))
 }
 
-/// False when the record does not fit what is known. `place` is where a part's payload would lie.
+/// False when the record does not fit what is known. A head is one that fits. `place` is where a part's payload would lie.
 fn take_record(record: Record, place: Extent, found: &mut Option<Found>) -> bool {
     if let Record::Head(head) = &record {
-        let new = || Found { catalog: Catalog::new(head.session.clone()), boot: String::new(), files: Vec::new() };
-        let found = found.get_or_insert_with(new);
-        if found.catalog.takes(&head.session) {
-            found.boot.clone_from(&head.boot);
-        }
+        found.get_or_insert_with(|| Found::of(head.session.clone())).boot.clone_from(&head.boot);
     }
     let extent = match &record {
         Record::Part(part) => u32::try_from(part.entry.size).ok().map(|len| Extent { len, ..place }),
@@ -171,16 +199,15 @@ fn report(reader: &Reader<'_>, damaged: u64) {
 fn take_in(shared: &Arc<Shared>, found: Vec<Found>) -> Vec<RecoveredSession> {
     let boot = shared.spool.files.boot_id();
     let (mut recovered, mut files) = (Vec::new(), Vec::new());
-    for Found { mut catalog, boot: last_boot, files: own } in found {
+    for Found { mut catalog, boot: last_boot, files: own, last_number } in found {
         let clean = catalog.finish.is_some();
         let power_was_cut = !clean && (boot.is_empty() || boot != last_boot);
         catalog.settle();
         let next_msn = catalog.raise_msn(power_was_cut);
         catalog.resume = catalog.resume_point(next_msn);
         recovered.push(describe(shared, &catalog, clean, power_was_cut, next_msn));
-        let next_number = own.iter().map(|file| file.number).max().unwrap_or(0).saturating_add(1);
         let catalog = Arc::new(SharedCatalog::new(catalog, boot.clone()));
-        let session = shared.adopt(catalog, next_number);
+        let session = shared.adopt(catalog, last_number.saturating_add(1));
         files.extend(own.into_iter().map(|file| (file.wall, file.number, file.len, session.clone())));
     }
     files.sort_by_key(|(wall, number, ..)| (*wall, *number));

@@ -21,4 +21,4 @@ mod wire;
 pub(crate) mod writer;
 
 pub(crate) use format::VERSION;
-pub(crate) use record::Record;
+pub(crate) use record::{Head, Record};
