@@ -176,6 +176,9 @@ async fn a_panic_in_any_stage_ends_its_session_in_words_and_no_other() {
             bad.send(tag).await.expect("all of it is taken");
         }
         let seen = window(&bad.session).await;
+        // Every stage is at its work by then. Until its session's beginning is durable the store's thread waits for the disk,
+        // and a panic in there is a failed sync, which ends no session.
+        listed(&bad.session, 0).await;
         wire.set(thread);
         // How much of it is taken depends on when the panic is heard of. Nothing of it stays here: the stages hold it last.
         for tag in rest {
