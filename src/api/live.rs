@@ -1,5 +1,8 @@
 //! What the API asks of running sessions. The composition root answers.
 
+use std::future::Future;
+use std::pin::Pin;
+
 use serde::{Deserialize, Serialize};
 
 use crate::control::SessionId;
@@ -8,6 +11,10 @@ use crate::control::SessionId;
 pub trait LiveSessions: Send + Sync + 'static {
     /// What is known of a session now; `None` when it does not run. Must not block: it is asked for each session of a list.
     fn details(&self, session: &SessionId) -> Option<LiveDetails>;
+
+    /// Ends a session for its viewers and its publisher, and completes when it is through. Does nothing to one that does not
+    /// run.
+    fn end<'a>(&'a self, session: &'a SessionId) -> Pin<Box<dyn Future<Output = ()> + Send + 'a>>;
 }
 
 /// A running session at one moment.
@@ -56,5 +63,9 @@ pub struct NoLiveSessions;
 impl LiveSessions for NoLiveSessions {
     fn details(&self, _session: &SessionId) -> Option<LiveDetails> {
         None
+    }
+
+    fn end<'a>(&'a self, _session: &'a SessionId) -> Pin<Box<dyn Future<Output = ()> + Send + 'a>> {
+        Box::pin(std::future::ready(()))
     }
 }

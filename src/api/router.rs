@@ -44,6 +44,7 @@ fn v1(state: ApiState) -> Router {
         .route("/keys/{key}/rotate", post(keys::rotate))
         .route("/keys/{key}", delete(keys::revoke))
         .route("/sessions", get(sessions::list))
+        .route("/sessions/{session}/end", post(sessions::end))
         .fallback(no_such_path)
         .method_not_allowed_fallback(no_such_method)
         .with_state(state)

@@ -1,13 +1,13 @@
-//! `GET /api/v1/sessions`: the newest first, with live details of those that run.
+//! `/api/v1/sessions`: the newest first, with live details of those that run; and their end.
 
 use axum::Json;
-use axum::extract::{Query, State};
+use axum::extract::{Path, Query, State};
 use serde::{Deserialize, Serialize};
 
 use super::error::ApiError;
 use super::live::LiveDetails;
 use super::router::ApiState;
-use crate::control::{SessionRow, StreamId};
+use crate::control::{SessionId, SessionRow, SessionState, StreamId};
 
 /// Sessions of an answer when the request names no number.
 const DEFAULT_LIMIT: u32 = 100;
@@ -43,6 +43,27 @@ pub(super) async fn list(
     let limit = filter.limit.unwrap_or(DEFAULT_LIMIT).min(MAX_LIMIT);
     let rows = api.control.sessions(stream.as_ref(), limit).await?;
     Ok(Json(rows.into_iter().map(|row| SessionView { live: api.live.details(&row.id), row }).collect()))
+}
+
+/// `POST /sessions/{session}/end`: the session, ended. Its publisher is told, players get ENDLIST. An encoder that reconnects
+/// begins the next one. Ending it again changes nothing.
+pub(super) async fn end(
+    State(api): State<ApiState>,
+    Path(session): Path<String>,
+) -> Result<Json<SessionRow>, ApiError> {
+    let id: SessionId = session.parse().map_err(|_| session_not_found(&session))?;
+    let row = api.control.session(&id).await?;
+    if row.state == SessionState::Ended {
+        return Ok(Json(row));
+    }
+    api.live.end(&id).await;
+    let row = api.control.end_session(&id).await?;
+    tracing::info!(stream = %row.stream_id, session = %id, "session ended by an administrator");
+    Ok(Json(row))
+}
+
+fn session_not_found(text: &str) -> ApiError {
+    ApiError::not_found("session_not_found", format!("no session has the id \"{}\"", text.escape_default()))
 }
 
 /// An id is taken as it is, so that sessions of a deleted stream can be listed.

@@ -30,7 +30,7 @@ impl KeyAdmission {
     /// The stream's running session, or a new one.
     async fn publish(&self, grant: &Grant, peer: SocketAddr) -> Result<LivePublisher, Refusal> {
         let stream = grant.stream.id.as_str();
-        let by = PublisherId { key: grant.key_id.to_string(), peer: peer.to_string() };
+        let by = PublisherId { key: grant.key_id.to_string(), peer };
         loop {
             // A session with a full queue lets its new publisher wait: without the lock, so that other streams do not.
             if let Some(publisher) = self.sessions.connect(stream, by.clone()).await.map_err(|why| refused(&why))? {
@@ -85,6 +85,7 @@ fn refused(failure: &PublishError) -> Refusal {
             refusal(RefusalReason::ShuttingDown, "The server is shutting down. Reconnect in a moment.")
         }
         PublishError::InUse(in_use) => refusal(RefusalReason::InUse, in_use.to_string()),
+        PublishError::Barred(barred) => refusal(RefusalReason::TakenOver, barred.to_string()),
         PublishError::Running { .. } | PublishError::Wire(_) | PublishError::Failed { .. } => {
             error!(%failure, "cannot start a session");
             refusal(RefusalReason::Internal, "The server cannot start a broadcast at the moment. Try again.")
@@ -207,13 +208,19 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn two_that_come_at_once_publish_into_one_session() {
+    async fn those_that_come_at_once_publish_into_one_session() {
         let fixture = fixture().await;
         let (one, two) = tokio::join!(fixture.admit(), fixture.admit());
         let (one, two) = (one.expect("admitted"), two.expect("admitted"));
         assert_eq!(session_of(&one), session_of(&two));
-        let taken_over = tokio::select! { reason = one.closed() => reason, reason = two.closed() => reason };
-        assert_eq!(taken_over, CloseReason::TakenOver);
+        // One publishes, the other waits for its turn, which the third takes from it.
+        let third = fixture.admit().await.expect("admitted");
+        assert_eq!(session_of(&third), session_of(&one));
+        let told = async {
+            tokio::select! { reason = one.closed() => reason, reason = two.closed() => reason }
+        };
+        let told = tokio::time::timeout(LIMIT, told).await.expect("one is told");
+        assert_eq!(told, CloseReason::TakenOver);
         fixture.stop().await;
     }
 

@@ -1,5 +1,6 @@
 //! Sessions and store, as metrics, as readiness and as the API's details.
 
+use std::pin::Pin;
 use std::sync::Arc;
 
 use crate::api::operations::{Check, Readiness};
@@ -202,11 +203,15 @@ impl LiveTable {
     pub fn new(sessions: Sessions) -> Self {
         LiveTable { sessions }
     }
+
+    fn find(&self, id: &SessionId) -> Option<Arc<Session>> {
+        self.sessions.all().into_iter().find(|running| running.spec().session == id.as_str())
+    }
 }
 
 impl LiveSessions for LiveTable {
     fn details(&self, session: &SessionId) -> Option<LiveDetails> {
-        let session = self.sessions.all().into_iter().find(|running| running.spec().session == session.as_str())?;
+        let session = self.find(session)?;
         let stats: Arc<SessionStats> = session.stats();
         let window = session.window().borrow().clone();
         let renditions = window.as_deref().map(|window| {
@@ -226,10 +231,18 @@ impl LiveSessions for LiveTable {
         Some(LiveDetails {
             dropped_frames: stats.ladder.as_ref().map_or(0, |ladder| ladder.shed_frames),
             left_out: left_out.map(|(rung, why)| LeftOutRung { name: rung.clone(), reason: why.clone() }).collect(),
-            peer: session.peer(),
+            peer: session.peer().map(|peer| peer.to_string()),
             ingest_bits_per_second: stats.rates.bits_per_second as u64,
             overloaded: stats.ladder.as_ref().is_some_and(|ladder| ladder.overloaded),
             renditions: renditions.unwrap_or_default(),
+        })
+    }
+
+    fn end<'a>(&'a self, session: &'a SessionId) -> Pin<Box<dyn Future<Output = ()> + Send + 'a>> {
+        Box::pin(async {
+            if let Some(session) = self.find(session) {
+                session.end().await;
+            }
         })
     }
 }

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
 
-use super::{check, keys, serve, streams};
+use super::{check, keys, serve, sessions, streams};
 use crate::config::{Config, ConfigError, Overrides};
 
 /// Live media daemon: RTMP in, a 1080p/720p/480p HLS ladder out, stored as it plays.
@@ -37,6 +37,9 @@ pub enum Command {
     /// Stream keys: secrets that may publish to one stream
     #[command(subcommand)]
     Keys(keys::Command),
+    /// Sessions: broadcasts, from the first publish to the end
+    #[command(subcommand)]
+    Sessions(sessions::Command),
 }
 
 /// `--json`, for every command that prints.

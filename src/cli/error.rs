@@ -28,6 +28,14 @@ pub enum CliError {
     /// Without a daemon: the control layer failed.
     #[error(transparent)]
     Control(#[from] ControlError),
+    /// A stream of which no session runs.
+    #[error("stream {stream} ({name}) has no running session")]
+    NoSession {
+        /// Its id.
+        stream: String,
+        /// Its name.
+        name: String,
+    },
     /// The system's clock or a flag leads to no moment that can be written.
     #[error("{0}")]
     Moment(String),
@@ -48,11 +56,13 @@ impl CliError {
         let code = match self {
             CliError::Refused { code, .. } => code,
             CliError::Control(error) => error.code(),
+            CliError::NoSession { .. } => return Some("millstream sessions list shows the newest sessions"),
             CliError::Unanswered { .. } => return Some("is it busy stopping? Its log says more"),
             _ => return None,
         };
         match code {
             "stream_not_found" => Some("millstream streams list shows all streams"),
+            "session_not_found" => Some("millstream sessions list shows the newest sessions"),
             "key_not_found" => Some("millstream keys list --stream STREAM shows a stream's keys"),
             "invalid_preset" => Some("built-in presets are listed under ladder.preset in docs/config.md"),
             _ => None,

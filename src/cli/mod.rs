@@ -3,7 +3,7 @@
 //! | module | holds |
 //! |---|---|
 //! | [`args`] | flags and commands as clap sees them |
-//! | `serve` `check` `streams` `keys` | the commands |
+//! | `serve` `check` `streams` `keys` `sessions` | the commands |
 //! | `backend` | a running daemon behind `data_dir/control.sock`, or else the database itself under the same lock |
 //! | [`output`] | everything that is printed: aligned text or JSON on standard output, errors and hints on standard error |
 //! | [`error`] | why a command failed, and what to do about it |
@@ -18,6 +18,7 @@ pub mod error;
 mod keys;
 pub mod output;
 mod serve;
+mod sessions;
 mod streams;
 
 use std::future::Future;
@@ -82,6 +83,7 @@ pub async fn run<H: Host>(cli: Cli, config: Config, host: &H, output: &mut Outpu
         Command::Check(args) => check::run(args, &config, host, output).await,
         Command::Streams(command) => streams::run(command, &config, output).await,
         Command::Keys(command) => keys::run(command, &config, output).await,
+        Command::Sessions(command) => sessions::run(command, &config, output).await,
     };
     match done {
         Ok(()) => Exit::Done,

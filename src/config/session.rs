@@ -33,7 +33,8 @@ const CONFLICT: Key = Key {
     name: "conflict",
     kind: KeyType::Choice(&["takeover", "reject"]),
     default: "takeover",
-    doc: "When a second encoder publishes to a stream: `takeover` lets the newest win, `reject` refuses it.",
+    doc: "When a second encoder publishes to a stream: `takeover` lets the newest win, with its first keyframe; the one \
+          before is told so, and stays out for 30 s. `reject` refuses the second while the first is heard.",
 };
 
 const MAX_BITRATE: Key = Key {

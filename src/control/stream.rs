@@ -93,33 +93,87 @@ impl NewStream {
         if let Some(title) = &self.title {
             check_title(title)?;
         }
-        if self.grace.is_some_and(|grace| grace > MAX_GRACE) {
-            return Err(ControlError::InvalidGrace);
-        }
+        check_grace(self.grace)?;
         self.preset.as_deref().map_or(Ok(()), check_preset)
     }
 }
 
-/// A change of a stream; what is `None` stays as it is.
+/// A change of a stream; what is `None` stays as it is. Its own policies are `Some(None)` (in JSON `null`) where the
+/// daemon's configuration shall decide again. A session that runs keeps those that it began with.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct StreamChange {
     /// The new title.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub title: Option<String>,
     /// Whether it may be published to.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub enabled: Option<bool>,
+    /// Name of a built-in preset.
+    #[serde(default, with = "given", skip_serializing_if = "Option::is_none")]
+    pub preset: Option<Option<String>>,
+    /// Its own grace time, at most [`MAX_GRACE`].
+    #[serde(default, with = "given_duration", skip_serializing_if = "Option::is_none")]
+    pub grace: Option<Option<Duration>>,
+    /// Its own policy for a clean unpublish.
+    #[serde(default, with = "given", skip_serializing_if = "Option::is_none")]
+    pub on_unpublish: Option<Option<OnUnpublish>>,
+    /// Its own policy for a second publisher.
+    #[serde(default, with = "given", skip_serializing_if = "Option::is_none")]
+    pub conflict: Option<Option<Conflict>>,
 }
 
 impl StreamChange {
     /// Whether the change can be made.
     ///
     /// # Errors
-    /// The title cannot be one.
+    /// The first field that is wrong.
     pub fn validate(&self) -> Result<(), ControlError> {
-        self.title.as_deref().map_or(Ok(()), check_title)
+        self.title.as_deref().map_or(Ok(()), check_title)?;
+        check_grace(self.grace.flatten())?;
+        self.preset.as_ref().and_then(Option::as_deref).map_or(Ok(()), check_preset)
     }
+}
+
+/// A field that may be left out, and may be `null`, which is something else.
+mod given {
+    use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+    pub(super) fn serialize<T: Serialize, S: Serializer>(
+        given: &Option<Option<T>>,
+        serializer: S,
+    ) -> Result<S::Ok, S::Error> {
+        given.as_ref().and_then(Option::as_ref).serialize(serializer)
+    }
+
+    pub(super) fn deserialize<'de, T: Deserialize<'de>, D: Deserializer<'de>>(
+        deserializer: D,
+    ) -> Result<Option<Option<T>>, D::Error> {
+        Option::deserialize(deserializer).map(Some)
+    }
+}
+
+/// The same for durations, which are text.
+mod given_duration {
+    use std::time::Duration;
+
+    use serde::{Deserializer, Serializer};
+
+    use super::duration_text;
+
+    pub(super) fn serialize<S: Serializer>(given: &Option<Option<Duration>>, serializer: S) -> Result<S::Ok, S::Error> {
+        duration_text::serialize(&given.flatten(), serializer)
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(
+        deserializer: D,
+    ) -> Result<Option<Option<Duration>>, D::Error> {
+        duration_text::deserialize(deserializer).map(Some)
+    }
+}
+
+fn check_grace(grace: Option<Duration>) -> Result<(), ControlError> {
+    if grace.is_some_and(|grace| grace > MAX_GRACE) { Err(ControlError::InvalidGrace) } else { Ok(()) }
 }
 
 fn check_name(name: &str) -> Result<(), ControlError> {

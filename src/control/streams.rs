@@ -1,10 +1,13 @@
 //! Making, finding, changing and deleting streams.
 
+use std::time::Duration;
+
 use super::Control;
 use super::error::{ControlError, is_taken, while_doing};
 use super::events::ControlEvent;
 use super::id::StreamId;
 use super::stream::{NewStream, Stream, StreamChange};
+use crate::config::{Conflict, OnUnpublish};
 
 impl Control {
     /// Makes a stream.
@@ -13,7 +16,6 @@ impl Control {
     /// A field is wrong, or the name is taken.
     pub async fn create_stream(&self, new: NewStream) -> Result<Stream, ControlError> {
         new.validate()?;
-        let grace_ms = new.grace.map(|grace| i64::try_from(grace.as_millis()).unwrap_or(i64::MAX));
         let stream: Stream = sqlx::query_as(
             "INSERT INTO streams (id, name, title, enabled, preset, grace_ms, on_unpublish, conflict, created_at)
              VALUES (?, ?, ?, 1, ?, ?, ?, ?, ?) RETURNING *",
@@ -22,7 +24,7 @@ impl Control {
         .bind(&new.name)
         .bind(new.title.as_deref().unwrap_or(&new.name))
         .bind(&new.preset)
-        .bind(grace_ms)
+        .bind(new.grace.map(millis))
         .bind(new.on_unpublish.map(|policy| policy.as_str()))
         .bind(new.conflict.map(|policy| policy.as_str()))
         .bind(self.now().unix_millis())
@@ -68,10 +70,21 @@ impl Control {
     pub async fn update_stream(&self, id: &StreamId, change: StreamChange) -> Result<Stream, ControlError> {
         change.validate()?;
         let changed: Option<Stream> = sqlx::query_as(
-            "UPDATE streams SET title = COALESCE(?, title), enabled = COALESCE(?, enabled) WHERE id = ? RETURNING *",
+            "UPDATE streams SET title = COALESCE(?, title), enabled = COALESCE(?, enabled),
+                 preset = IIF(?, ?, preset), grace_ms = IIF(?, ?, grace_ms),
+                 on_unpublish = IIF(?, ?, on_unpublish), conflict = IIF(?, ?, conflict)
+             WHERE id = ? RETURNING *",
         )
         .bind(&change.title)
         .bind(change.enabled)
+        .bind(change.preset.is_some())
+        .bind(change.preset.flatten())
+        .bind(change.grace.is_some())
+        .bind(change.grace.flatten().map(millis))
+        .bind(change.on_unpublish.is_some())
+        .bind(change.on_unpublish.flatten().map(OnUnpublish::as_str))
+        .bind(change.conflict.is_some())
+        .bind(change.conflict.flatten().map(Conflict::as_str))
         .bind(id.as_str())
         .fetch_optional(&self.db().durable)
         .await
@@ -114,13 +127,14 @@ impl Control {
     }
 }
 
+fn millis(grace: Duration) -> i64 {
+    i64::try_from(grace.as_millis()).unwrap_or(i64::MAX)
+}
+
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use super::super::testing::{Fixture, fixture};
     use super::*;
-    use crate::config::{Conflict, OnUnpublish};
 
     fn named(name: &str) -> NewStream {
         NewStream { name: name.to_owned(), ..NewStream::default() }
@@ -156,6 +170,26 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn policies_are_changed_one_by_one_and_given_back_to_the_configuration() {
+        let Fixture { control, dir: _dir, .. } = fixture().await;
+        let made = control.create_stream(NewStream { preset: Some("passthrough".to_owned()), ..named("a") }).await;
+        let made = made.expect("it is made");
+        let change = |json: &str| serde_json::from_str::<StreamChange>(json).expect("a change");
+        let mut expected = Stream { grace: Some(Duration::from_secs(600)), ..made.clone() };
+        let changed = control.update_stream(&made.id, change(r#"{"grace":"10m"}"#)).await.expect("changed");
+        assert_eq!(changed, expected);
+        let all = r#"{"grace":null,"preset":null,"on_unpublish":"end","conflict":"reject"}"#;
+        expected = Stream { on_unpublish: Some(OnUnpublish::End), conflict: Some(Conflict::Reject), ..made.clone() };
+        (expected.preset, expected.grace) = (None, None);
+        assert_eq!(control.update_stream(&made.id, change(all)).await.expect("changed"), expected);
+        assert_eq!(serde_json::to_string(&change(all)).expect("JSON").len(), all.len(), "as it is sent to a daemon");
+        for (wrong, code) in [(r#"{"grace":"31m"}"#, "invalid_grace"), (r#"{"preset":"../x"}"#, "invalid_preset")] {
+            assert_eq!(control.update_stream(&made.id, change(wrong)).await.expect_err("wrong").code(), code);
+        }
+        assert_eq!(control.find_stream("a").await.expect("found"), expected);
+    }
+
+    #[tokio::test]
     async fn names_are_taken_once() {
         let Fixture { control, dir: _dir, .. } = fixture().await;
         assert_eq!(control.create_stream(named("a")).await.expect("the first").title, "a");
@@ -180,7 +214,7 @@ mod tests {
         let Fixture { control, dir: _dir, .. } = fixture().await;
         let Stream { id, .. } = control.create_stream(named("a")).await.expect("made");
         let mut events = control.events();
-        let off = StreamChange { title: Some("off air".to_owned()), enabled: Some(false) };
+        let off = StreamChange { title: Some("off air".to_owned()), enabled: Some(false), ..StreamChange::default() };
         let changed = control.update_stream(&id, off).await.expect("changed");
         assert_eq!((changed.title.as_str(), changed.enabled), ("off air", false));
         control.update_stream(&id, StreamChange::default()).await.expect("nothing changes");

@@ -8,6 +8,7 @@
 //! | `demux` | FLV tags to access units and tracks |
 //! | `unwrap` | steps of a clock that wraps |
 //! | `patience` | what a publisher may do wrong for a while, and what it is told then |
+//! | [`audition`] | a newcomer's media until it takes over |
 //! | `runs` | which stretch of the publisher's clock a packet belongs to; where it jumped |
 //! | `gather` | what is held until a run can begin |
 //! | `session` | a run mapped to the session's timeline: order, discontinuities, gaps |
@@ -32,6 +33,7 @@
 //! Not here: sockets and admission (listen), decoding and silence (transcode), when a session ends (live).
 
 mod anchor;
+pub mod audition;
 mod cuts;
 mod demux;
 mod emit;
@@ -62,6 +64,7 @@ use patience::Patience;
 use runs::Runs;
 use session::Session;
 
+pub use audition::Audition;
 pub use stats::{Dropped, IngestStats};
 
 /// What a run that has not begun may hold.

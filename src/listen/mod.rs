@@ -78,6 +78,8 @@ pub enum RefusalReason {
     StreamDisabled,
     /// Somebody publishes this stream, and the newcomer may not take over.
     InUse,
+    /// Another encoder took this one's place a short while ago.
+    TakenOver,
     /// This address tried too many wrong keys.
     TooManyAttempts,
     /// The daemon is about to stop.
@@ -90,11 +92,12 @@ pub enum RefusalReason {
 
 impl RefusalReason {
     /// Each of them once.
-    pub const ALL: [RefusalReason; 8] = [
+    pub const ALL: [RefusalReason; 9] = [
         RefusalReason::BadKey,
         RefusalReason::KeyExpired,
         RefusalReason::StreamDisabled,
         RefusalReason::InUse,
+        RefusalReason::TakenOver,
         RefusalReason::TooManyAttempts,
         RefusalReason::ShuttingDown,
         RefusalReason::Policy,
@@ -108,6 +111,7 @@ impl RefusalReason {
             RefusalReason::KeyExpired => "key_expired",
             RefusalReason::StreamDisabled => "stream_disabled",
             RefusalReason::InUse => "in_use",
+            RefusalReason::TakenOver => "taken_over",
             RefusalReason::TooManyAttempts => "too_many_attempts",
             RefusalReason::ShuttingDown => "shutting_down",
             RefusalReason::Policy => "policy",

@@ -11,6 +11,7 @@ use tracing::{Span as LogSpan, error, info, warn};
 
 use super::capacity::{Denied, EncodeCapacity, Share, Wanted};
 use super::copied::CopiedRung;
+use super::launch::SECOND_TRACK_WAIT;
 use super::limits::SourceLimit;
 use super::losses::Losses;
 use super::session::{Session, SessionInput, SessionState};
@@ -22,7 +23,7 @@ use crate::config::OnUnpublish;
 use crate::flow::channel::{Receiver, RecvError};
 use crate::flow::hub::EdgeStats;
 use crate::flow::stage::{self, Outcome};
-use crate::ingest::{self, Ingest, LongGop, Now};
+use crate::ingest::{self, Audition, Ingest, LongGop, Now};
 use crate::listen::CloseReason;
 use crate::media::segment::{RenditionId, Renditions};
 use crate::media::{CutKind, Kind, Output, Track, Unit};
@@ -30,6 +31,7 @@ use crate::store::Store;
 use crate::telemetry::{self, gate::LogGate};
 use crate::transcode::Plan;
 use crate::transcode::fit::Fitted;
+use crate::wire::Inbound;
 
 /// How often the figures of a session are taken while something happens in it.
 pub(super) const STATS_EVERY: Duration = Duration::from_secs(1);
@@ -79,6 +81,12 @@ impl IntakeError {
     }
 }
 
+/// A connection that waits for its turn.
+pub(super) struct Newcomer {
+    connection: u64,
+    audition: Audition,
+}
+
 /// The intake thread's own state.
 pub(super) struct Intake {
     pub session: Arc<Session>,
@@ -97,6 +105,8 @@ pub(super) struct Intake {
     /// Tracks announced before the feeds exist.
     pub tracks: BTreeMap<Kind, Arc<Track>>,
     pub connection: Option<u64>,
+    /// Somebody who came while `connection` was there.
+    pub newcomer: Option<Newcomer>,
     /// The highest number of a connection so far. Of two that come at once, the lower number may arrive last; it has been
     /// taken over already.
     pub newest_connection: u64,
@@ -230,17 +240,10 @@ impl Intake {
         match input {
             SessionInput::Connected { connection } => self.connected(connection, now, units),
             SessionInput::Media { connection, unit } if self.connection == Some(connection) => {
-                if let Err(rejected) = self.ingest.push(ingest::Input::Media(unit), now, units) {
-                    if let Some(times) = self.unusable.pass(now.monotonic) {
-                        warn!(%rejected, times, "the publisher's media cannot be used: it is disconnected, with this reason");
-                    }
-                    // By its number: a newer connection may have come in already, and has done nothing wrong.
-                    self.session.dismiss(connection, &CloseReason::Rejected(rejected.to_string()));
-                    return Ok(self.disconnected(connection, false, now, units));
-                }
+                self.session.heard(now.monotonic);
+                return Ok(self.media(connection, ingest::Input::Media(unit), now, units));
             }
-            // Sent by a connection that was taken over or rejected meanwhile.
-            SessionInput::Media { .. } => {}
+            SessionInput::Media { connection, unit } => return Ok(self.newcomers_media(connection, unit, now, units)),
             SessionInput::Disconnected { connection, clean } => {
                 return Ok(self.disconnected(connection, clean, now, units));
             }
@@ -248,6 +251,57 @@ impl Intake {
             SessionInput::Stop(stop) => return Ok(Some(stop)),
         }
         Ok(None)
+    }
+
+    fn media(&mut self, connection: u64, media: ingest::Input, now: Now, units: &mut Vec<Unit>) -> Option<Stop> {
+        let rejected = self.ingest.push(media, now, units).err()?;
+        self.reject(connection, &rejected, now);
+        self.disconnected(connection, false, now, units)
+    }
+
+    fn reject(&mut self, connection: u64, rejected: &ingest::Rejected, now: Now) {
+        if let Some(times) = self.unusable.pass(now.monotonic) {
+            warn!(%rejected, times, "the publisher's media cannot be used: it is disconnected, with this reason");
+        }
+        // By its number: a newer connection may have come in already, and has done nothing wrong.
+        self.session.dismiss(connection, &CloseReason::Rejected(rejected.to_string()));
+    }
+
+    /// What was sent by the one who waits for its turn; what connections sent that were taken over or rejected meanwhile comes
+    /// here too, and is left out.
+    fn newcomers_media(&mut self, connection: u64, unit: Inbound, now: Now, units: &mut Vec<Unit>) -> Option<Stop> {
+        let newcomer = self.newcomer.as_mut().filter(|newcomer| newcomer.connection == connection)?;
+        match newcomer.audition.push(unit, now.monotonic) {
+            Ok(false) => None,
+            Ok(true) => {
+                let newcomer = self.newcomer.take()?;
+                if !self.session.promote(connection, now.monotonic) {
+                    return None;
+                }
+                info!("another encoder takes over");
+                telemetry::names::TAKEOVERS.counter(&[]).increment(1);
+                self.tell_ingest(ingest::Input::Disconnected, now, units);
+                self.its_turn(newcomer, now, units)
+            }
+            Err(rejected) => {
+                self.newcomer = None;
+                self.reject(connection, &rejected, now);
+                None
+            }
+        }
+    }
+
+    /// The newcomer is the session's publisher from here on; the one before has gone.
+    fn its_turn(&mut self, newcomer: Newcomer, now: Now, units: &mut Vec<Unit>) -> Option<Stop> {
+        let Newcomer { connection, audition } = newcomer;
+        self.begin(connection, now, units);
+        for input in audition.into_inputs() {
+            let stop = self.media(connection, input, now, units);
+            if stop.is_some() || self.connection != Some(connection) {
+                return stop;
+            }
+        }
+        None
     }
 
     /// Disconnects the publisher if it sent what the session cannot bear. What was taken before stays.
@@ -267,8 +321,16 @@ impl Intake {
         }
         self.newest_connection = connection;
         if self.connection.is_some() {
-            self.tell_ingest(ingest::Input::Disconnected, now, units);
+            info!("another encoder connected; it takes over with its first keyframe");
+            self.newcomer = Some(Newcomer { connection, audition: Audition::new(SECOND_TRACK_WAIT.to_std()) });
+            return;
         }
+        self.session.promote(connection, now.monotonic);
+        self.begin(connection, now, units);
+    }
+
+    /// A connection without another one before it.
+    fn begin(&mut self, connection: u64, now: Now, units: &mut Vec<Unit>) {
         self.connection = Some(connection);
         self.grace_ends = None;
         self.tell_ingest(ingest::Input::Connected, now, units);
@@ -277,11 +339,18 @@ impl Intake {
 
     fn disconnected(&mut self, connection: u64, clean: bool, now: Now, units: &mut Vec<Unit>) -> Option<Stop> {
         self.session.forget(connection);
+        self.newcomer.take_if(|newcomer| newcomer.connection == connection);
         if self.connection != Some(connection) {
             return None;
         }
         self.connection = None;
         self.tell_ingest(ingest::Input::Disconnected, now, units);
+        if let Some(newcomer) = self.newcomer.take()
+            && self.session.promote(newcomer.connection, now.monotonic)
+        {
+            info!(clean, "the publisher left; another encoder is there");
+            return self.its_turn(newcomer, now, units);
+        }
         if clean && self.session.spec().on_unpublish == OnUnpublish::End {
             info!("the publisher ended the broadcast");
             return Some(Stop::End);

@@ -26,7 +26,7 @@ use crate::store::{RecoveredRendition, RecoveredSession, ResumePoint, SessionHea
 use crate::telemetry::gate::LogGate;
 
 /// How long a beginning session waits for its second track.
-const SECOND_TRACK_WAIT: Span = Span::from_secs(1);
+pub(super) const SECOND_TRACK_WAIT: Span = Span::from_secs(1);
 
 /// What all sessions of a daemon share.
 #[derive(Clone)]
@@ -78,6 +78,7 @@ pub(super) fn launch(
         tell: around.tell,
         tracks: BTreeMap::new(),
         connection: None,
+        newcomer: None,
         newest_connection: 0,
         grace_ends,
         losses: Losses::default(),

@@ -46,7 +46,7 @@ use crate::config::{Conflict, OnUnpublish};
 use crate::media::{Kind, Span};
 
 pub use publisher::LivePublisher;
-pub use session::{InUse, PublisherId, Session, SessionState};
+pub use session::{Barred, InUse, PublisherId, Session, SessionState};
 pub use sessions::{PublishError, Sessions};
 
 /// What must be known of a stream to run a session of it. Taken when the session starts and fixed for its life.

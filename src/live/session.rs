@@ -1,6 +1,7 @@
 //! One session as everyone but its own threads sees it: its queue, its state, its connection, its window.
 
 use std::fmt;
+use std::net::SocketAddr;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
@@ -18,6 +19,13 @@ use crate::config::Conflict;
 use crate::flow::channel::{Sender, TrySendError, Weigh};
 use crate::listen::CloseReason;
 use crate::package::Window;
+
+/// A publisher that was heard within this is well. Encoders send sound each 20 to 50 ms; a network that is away for longer
+/// mostly does not come back on the same connection.
+pub const HEARD_WITHIN: Duration = Duration::from_secs(3);
+/// How long an encoder that was sent away for another one, although it was well, has to stay away, so that two encoders do not
+/// send each other away for ever.
+pub const EVICTED_WAIT: Duration = Duration::from_secs(30);
 
 /// Where a session stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -56,7 +64,8 @@ impl SessionState {
 /// What arrives in a session's queue.
 #[derive(Debug)]
 pub enum SessionInput {
-    /// A publisher was admitted. It is the session's publisher from now on; inputs of earlier ones are ignored.
+    /// A publisher was admitted. It takes over from the one that is there with its first keyframe; if nobody is there, it is
+    /// the session's publisher at once.
     Connected {
         /// Number of the connection within the session.
         connection: u64,
@@ -107,10 +116,17 @@ pub struct PublisherId {
     /// Id of the key that admitted it (never the key itself).
     pub key: String,
     /// Its network address.
-    pub peer: String,
+    pub peer: SocketAddr,
 }
 
-/// The connection that publishes into a session now.
+impl PublisherId {
+    /// Whether this may be the same encoder: a reconnect comes with the same key and from another port.
+    fn may_be(&self, other: &PublisherId) -> bool {
+        self.key == other.key && self.peer.ip() == other.peer.ip()
+    }
+}
+
+/// A connection that publishes into a session, or is about to.
 #[derive(Debug)]
 struct Connection {
     number: u64,
@@ -125,12 +141,44 @@ impl Connection {
     }
 }
 
-/// Who publishes, and whether anybody still may.
+/// An encoder that was sent away although it was well, because another one came.
+#[derive(Debug)]
+struct Evicted {
+    by: PublisherId,
+    /// Monotonic time until which it may not come back.
+    until: Duration,
+}
+
+/// Who publishes, who is about to, and whether anybody still may.
 #[derive(Debug, Default)]
 struct Door {
     connection: Option<Connection>,
+    /// The newest that came while `connection` was there. It takes over when the session's intake says so.
+    newcomer: Option<Connection>,
+    /// Those that were sent away lately.
+    evicted: Vec<Evicted>,
     /// The session stops: nobody comes in any more, so that nobody waits for a session that does not read.
     closed: bool,
+}
+
+impl Door {
+    fn connections(&self) -> impl Iterator<Item = &Connection> {
+        self.connection.iter().chain(&self.newcomer)
+    }
+
+    /// Takes the connection `number` out.
+    fn take(&mut self, number: u64) -> Option<Connection> {
+        let is_it = |connection: &mut Connection| connection.number == number;
+        self.connection.take_if(is_it).or_else(|| self.newcomer.take_if(is_it))
+    }
+
+    /// Whether `by` has to stay away, because another encoder has taken its place a short while ago. Whoever asks before the
+    /// time is over waits anew: an encoder that reconnects by itself does not get its turn, a person who waits does.
+    fn bars(&mut self, by: &PublisherId, now: Duration) -> bool {
+        self.evicted.retain(|evicted| now < evicted.until);
+        let evicted = self.evicted.iter_mut().find(|evicted| evicted.by.may_be(by));
+        evicted.map(|evicted| evicted.until = now.saturating_add(EVICTED_WAIT)).is_some()
+    }
 }
 
 /// A session as everyone but its own threads sees it.
@@ -144,6 +192,8 @@ pub struct Session {
     /// Set when the renditions are known; changes tell waiting viewers.
     window: watch::Sender<Option<Arc<Window>>>,
     stats: ArcSwap<SessionStats>,
+    /// Monotonic time in milliseconds at which the publisher was last heard.
+    heard_at_ms: AtomicU64,
     /// Monotonic time of the end.
     ended_at: OnceLock<Duration>,
     /// All its threads have ended.
@@ -155,11 +205,21 @@ pub struct Session {
 #[error("Another encoder publishes to this stream already.")]
 pub struct InUse;
 
+/// Another encoder has taken the newcomer's place a short while ago, and publishes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "Another encoder took over this stream with a valid key. Stop that one, or do not try for {} s: then this one takes over.",
+    EVICTED_WAIT.as_secs()
+)]
+pub struct Barred;
+
 /// Why a session takes no publisher.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum NotTaken {
     /// Another one stays.
     InUse,
+    /// Another one has taken its place, and keeps it for now.
+    TakenOver,
     /// It stops, or has stopped.
     Stopping,
 }
@@ -199,44 +259,89 @@ impl Session {
         &self.input
     }
 
-    /// Makes the caller the session's publisher, or says why not. The one before is told that it was taken over.
-    pub(super) async fn connect(self: &Arc<Self>, by: PublisherId) -> Result<super::LivePublisher, NotTaken> {
-        let publisher = self.register(by)?;
+    /// Makes the caller the session's publisher, or says why not. While another one publishes, the caller takes over with its
+    /// first keyframe. `now` is the monotonic time.
+    pub(super) async fn connect(
+        self: &Arc<Self>,
+        by: PublisherId,
+        now: Duration,
+    ) -> Result<super::LivePublisher, NotTaken> {
+        let publisher = self.register(by, now)?;
         let connected = SessionInput::Connected { connection: publisher.connection() };
         // A session that has closed its door meanwhile has told the publisher so.
         let _ = self.input.send_async(connected).await;
         Ok(publisher)
     }
 
-    fn register(self: &Arc<Self>, by: PublisherId) -> Result<super::LivePublisher, NotTaken> {
+    fn register(self: &Arc<Self>, by: PublisherId, now: Duration) -> Result<super::LivePublisher, NotTaken> {
         let mut door = self.lock_door();
         if door.closed {
             return Err(NotTaken::Stopping);
         }
-        if door.connection.is_some() && self.spec.conflict == Conflict::Reject {
-            return Err(NotTaken::InUse);
+        if door.connection.is_some() && self.is_heard(now) {
+            if self.spec.conflict == Conflict::Reject {
+                return Err(NotTaken::InUse);
+            }
+            if door.bars(&by, now) {
+                return Err(NotTaken::TakenOver);
+            }
         }
         let number = self.next_connection.fetch_add(1, Ordering::Relaxed);
         let (close, closed) = watch::channel(None);
-        if let Some(old) = door.connection.replace(Connection { number, by, close }) {
-            old.close(&CloseReason::TakenOver);
+        let connection = Connection { number, by, close };
+        if door.connection.is_none() {
+            door.connection = Some(connection);
+            self.heard(now);
+        } else if let Some(older) = door.newcomer.replace(connection) {
+            older.close(&CloseReason::TakenOver);
         }
         Ok(super::LivePublisher::new(self.clone(), number, closed))
     }
 
-    /// Closes the publishing connection if it came with this key; any key when `None`.
-    pub fn disconnect(&self, key: Option<&str>, reason: &CloseReason) {
-        if let Some(connection) = self.lock_door().connection.as_ref()
-            && key.is_none_or(|key| key == connection.by.key)
-        {
-            connection.close(reason);
+    /// The publisher sent something.
+    pub(super) fn heard(&self, now: Duration) {
+        self.heard_at_ms.store(u64::try_from(now.as_millis()).unwrap_or(u64::MAX), Ordering::Relaxed);
+    }
+
+    /// Whether the publisher was heard a short while ago, so that it is not just a connection that nobody has closed.
+    fn is_heard(&self, now: Duration) -> bool {
+        now.saturating_sub(Duration::from_millis(self.heard_at_ms.load(Ordering::Relaxed))) <= HEARD_WITHIN
+    }
+
+    /// The connection `number`, which waited for its turn, is the publisher from now on. The one before, if there is one, is
+    /// told so, and has to stay away for a while if it was well. False when a newer one is waiting in its place already.
+    pub(super) fn promote(&self, number: u64, now: Duration) -> bool {
+        let mut door = self.lock_door();
+        let Some(newcomer) = door.newcomer.take_if(|newcomer| newcomer.number == number) else { return false };
+        let was_heard = self.is_heard(now);
+        if let Some(old) = door.connection.replace(newcomer) {
+            old.close(&CloseReason::TakenOver);
+            if was_heard {
+                door.evicted.push(Evicted { by: old.by, until: now.saturating_add(EVICTED_WAIT) });
+            }
         }
+        self.heard(now);
+        true
+    }
+
+    /// Closes the publishing connection, and one that is about to take over, if they came with this key; any key when `None`.
+    pub fn disconnect(&self, key: Option<&str>, reason: &CloseReason) {
+        let door = self.lock_door();
+        door.connections().filter(|connection| key.is_none_or(|key| key == connection.by.key)).for_each(|connection| {
+            connection.close(reason);
+        });
     }
 
     /// Asks the session to stop, without waiting: nobody may come in, and the publisher is told `reason`.
     pub(super) fn stop(&self, stop: Stop, reason: &CloseReason) {
         self.close_door(reason);
         self.tell_intake(SessionInput::Stop(stop));
+    }
+
+    /// Ends the session and waits until its threads are through.
+    pub async fn end(&self) {
+        self.stop(Stop::End, &CloseReason::SessionEnded);
+        self.through().await;
     }
 
     /// Completes when the session's threads have ended, whatever became of it.
@@ -259,14 +364,14 @@ impl Session {
         self.tell_intake(SessionInput::Failed { stage: stage.to_owned(), why });
     }
 
-    /// The key of the connection that publishes now.
-    pub(super) fn publishing_key(&self) -> Option<String> {
-        self.lock_door().connection.as_ref().map(|connection| connection.by.key.clone())
+    /// The keys of the connection that publishes now and of the one that is about to.
+    pub(super) fn keys_in_use(&self) -> Vec<String> {
+        self.lock_door().connections().map(|connection| connection.by.key.clone()).collect()
     }
 
     /// The address of the connection that publishes now.
-    pub fn peer(&self) -> Option<String> {
-        self.lock_door().connection.as_ref().map(|connection| connection.by.peer.clone())
+    pub fn peer(&self) -> Option<SocketAddr> {
+        self.lock_door().connection.as_ref().map(|connection| connection.by.peer)
     }
 
     /// Puts something into the queue that must arrive, without waiting.
@@ -291,6 +396,7 @@ impl Session {
             next_connection: AtomicU64::new(1),
             window: watch::Sender::new(None),
             stats: ArcSwap::default(),
+            heard_at_ms: AtomicU64::new(0),
             ended_at: OnceLock::new(),
             through: CancellationToken::new(),
         }
@@ -322,20 +428,19 @@ impl Session {
     pub(super) fn close_door(&self, reason: &CloseReason) {
         let mut door = self.lock_door();
         door.closed = true;
-        if let Some(connection) = door.connection.take() {
+        for connection in [door.connection.take(), door.newcomer.take()].into_iter().flatten() {
             connection.close(reason);
         }
     }
 
-    /// Forgets the connection `number` if it is still the publishing one.
+    /// Forgets the connection `number` if it is still there.
     pub(super) fn forget(&self, number: u64) {
-        self.lock_door().connection.take_if(|connection| connection.number == number);
+        self.lock_door().take(number);
     }
 
-    /// Forgets the connection `number` and tells it why, if it is still the publishing one. One that was taken over has
-    /// been told.
+    /// Forgets the connection `number` and tells it why, if it is still there. One that was taken over has been told.
     pub(super) fn dismiss(&self, number: u64, reason: &CloseReason) {
-        if let Some(connection) = self.lock_door().connection.take_if(|connection| connection.number == number) {
+        if let Some(connection) = self.lock_door().take(number) {
             connection.close(reason);
         }
     }

@@ -11,7 +11,7 @@ use tracing::info_span;
 use super::capacity::EncodeCapacity;
 use super::intake::IntakeError;
 use super::launch::{Surroundings, launch};
-use super::session::{InUse, NotTaken, PublisherId, Session, SessionState};
+use super::session::{Barred, InUse, NotTaken, PublisherId, Session, SessionState};
 use super::wiring::{INTAKE, Stop, WireError};
 use super::{LivePublisher, SessionEvent, SessionSpec};
 use crate::clock::SharedClock;
@@ -32,6 +32,9 @@ pub enum PublishError {
     /// Somebody else publishes, and the stream's policy is that the first stays.
     #[error(transparent)]
     InUse(#[from] InUse),
+    /// Another encoder has taken the newcomer's place a short while ago.
+    #[error(transparent)]
+    Barred(#[from] Barred),
     /// The stream's session has not ended: join it with [`Sessions::connect`].
     #[error("stream {stream} has a running session, {session}")]
     Running {
@@ -128,11 +131,12 @@ impl Sessions {
         self.table().by_stream.values().map(|running| running.session.clone()).collect()
     }
 
-    /// Joins the stream's running session as its publisher; `None` when there is none. While a session stops, this waits
-    /// until its threads are through: what follows is another session.
+    /// Joins the stream's running session; `None` when there is none. While another one publishes, the newcomer takes over with
+    /// its first keyframe. While a session stops, this waits until its threads are through: what follows is another session.
     ///
     /// # Errors
-    /// Somebody else publishes, and the stream's policy is that the first stays; or the daemon stops.
+    /// Somebody else publishes, and the stream's policy is that the first stays, or it has just taken the newcomer's place; or
+    /// the daemon stops.
     pub async fn connect(&self, stream: &str, by: PublisherId) -> Result<Option<LivePublisher>, PublishError> {
         let session = {
             let table = self.table();
@@ -142,9 +146,10 @@ impl Sessions {
             table.by_stream.get(stream).map(|running| running.session.clone())
         };
         let Some(session) = session else { return Ok(None) };
-        match session.connect(by).await {
+        match session.connect(by, self.inner.clock.monotonic()).await {
             Ok(publisher) => return Ok(Some(publisher)),
             Err(NotTaken::InUse) => return Err(InUse.into()),
+            Err(NotTaken::TakenOver) => return Err(Barred.into()),
             Err(NotTaken::Stopping) => session.through().await,
         }
         if self.table().closed { Err(PublishError::ShuttingDown) } else { Ok(None) }
@@ -162,8 +167,9 @@ impl Sessions {
 
     /// Joins a session that was launched for this publisher.
     pub(super) async fn enter(&self, session: &Arc<Session>, by: PublisherId) -> Result<LivePublisher, PublishError> {
-        session.connect(by).await.map_err(|not_taken| match not_taken {
+        session.connect(by, self.inner.clock.monotonic()).await.map_err(|not_taken| match not_taken {
             NotTaken::InUse => InUse.into(),
+            NotTaken::TakenOver => Barred.into(),
             NotTaken::Stopping if self.table().closed => PublishError::ShuttingDown,
             NotTaken::Stopping => {
                 let SessionSpec { stream, session, .. } = session.spec().clone();
@@ -183,18 +189,17 @@ impl Sessions {
     /// Ends the stream's session and waits until its threads are through.
     pub async fn end(&self, stream: &str) {
         if let Some(session) = self.find(stream) {
-            session.stop(Stop::End, &CloseReason::SessionEnded);
-            session.through().await;
+            session.end().await;
         }
     }
 
     /// Asks about the key of every connection and closes those that are no longer admitted.
     pub async fn recheck<F: Future<Output = bool>>(&self, admitted: impl Fn(String) -> F) {
         for session in self.all() {
-            if let Some(key) = session.publishing_key()
-                && !admitted(key.clone()).await
-            {
-                session.disconnect(Some(&key), &CloseReason::KeyRevoked);
+            for key in session.keys_in_use() {
+                if !admitted(key.clone()).await {
+                    session.disconnect(Some(&key), &CloseReason::KeyRevoked);
+                }
             }
         }
     }

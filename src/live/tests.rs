@@ -37,7 +37,7 @@ fn session() -> (Arc<Session>, Receiver<SessionInput>) {
 }
 
 fn by(key: &str) -> PublisherId {
-    PublisherId { key: key.to_owned(), peer: "192.0.2.1:5000".to_owned() }
+    PublisherId { key: key.to_owned(), peer: ([192, 0, 2, 1], 5000).into() }
 }
 
 /// A reason that is there already.
@@ -52,8 +52,10 @@ async fn was_told(publisher: &LivePublisher) -> bool {
 #[tokio::test]
 async fn what_one_connection_did_wrong_is_not_told_to_the_next() {
     let (session, _inputs) = session();
-    let first = session.connect(by("first")).await.expect("taken");
-    let second = session.connect(by("second")).await.expect("takes over");
+    let first = session.connect(by("first"), Duration::ZERO).await.expect("taken");
+    let second = session.connect(by("second"), Duration::ZERO).await.expect("waits for its turn");
+    assert!(!was_told(&first).await);
+    assert!(session.promote(second.connection(), Duration::ZERO));
     session.dismiss(first.connection(), &CloseReason::Rejected("VP6".to_owned()));
     assert_eq!(told(&first).await, CloseReason::TakenOver);
     assert!(!was_told(&second).await);
@@ -65,11 +67,11 @@ async fn what_one_connection_did_wrong_is_not_told_to_the_next() {
 #[tokio::test]
 async fn a_session_that_stops_takes_nobody_and_keeps_its_first_word() {
     let (session, inputs) = session();
-    let first = session.connect(by("first")).await.expect("taken");
+    let first = session.connect(by("first"), Duration::ZERO).await.expect("taken");
     session.disconnect(None, &CloseReason::StreamDeleted);
     session.stop(Stop::End, &CloseReason::SessionEnded);
     assert_eq!(told(&first).await, CloseReason::StreamDeleted);
-    assert_eq!(session.connect(by("late")).await.err(), Some(NotTaken::Stopping));
+    assert_eq!(session.connect(by("late"), Duration::ZERO).await.err(), Some(NotTaken::Stopping));
     assert!(matches!(inputs.recv(), Some(SessionInput::Connected { connection: 1 })));
     assert!(matches!(inputs.recv(), Some(SessionInput::Stop(Stop::End))));
 }
@@ -77,7 +79,7 @@ async fn a_session_that_stops_takes_nobody_and_keeps_its_first_word() {
 #[tokio::test]
 async fn a_goodbye_that_is_cut_off_counts_as_a_loss() {
     let (session, inputs) = session();
-    let publisher = session.connect(by("first")).await.expect("taken");
+    let publisher = session.connect(by("first"), Duration::ZERO).await.expect("taken");
     while session.input().try_send(SessionInput::Disconnected { connection: 0, clean: true }).is_ok() {}
     let cut_off = tokio::time::timeout(Duration::ZERO, publisher.finish(crate::listen::Finish::Unpublished)).await;
     assert!(cut_off.is_err(), "the queue is full");

@@ -100,6 +100,8 @@ table! {
     SESSIONS = Gauge "sessions" ["state"] Count "Sessions by state: starting, live, reconnecting.";
     STAGE_PANICS = Counter "stage_panics_total" ["stage"] Count "Threads of stages that ended by a panic, and steps of the daemon's own tasks, which go on.";
 
+    TAKEOVERS = Counter "session_takeovers_total" [] Count "Times that a second encoder took a running session over from the first.";
+
     LISTEN_OPEN = Gauge "listen_connections" ["protocol"] Count "Open connections of encoders.";
     LISTEN_CONNECTIONS = Counter "listen_connections_total" ["protocol"] Count "Connections accepted from encoders.";
     LISTEN_CONNECTIONS_REFUSED = Counter "listen_connections_refused_total" ["protocol" "reason"] Count "Connections closed because too many were open: at once when all places are taken by publishers (total, address), or before they published, for a newer one (displaced).";

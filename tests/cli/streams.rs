@@ -25,6 +25,17 @@ async fn life_of_a_stream(dir: &Path) {
     assert_eq!(call(dir, &["streams", "show", id, "--json"]).await.json(), stream);
     assert_eq!(call(dir, &["streams", "list", "--json"]).await.json(), json!([stream]));
 
+    let update = ["streams", "update", "a/b", "--title", "Hall", "--grace", "10m", "--on-unpublish", "end"];
+    let changed =
+        call(dir, &[&update[..], &["--as-configured", "conflict,preset", "--disable", "--json"]].concat()).await;
+    let expected = json!({
+        "id": id, "name": "a/b", "title": "Hall", "enabled": false, "preset": null, "grace": "10m",
+        "on_unpublish": "end", "conflict": null, "created_at": stream["created_at"],
+    });
+    assert_eq!(changed.json(), expected);
+    let enabled = call(dir, &["streams", "update", id, "--enable"]).await;
+    assert!(enabled.out.contains("enabled       yes") && enabled.out.contains("keeps the settings"), "{}", enabled.out);
+
     let made =
         call(dir, &["keys", "create", "--stream", id, "--label", "obs", "--expires", "30d", "--json"]).await.json();
     assert_eq!((&made["stream_id"], &made["label"], &made["state"]), (&json!(id), &json!("obs"), &json!("active")));
@@ -93,6 +104,54 @@ async fn what_was_done_offline_is_there_when_the_daemon_starts() {
     let secret = SecretString::from(made["secret"].as_str().expect("a secret"));
     assert_eq!(daemon.control.authenticate(&secret).await.expect("admitted").stream.name, "a");
     daemon.end().await;
+}
+
+/// A session of a stream, listed and ended, with what the control layer of `data_dir` has begun before.
+async fn end_of_a_session(dir: &Path, session: &str) {
+    let listed = call(dir, &["sessions", "list", "--stream", "a", "--json"]).await.json();
+    assert_eq!((&listed[0]["id"], &listed[0]["state"]), (&json!(session), &json!("starting")));
+    let text = call(dir, &["sessions", "list"]).await.out;
+    assert!(text.starts_with("ID ") && text.contains(session) && text.contains("starting"), "{text}");
+    let ended = call(dir, &["sessions", "end", "--stream", "a", "--json"]).await.json();
+    assert_eq!((&ended["id"], &ended["state"]), (&json!(session), &json!("ended")));
+    let again = call(dir, &["sessions", "end", session]).await;
+    assert!(again.out.starts_with(&format!("Session {session} of stream ")), "{}{}", again.out, again.err);
+    let none = call(dir, &["sessions", "end", "--stream", "a"]).await;
+    let stream = listed[0]["stream_id"].as_str().expect("an id");
+    none.failed(&format!(
+        "error: stream {stream} (a) has no running session\nhint: millstream sessions list shows the newest sessions\n"
+    ));
+}
+
+#[tokio::test]
+async fn a_session_is_ended_with_and_without_a_daemon() {
+    let dir = folder();
+    let mut sessions = Vec::new();
+    for _ in 0..2 {
+        let daemon = daemon(dir.path()).await;
+        if sessions.is_empty() {
+            call(dir.path(), &["streams", "create", "--name", "a", "--json"]).await.json();
+        }
+        let stream = daemon.control.find_stream("a").await.expect("it is there").id;
+        let session = daemon.control.begin_session(&stream).await.expect("begun").id.to_string();
+        if sessions.is_empty() {
+            end_of_a_session(dir.path(), &session).await;
+        }
+        sessions.push(session);
+        daemon.end().await;
+    }
+    end_of_a_session(dir.path(), &sessions[1]).await;
+}
+
+#[test]
+fn a_change_of_nothing_is_a_wrong_call() {
+    use clap::Parser;
+    for wrong in
+        [&["update", "a"][..], &["update", "a", "--enable", "--disable"], &["update", "a", "--as-configured", "name"]]
+    {
+        let args = [&["millstream", "streams"], wrong].concat();
+        assert_eq!(millstream::cli::Cli::try_parse_from(args).expect_err("wrong usage").exit_code(), 2, "{wrong:?}");
+    }
 }
 
 #[tokio::test]

@@ -9,6 +9,7 @@ mod handlers;
 mod late_tracks;
 mod restarts;
 mod rig;
+mod takeover;
 mod tripwire;
 
 #[path = "../ingest_support/mod.rs"]

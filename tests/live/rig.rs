@@ -159,7 +159,7 @@ impl Rig {
 }
 
 pub fn by(key: &str) -> PublisherId {
-    PublisherId { key: key.to_owned(), peer: "192.0.2.1:5000".to_owned() }
+    PublisherId { key: key.to_owned(), peer: ([192, 0, 2, 1], 5000).into() }
 }
 
 /// A passthrough session of segments of 2 s.

@@ -1,3 +1,7 @@
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Mutex;
+
 use reqwest::{Method, StatusCode};
 use secrecy::SecretString;
 use serde_json::{Value, json};
@@ -9,8 +13,11 @@ use crate::control::{ControlEvent, SessionId};
 
 const TOKEN: &str = "a-token-of-sufficient-length";
 
-/// One rendition for whatever is asked for.
-struct OneRendition;
+/// One rendition for whatever is asked for; notes what is ended.
+#[derive(Default)]
+struct OneRendition {
+    ended: Arc<Mutex<Vec<SessionId>>>,
+}
 
 impl LiveSessions for OneRendition {
     fn details(&self, _session: &SessionId) -> Option<LiveDetails> {
@@ -25,6 +32,11 @@ impl LiveSessions for OneRendition {
             renditions: vec![rendition],
         })
     }
+
+    fn end<'a>(&'a self, session: &'a SessionId) -> Pin<Box<dyn Future<Output = ()> + Send + 'a>> {
+        self.ended.lock().expect("no panic").push(session.clone());
+        Box::pin(std::future::ready(()))
+    }
 }
 
 /// The protected API on a port of its own.
@@ -32,19 +44,22 @@ struct Api {
     control: Control,
     base: String,
     http: reqwest::Client,
+    ended: Arc<Mutex<Vec<SessionId>>>,
     _dir: tempfile::TempDir,
 }
 
 async fn api(token: Option<&str>) -> Api {
     let Fixture { control, dir, .. } = fixture().await;
-    let state = ApiState { control: control.clone(), live: Arc::new(OneRendition) };
+    let live = OneRendition::default();
+    let ended = live.ended.clone();
+    let state = ApiState { control: control.clone(), live: Arc::new(live) };
     // As in the daemon: beside a router with a fallback of its own.
     let others = Router::new().fallback(|| async { "not the API" });
     let router = protected_router(state, token.map(SecretString::from).as_ref()).merge(others);
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a free port");
     let base = format!("http://{}/api/v1", listener.local_addr().expect("an address"));
     tokio::spawn(async move { axum::serve(listener, router).await });
-    Api { control, base, http: reqwest::Client::new(), _dir: dir }
+    Api { control, base, http: reqwest::Client::new(), ended, _dir: dir }
 }
 
 impl Api {
@@ -144,6 +159,26 @@ async fn sessions_are_listed_with_what_runs() {
         refusal(404, "stream_not_found", "no stream has the id or name \"a\"")
     );
     assert_eq!(api.refused(Method::GET, "/sessions?limit=x", Value::Null).await.0, 400);
+}
+
+#[tokio::test]
+async fn a_session_is_ended_once() {
+    let api = api(Some(TOKEN)).await;
+    let (_, stream) = api.call(Method::POST, "/streams", json!({"name": "a"})).await;
+    let session = api.control.begin_session(&stream["id"].as_str().expect("an id").parse().expect("an id")).await;
+    let id = session.expect("begun").id;
+    let (path, mut first) = (format!("/sessions/{id}/end"), None);
+    for _ in 0..2 {
+        let (status, ended) = api.call(Method::POST, &path, Value::Null).await;
+        assert_eq!((status.as_u16(), &ended["id"], &ended["state"]), (200, &json!(id.as_str()), &json!("ended")));
+        assert_eq!(first.get_or_insert(ended.clone()), &ended);
+    }
+    assert_eq!(*api.ended.lock().expect("no panic"), [id], "what has ended is left alone");
+    for nobody in ["0000000000000000", "x"] {
+        let (status, code, words) = api.refused(Method::POST, &format!("/sessions/{nobody}/end"), Value::Null).await;
+        assert_eq!((status, code.as_str()), (404, "session_not_found"), "{words}");
+        assert!(words.contains(nobody), "{words}");
+    }
 }
 
 #[tokio::test]

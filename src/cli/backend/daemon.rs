@@ -52,6 +52,17 @@ impl Daemon {
         self.call(Method::GET, path, None::<&()>).await
     }
 
+    /// A list, narrowed down by a query.
+    pub(super) async fn find<T: DeserializeOwned>(
+        &self,
+        path: &[&str],
+        query: impl Iterator<Item = (&str, &str)>,
+    ) -> Result<T, CliError> {
+        let mut url = self.url(path)?;
+        url.query_pairs_mut().extend_pairs(query);
+        self.request(Method::GET, url, None::<&()>).await
+    }
+
     /// One request. An answer without a body is read as `null`.
     pub(super) async fn call<T: DeserializeOwned>(
         &self,
@@ -59,9 +70,26 @@ impl Daemon {
         path: &[&str],
         body: Option<&impl Serialize>,
     ) -> Result<T, CliError> {
+        self.request(method, self.url(path)?, body).await
+    }
+
+    fn url(&self, path: &[&str]) -> Result<Url, CliError> {
+        let no_url = |reason: String| CliError::Unanswered { socket: self.socket.clone(), reason };
+        let mut url = Url::parse("http://millstream/api/v1").map_err(|error| no_url(error.to_string()))?;
+        // Percent-encodes: a stream's name may hold a slash.
+        url.path_segments_mut().map_err(|()| no_url("no path".to_owned()))?.extend(path);
+        Ok(url)
+    }
+
+    async fn request<T: DeserializeOwned>(
+        &self,
+        method: Method,
+        url: Url,
+        body: Option<&impl Serialize>,
+    ) -> Result<T, CliError> {
         let unanswered = |reason: String| CliError::Unanswered { socket: self.socket.clone(), reason };
         let body = body.map(serde_json::to_vec).transpose().map_err(|error| unanswered(error.to_string()))?;
-        let exchange = self.exchange(method, path, body.unwrap_or_default());
+        let exchange = self.exchange(method, &url, body.unwrap_or_default());
         let (status, answer) = tokio::time::timeout(TIMEOUT, exchange)
             .await
             .map_err(|_| unanswered(format!("nothing came for {} s", TIMEOUT.as_secs())))?
@@ -80,15 +108,12 @@ impl Daemon {
     async fn exchange(
         &self,
         method: Method,
-        path: &[&str],
+        url: &Url,
         body: Vec<u8>,
     ) -> Result<(StatusCode, Bytes), Box<dyn std::error::Error + Send + Sync>> {
-        let mut url = Url::parse("http://millstream/api/v1")?;
-        // Percent-encodes: a stream's name may hold a slash.
-        url.path_segments_mut().map_err(|()| "no path")?.extend(path);
         let request = Request::builder()
             .method(method)
-            .uri(url.path())
+            .uri(&url[url::Position::BeforePath..])
             .header(header::HOST, "millstream")
             .header(header::CONTENT_TYPE, "application/json")
             .body(Full::new(Bytes::from(body)))?;

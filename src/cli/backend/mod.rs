@@ -4,13 +4,17 @@ mod daemon;
 
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
 use serde_json::json;
 
 use super::CliError;
 use crate::clock::SystemClock;
 use crate::config::Config;
 use crate::config::units::duration_text;
-use crate::control::{Control, ControlError, Key, KeyId, LockError, NewKey, NewStream, RevealedKey, Stream, StreamId};
+use crate::control::{
+    Control, ControlError, Key, KeyId, LockError, NewKey, NewStream, RevealedKey, SessionId, SessionRow, Stream,
+    StreamChange, StreamId,
+};
 use daemon::{Daemon, Method};
 
 /// How often, and at what distance, a command tries again while the data folder is locked and no socket answers: a daemon
@@ -18,6 +22,14 @@ use daemon::{Daemon, Method};
 /// for some milliseconds.
 const TRIES: u32 = 100;
 const BETWEEN_TRIES: Duration = Duration::from_millis(50);
+
+/// A session, with what the daemon knows of it while it runs.
+#[derive(Debug, Serialize, Deserialize)]
+pub(super) struct ListedSession {
+    #[serde(flatten)]
+    pub row: SessionRow,
+    pub live: Option<serde_json::Value>,
+}
 
 /// Whoever carries a command out.
 pub(super) enum Backend {
@@ -71,6 +83,36 @@ impl Backend {
         match self {
             Backend::Daemon(daemon) => daemon.get(&["streams", stream]).await,
             Backend::Offline(control) => Ok(control.find_stream(stream).await?),
+        }
+    }
+
+    pub(super) async fn update_stream(&self, id: &StreamId, change: StreamChange) -> Result<Stream, CliError> {
+        match self {
+            Backend::Daemon(daemon) => daemon.call(Method::PATCH, &["streams", id.as_str()], Some(&change)).await,
+            Backend::Offline(control) => Ok(control.update_stream(id, change).await?),
+        }
+    }
+
+    /// The newest sessions, of one stream if it is given.
+    pub(super) async fn sessions(&self, stream: Option<&StreamId>, limit: u32) -> Result<Vec<ListedSession>, CliError> {
+        match self {
+            Backend::Daemon(daemon) => {
+                let limit = limit.to_string();
+                let stream = stream.map(|stream| ("stream", stream.as_str()));
+                daemon.find(&["sessions"], stream.into_iter().chain([("limit", limit.as_str())])).await
+            }
+            Backend::Offline(control) => {
+                let rows = control.sessions(stream, limit).await?;
+                Ok(rows.into_iter().map(|row| ListedSession { row, live: None }).collect())
+            }
+        }
+    }
+
+    /// Without a daemon it ends in the database; the next start ends it for viewers and in the store.
+    pub(super) async fn end_session(&self, id: &SessionId) -> Result<SessionRow, CliError> {
+        match self {
+            Backend::Daemon(daemon) => daemon.call(Method::POST, &["sessions", id.as_str(), "end"], None::<&()>).await,
+            Backend::Offline(control) => Ok(control.end_session(id).await?),
         }
     }
 

@@ -4,6 +4,7 @@ mod create;
 mod delete;
 mod list;
 mod show;
+mod update;
 
 use std::io;
 
@@ -25,6 +26,8 @@ pub enum Command {
     List(list::ListArgs),
     /// Show one stream
     Show(show::ShowArgs),
+    /// Change a stream's title and settings, enable or disable it
+    Update(update::UpdateArgs),
     /// Delete a stream and its keys; whoever publishes to it is disconnected
     Delete(delete::DeleteArgs),
 }
@@ -35,6 +38,7 @@ pub(super) async fn run(command: Command, config: &Config, output: &mut Output) 
         Command::Create(args) => create::run(args, &backend, output).await,
         Command::List(args) => list::run(args, &backend, output).await,
         Command::Show(args) => show::run(args, &backend, output).await,
+        Command::Update(args) => update::run(args, &backend, output).await,
         Command::Delete(args) => delete::run(args, &backend, output).await,
     };
     backend.close().await;
