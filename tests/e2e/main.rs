@@ -11,6 +11,7 @@
 //! | [`source_tracks`] | sources with odd sound, and with tracks that are missing, late or lost |
 //! | [`full_ladder`] | the default 1080p/720p/480p ladder |
 //! | [`admission`] | wrong and revoked keys |
+//! | [`continuity`] | lost and returning publishers, jumps of clocks, changes of the source: the table of continuity |
 //! | [`lifecycle`] | stop, start and continue; the end of a session |
 //! | [`overload`] | too little CPU: dropping evenly and recovering, fewer rungs, refusal |
 //! | [`memory`] | what a session holds at most, with the worst sources |
@@ -31,6 +32,7 @@ mod attacks;
 mod broadcast;
 mod browser;
 mod checks;
+mod continuity;
 mod copied;
 mod full_ladder;
 mod instruments;

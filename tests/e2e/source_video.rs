@@ -9,7 +9,7 @@ use crate::broadcast::{Broadcast, test_preset};
 use crate::checks;
 use crate::support::boxes::Init;
 use crate::support::content::{self, Expectation, Pictures};
-use crate::support::flv::{Kind, Tag, tags};
+use crate::support::flv::{Kind, Tag, repeat_parameter_sets, tags};
 use crate::support::follower::{Rendition, Run};
 use crate::support::machine;
 use crate::support::publisher::{Feed, Status};
@@ -301,7 +301,7 @@ fn a_variable_frame_rate_keeps_every_frame_at_its_time() {
 
 /// Seconds of each part of a source that changes. A part begins half a second in, so that no beep lies at a change: the encoder of
 /// sound begins anew there, and fades in.
-const PART_SECONDS: u32 = 4;
+pub const PART_SECONDS: u32 = 4;
 
 /// A part of a source that changes: one second longer, with a keyframe each half second.
 fn part(name: &'static str, size: (u32, u32), options: &'static [&'static str]) -> Source {
@@ -315,13 +315,13 @@ fn reordered_ms(tags: &[Tag]) -> usize {
 }
 
 /// Numbers of the pictures of a part.
-fn numbers(part: &Source) -> Range<u32> {
+pub fn numbers(part: &Source) -> Range<u32> {
     let first = part.fps / 2;
     first..first + PART_SECONDS * part.fps
 }
 
 /// The pictures of `parts`, one behind the other, with the sound of one long source.
-fn spliced(parts: &[&Source]) -> (Source, Feed) {
+pub fn spliced(parts: &[&Source]) -> (Source, Feed) {
     const HALF_MS: i64 = 500;
     let part_ms = 1_000 * i64::from(PART_SECONDS);
     let seconds = PART_SECONDS * parts.len() as u32;
@@ -463,27 +463,9 @@ fn another_frame_rate_is_one_discontinuity_and_keeps_every_frame() {
     }
 }
 
-/// Takes the sequence header away; with `in_band` its parameter sets stand before each keyframe instead.
-fn without_sequence_header(tags: &mut Vec<Tag>, in_band: bool) {
-    let at = tags.iter().position(is_video_config).expect("a sequence header");
-    let sets = parameter_sets(&tags.remove(at).body[5..]);
-    if in_band {
-        tags.iter_mut()
-            .filter(|tag| tag.is_keyframe())
-            .for_each(|tag| drop(tag.body.splice(5..5, sets.iter().copied())));
-    }
-}
-
-/// SPS and PPS of an avcC with one of each, with 4-byte lengths.
-fn parameter_sets(record: &[u8]) -> Vec<u8> {
-    let (mut rest, mut sets) = (&record[5..], Vec::new());
-    for _ in 0..2 {
-        let length = usize::from(u16::from_be_bytes([rest[1], rest[2]]));
-        sets.extend((length as u32).to_be_bytes());
-        sets.extend(&rest[3..3 + length]);
-        rest = &rest[3 + length..];
-    }
-    sets
+/// Takes the sequence header away.
+fn without_sequence_header(tags: &mut Vec<Tag>) {
+    tags.retain(|tag| !is_video_config(tag));
 }
 
 #[test]
@@ -491,7 +473,7 @@ fn parameter_sets_in_band_are_enough() {
     let source = Odd::named("plain").source();
     let _turn = machine::shared("parameter_sets_in_band_are_enough");
     // The encoder joins in the middle of a group: sound first, pictures that cannot be decoded, then a keyframe with its sets.
-    let feed = Feed::of(&source).edit(|tags| without_sequence_header(tags, true)).edit(|tags| {
+    let feed = Feed::of(&source).edit(|tags| repeat_parameter_sets(tags)).edit(without_sequence_header).edit(|tags| {
         let keyframe = tags.iter().position(Tag::is_keyframe).expect("a keyframe");
         tags.remove(keyframe);
     });
@@ -514,7 +496,7 @@ fn pictures_without_any_parameter_sets_are_refused_in_words() {
     let home = Home::new(test_preset("auto-360p-240p"));
     let credentials = home.credentials();
     let daemon = home.serve();
-    let feed = Feed::of(&source).edit(|tags| without_sequence_header(tags, false)).at_percent(400);
+    let feed = Feed::of(&source).edit(without_sequence_header).at_percent(400);
     let publisher = RawPublisher::start(daemon.rtmp, &credentials.secret, feed);
     let told = publisher.wait_until_closed(source.limit());
     let last = told.last().expect("words");

@@ -108,7 +108,13 @@ impl Home {
 
     /// Makes a stream of this name and a key for it.
     pub fn credentials_of(&self, name: &str) -> Credentials {
-        let stream = text(&self.cli(&["streams", "create", "--name", name]), "id");
+        self.credentials_with(name, &[])
+    }
+
+    /// The same of a stream with settings of its own: flags of `streams create`.
+    pub fn credentials_with(&self, name: &str, flags: &[&str]) -> Credentials {
+        let create = [&["streams", "create", "--name", name], flags].concat();
+        let stream = text(&self.cli(&create), "id");
         let key = self.cli(&["keys", "create", "--stream", &stream]);
         Credentials { key: text(&key, "id"), secret: text(&key, "secret"), stream }
     }

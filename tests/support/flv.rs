@@ -96,6 +96,45 @@ pub fn tags(source: &Source) -> Vec<Tag> {
     tags
 }
 
+/// Index of the first tag that is due at `ms`; where a keyframe is due within a frame of it, of the keyframe.
+pub fn due(tags: &[Tag], ms: u64) -> usize {
+    let keyframe = tags.iter().position(|tag| tag.is_keyframe() && tag.due_ms.abs_diff(ms) <= 34);
+    keyframe.or_else(|| tags.iter().position(|tag| tag.due_ms >= ms)).expect("the source is longer")
+}
+
+/// As FFmpeg's `dump_extra` and some hardware do: both sequence headers before each keyframe.
+pub fn repeat_headers(tags: &mut Vec<Tag>) {
+    let headers: Vec<_> = tags.iter().filter(|tag| tag.is_config()).cloned().collect();
+    let old = std::mem::take(tags);
+    for tag in old.into_iter().filter(|tag| !tag.is_config()) {
+        if tag.is_keyframe() {
+            let at = |header: &Tag| Tag { due_ms: tag.due_ms, stamp_ms: tag.stamp_ms, ..header.clone() };
+            tags.extend(headers.iter().map(at));
+        }
+        tags.push(tag);
+    }
+}
+
+/// Puts the parameter sets of the sequence header before each keyframe.
+pub fn repeat_parameter_sets(tags: &mut [Tag]) {
+    let header = tags.iter().find(|tag| tag.is_config() && tag.kind == Kind::Video).expect("a sequence header");
+    let sets = parameter_sets(&header.body[5..]);
+    let keyframes = tags.iter_mut().filter(|tag| tag.is_keyframe());
+    keyframes.for_each(|tag| drop(tag.body.splice(5..5, sets.iter().copied())));
+}
+
+/// SPS and PPS of an avcC with one of each, with 4-byte lengths.
+fn parameter_sets(record: &[u8]) -> Vec<u8> {
+    let (mut rest, mut sets) = (&record[5..], Vec::new());
+    for _ in 0..2 {
+        let length = usize::from(u16::from_be_bytes([rest[1], rest[2]]));
+        sets.extend((length as u32).to_be_bytes());
+        sets.extend(&rest[3..3 + length]);
+        rest = &rest[3 + length..];
+    }
+    sets
+}
+
 /// Tags as an aggregate message or a file holds them: each with its header before and its length behind it.
 pub fn written<'a>(tags: impl IntoIterator<Item = &'a Tag>) -> Vec<u8> {
     let mut bytes = Vec::new();

@@ -35,6 +35,8 @@ pub struct Rendition {
     pub playlist: Option<Media>,
     /// Every segment that was ever listed.
     pub segments: Vec<Segment>,
+    /// EXT-X-MEDIA-SEQUENCE and EXT-X-DISCONTINUITY-SEQUENCE of all versions, each pair once in a row.
+    pub fronts: Vec<(u64, u64)>,
     /// Init segments by URI.
     pub inits: BTreeMap<String, Vec<u8>>,
 }
@@ -125,7 +127,15 @@ impl Follower {
 impl Rendition {
     fn new(path: String, variant: Option<Variant>) -> Self {
         let name = path.rsplit('/').nth(1).expect("a playlist lies in its rendition's folder").to_owned();
-        Rendition { name, path, variant, playlist: None, segments: Vec::new(), inits: BTreeMap::new() }
+        Rendition {
+            name,
+            path,
+            variant,
+            playlist: None,
+            segments: Vec::new(),
+            fronts: Vec::new(),
+            inits: BTreeMap::new(),
+        }
     }
 
     fn update(&mut self, client: &Client, base: &str) {
@@ -136,10 +146,14 @@ impl Rendition {
         for entry in playlist.entries.iter().filter(|entry| known.is_none_or(|known| entry.msn > known)) {
             let fetch = |uri: &str| client.fetch(&format!("{base}{}", resolve(&self.path, uri))).body;
             let bytes = if entry.gap { Vec::new() } else { fetch(&entry.uri) };
-            if !self.inits.contains_key(&entry.map) {
+            if !entry.gap && !self.inits.contains_key(&entry.map) {
                 self.inits.insert(entry.map.clone(), fetch(&entry.map));
             }
             self.segments.push(Segment { entry: entry.clone(), bytes });
+        }
+        let front = (playlist.first_msn, playlist.discontinuity_sequence);
+        if self.fronts.last() != Some(&front) {
+            self.fronts.push(front);
         }
         self.playlist = Some(playlist);
         // What takes longer than a window cannot follow at all, and the machine is to blame rather than the daemon.
@@ -163,8 +177,10 @@ impl Rendition {
         for entry in &new.entries {
             let known = self.segments.iter().find(|segment| segment.entry.msn == entry.msn);
             let known = known.map(|segment| &segment.entry);
-            // The first of a window loses the tags that its predecessor carried for it, but nothing else.
-            assert!(known.is_none_or(|known| known == entry), "{name}: {known:?} became {entry:?}");
+            // There is nothing in a gap that an init segment is needed for: at the front of a window none is named for it.
+            let is_known =
+                |known: &Entry| *known == if known.gap { with_map(entry, &known.map) } else { entry.clone() };
+            assert!(known.is_none_or(is_known), "{name}: {known:?} became {entry:?}");
         }
     }
 
@@ -210,6 +226,10 @@ impl Rendition {
     pub fn write(&self, folder: &Path) -> PathBuf {
         Run { name: &self.name, init: self.init(), segments: self.media_segments().collect() }.write(folder)
     }
+}
+
+fn with_map(entry: &Entry, map: &str) -> Entry {
+    Entry { map: map.to_owned(), ..entry.clone() }
 }
 
 impl Run<'_> {

@@ -11,6 +11,7 @@
 //! | [`http`] | a blocking face of an HTTP client that is not ours |
 //! | [`playlist`] | strict readers of multivariant and media playlists |
 //! | [`follower`] | a player without a picture: fetches every segment of every rendition as it is listed |
+//! | [`continuity`] | the contract of continuity, asked of all that a follower saw |
 //! | [`boxes`] | a reader of init segments and fragments, independent of the daemon's writer |
 //! | [`content`] | what is in the decoded picture and sound |
 //! | [`tone`] | whether a pure tone is unbroken |
@@ -23,6 +24,7 @@ pub mod boxes;
 pub mod browser;
 pub mod collector;
 pub mod content;
+pub mod continuity;
 pub mod daemon;
 pub mod flv;
 pub mod follower;

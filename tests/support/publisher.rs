@@ -12,8 +12,9 @@ use std::time::{Duration, Instant};
 
 use rml_rtmp::chunk_io::ChunkDeserializer;
 use rml_rtmp::messages::{RtmpMessage, UserControlEventType};
+use tokio::net::TcpSocket;
 
-use super::flv::{Kind, Tag, tags, written};
+use super::flv::{Kind, Tag, due, tags, written};
 use super::source::Source;
 
 /// Longest time until the daemon answers a command.
@@ -44,6 +45,8 @@ pub enum Ending {
     Silence,
     /// The connection is closed without a word.
     Close,
+    /// The connection stays open and nothing comes any more, not even answers to pings: the way to the publisher is gone.
+    Mute,
 }
 
 impl Feed {
@@ -91,6 +94,15 @@ impl Feed {
         self
     }
 
+    /// Moves the stamps of everything that is sent from `from_ms` on: of the keyframe where one is due then, else of the next tag.
+    #[must_use]
+    pub fn jump(self, from_ms: u64, by_ms: i64) -> Self {
+        self.edit(|tags| {
+            let from = due(tags, from_ms);
+            tags.iter_mut().skip(from).for_each(|tag| tag.move_stamp(by_ms));
+        })
+    }
+
     /// What happens behind the last tag.
     #[must_use]
     pub fn then(mut self, ending: Ending) -> Self {
@@ -115,6 +127,7 @@ pub struct RawPublisher {
     socket: TcpStream,
     heard: Heard,
     threads: Vec<JoinHandle<()>>,
+    leaves_by_reset: bool,
 }
 
 impl RawPublisher {
@@ -130,7 +143,7 @@ impl RawPublisher {
             let (heard, writer, socket) = (heard.clone(), writer.clone(), clone());
             thread::spawn(move || heard.read(socket, &writer))
         };
-        let mut publisher = RawPublisher { heard, threads: vec![reader], socket };
+        let mut publisher = RawPublisher { heard, threads: vec![reader], socket, leaves_by_reset: false };
         if publisher.ask(&writer, key) {
             let heard = publisher.heard.clone();
             publisher.threads.push(thread::spawn(move || push(&feed, &writer, &heard)));
@@ -168,15 +181,39 @@ impl RawPublisher {
 
     /// Waits until everything was sent.
     pub fn wait_until_sent(&self, limit: Duration) {
-        let sent = self.heard.wait(limit, |state| (state.sent || state.closed).then_some(state.sent));
+        let sent =
+            self.heard.wait(limit, |state| (state.sent.is_some() || state.closed).then_some(state.sent.is_some()));
         assert_eq!(sent, Some(true), "not sent within {limit:?}: {:?}", self.statuses());
+    }
+
+    /// When everything was sent; `None` before that.
+    pub fn sent_at(&self) -> Option<Instant> {
+        self.heard.lock().sent
+    }
+
+    /// Whether the server has closed the connection.
+    pub fn is_closed(&self) -> bool {
+        self.heard.lock().closed
+    }
+
+    /// Ends the connection by a reset (RST), as the kernel does for a process that was killed with something unread.
+    pub fn reset(mut self) {
+        self.leaves_by_reset = true;
     }
 }
 
 impl Drop for RawPublisher {
     fn drop(&mut self) {
         self.heard.change(|state| state.dropped = true);
-        let _ = self.socket.shutdown(Shutdown::Both); // fails when it is closed already
+        // Shutting down fails when it is closed already.
+        let _ = if self.leaves_by_reset {
+            let socket = TcpSocket::from_std_stream(self.socket.try_clone().expect("a second handle"));
+            socket.set_zero_linger().expect("a socket option");
+            // Only wakes our reader; the reset is sent when the last handle is closed, which is this one's.
+            self.socket.shutdown(Shutdown::Read)
+        } else {
+            self.socket.shutdown(Shutdown::Both)
+        };
         for thread in self.threads.drain(..) {
             if thread.join().is_err() && !thread::panicking() {
                 panic!("a thread of the publisher panicked");
@@ -224,10 +261,13 @@ fn push(feed: &Feed, writer: &Mutex<Writer>, heard: &Heard) {
             let goodbye = [amf_text("deleteStream"), amf_number(4), vec![5], amf_number(1)];
             lock(writer).message(3, 0, COMMAND, 0, &goodbye.concat())
         }
-        Ending::Silence => Ok(()),
+        Ending::Silence | Ending::Mute => Ok(()),
         Ending::Close => lock(writer).socket.shutdown(Shutdown::Both),
     };
-    heard.change(|state| state.sent = said.is_ok());
+    heard.change(|state| {
+        state.sent = said.is_ok().then(Instant::now);
+        state.mute = feed.ending == Ending::Mute;
+    });
 }
 
 /// What the server said, and where the pushing is.
@@ -240,7 +280,8 @@ struct Heard {
 struct State {
     statuses: Vec<Status>,
     closed: bool,
-    sent: bool,
+    sent: Option<Instant>,
+    mute: bool,
     dropped: bool,
 }
 
@@ -286,7 +327,7 @@ impl Heard {
                     }
                     Ok(RtmpMessage::UserControl {
                         event_type: UserControlEventType::PingRequest, timestamp, ..
-                    }) => {
+                    }) if !self.lock().mute => {
                         let stamp = timestamp.map_or(0, |stamp| stamp.value).to_be_bytes();
                         let _ = lock(writer).message(2, 0, 4, 0, &[&[0, 7], &stamp[..]].concat());
                     }

@@ -1,7 +1,7 @@
 //! What the publishers of these tests send: 10 s of the small source (30 frames per second, a keyframe every 2 s), with one thing
 //! about it odd.
 
-use crate::support::flv::{Kind, Tag, tags};
+use crate::support::flv::{Kind, Tag, due, repeat_headers, tags};
 use crate::support::publisher::{Ending, Feed};
 use crate::support::source::Source;
 
@@ -23,18 +23,8 @@ fn feed() -> Feed {
     Feed::of(&source())
 }
 
-/// Moves the stamps of everything that is sent from `from_ms` on.
 fn jump(from_ms: u64, by_ms: i64) -> Feed {
-    feed().edit(|tags| {
-        let from = nth_keyframe_due(tags, from_ms);
-        tags.iter_mut().skip(from).for_each(|tag| tag.move_stamp(by_ms));
-    })
-}
-
-/// Index of the first tag that is due at `ms`; where a keyframe is due within a frame of it, of the keyframe.
-fn nth_keyframe_due(tags: &[Tag], ms: u64) -> usize {
-    let keyframe = tags.iter().position(|tag| tag.is_keyframe() && tag.due_ms.abs_diff(ms) <= 34);
-    keyframe.or_else(|| tags.iter().position(|tag| tag.due_ms >= ms)).expect("the source is longer")
+    feed().jump(from_ms, by_ms)
 }
 
 /// What is served.
@@ -107,23 +97,10 @@ fn headers(tags: &[Tag]) -> Vec<Tag> {
     tags.iter().filter(|tag| tag.is_config()).cloned().collect()
 }
 
-/// As FFmpeg's `dump_extra` and some hardware do: both sequence headers before each keyframe.
-fn repeat_headers(tags: &mut Vec<Tag>) {
-    let headers = headers(tags);
-    let old = std::mem::take(tags);
-    for tag in old.into_iter().filter(|tag| !tag.is_config()) {
-        if tag.is_keyframe() {
-            let at = |header: &Tag| Tag { due_ms: tag.due_ms, stamp_ms: tag.stamp_ms, ..header.clone() };
-            tags.extend(headers.iter().map(at));
-        }
-        tags.push(tag);
-    }
-}
-
 /// Each header twice at the start, and once more in the middle of a group.
 fn double_headers(tags: &mut Vec<Tag>) {
     let headers = headers(tags);
-    let middle = nth_keyframe_due(tags, BETWEEN_MS);
+    let middle = due(tags, BETWEEN_MS);
     let (due_ms, stamp_ms) = (tags[middle].due_ms, tags[middle].stamp_ms);
     let late = headers.iter().chain(&headers).map(|header| Tag { due_ms, stamp_ms, ..header.clone() });
     let late: Vec<_> = late.collect();

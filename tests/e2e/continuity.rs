@@ -1,0 +1,367 @@
+//! The table of continuity: what happens to a broadcast, and what a player sees of it.
+//!
+//! Each row is a stream of its own; all of them are pushed at the same time to one daemon with a copied and an encoded rung, and read
+//! before, during and after. What holds in every row is [`crate::support::continuity`]; a row says what it has beyond that.
+//!
+//! | row | happens | stands in every rendition |
+//! |---|---|---|
+//! | reset | RST, back after 0.3 s | 1 discontinuity, no gap |
+//! | closed | FIN, back after 5 s | gaps for 5 s, 1 discontinuity |
+//! | silent | the way to the publisher is gone; the deadline closes the connection | gaps for that time, 1 discontinuity |
+//! | held | clean unpublish, back after 2.5 s | gaps for 2.5 s, 1 discontinuity |
+//! | headers | RST with headers and parameter sets before each keyframe, back after 0.3 s | 1 discontinuity, one init segment |
+//! | from 2^24, from 2^31, from 2^32 | timestamps begin 100 ms before that | nothing |
+//! | plus 6 h, minus 6 h | timestamps jump at a keyframe | 1 discontinuity, no gap |
+//! | smaller | 640x360 at 30 fps becomes 426x240 at 60 fps in mid-stream | 1 discontinuity, no gap, another init segment |
+//! | smaller, again | the same behind a reconnect | 1 discontinuity, no gap, another init segment |
+//! | late | FIN, back after the grace time | gaps, ENDLIST; another session behind the same URL |
+//! | end | clean unpublish with `on_unpublish = "end"` | ENDLIST at once, no gap; another session behind the same URL |
+//!
+//! Takeovers by a second publisher: not here yet. Restarts of the daemon: [`crate::lifecycle`].
+
+use std::collections::BTreeMap;
+use std::ops::Range;
+use std::sync::OnceLock;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use crate::broadcast::{FIRST_SEGMENT_LIMIT, test_preset};
+use crate::source_video::{PART_SECONDS, numbers, spliced};
+use crate::support::boxes::Init;
+use crate::support::continuity::{History, Stretch};
+use crate::support::daemon::{Credentials, Daemon, Home};
+use crate::support::flv::{repeat_headers, repeat_parameter_sets};
+use crate::support::follower::{Follower, Rendition};
+use crate::support::http::Client;
+use crate::support::machine;
+use crate::support::publisher::{Ending, Feed, RawPublisher};
+use crate::support::source::{Odd, Source};
+
+/// From the start of a connection until everything of it came out, on a machine that is busy with all rows.
+const ROW_LIMIT: Duration = Duration::from_secs(60);
+/// How long a connection may say nothing.
+const SILENCE: &str = "3s";
+/// Length of the plain source.
+const SECONDS: u32 = 3;
+
+/// How a connection ends.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum End {
+    Reset,
+    Closed,
+    Silent,
+    Unpublished,
+}
+
+/// One connection of a row.
+struct Connection {
+    feed: Feed,
+    /// The pictures between two discontinuities of it.
+    pictures: Vec<Range<u32>>,
+    end: End,
+    /// From the last byte to the next connection; a silent one is waited for besides.
+    away: Duration,
+}
+
+/// What happens to a stream.
+struct Row {
+    name: &'static str,
+    connections: Vec<Connection>,
+}
+
+/// What a player saw of a session.
+struct Seen {
+    player: Follower,
+    history: History,
+    stretches: Vec<Stretch>,
+}
+
+fn plain() -> Source {
+    let options = &["-g", "30", "-keyint_min", "30"];
+    Odd { seconds: SECONDS, options, ..Odd::named("continuity") }.source()
+}
+
+fn feed() -> Feed {
+    Feed::of(&plain())
+}
+
+/// All of the plain source.
+fn whole() -> Vec<Range<u32>> {
+    vec![0..SECONDS * 30]
+}
+
+fn once(name: &'static str, feed: Feed, pictures: Vec<Range<u32>>) -> Row {
+    let connection = Connection { feed, pictures, end: End::Unpublished, away: Duration::ZERO };
+    Row { name, connections: vec![connection] }
+}
+
+/// A connection with `feed` that ends in this way, and `again` behind it.
+fn twice(name: &'static str, end: End, away_ms: u64, feed: Feed, again: Feed) -> Row {
+    let first = Connection { feed, pictures: whole(), end, away: Duration::from_millis(away_ms) };
+    let second = Connection { feed: again, pictures: whole(), end: End::Unpublished, away: Duration::ZERO };
+    Row { name, connections: vec![first, second] }
+}
+
+fn moved(ms: i64) -> Feed {
+    feed().each(|tag| tag.move_stamp(ms))
+}
+
+/// The clock jumps where the third second begins.
+fn jumped(name: &'static str, from: Feed, hours: i64) -> Row {
+    once(name, from.jump(2_000, hours * 3_600_000), vec![0..60, 60..90])
+}
+
+fn repeated() -> Feed {
+    feed().edit(|tags| repeat_parameter_sets(tags)).edit(repeat_headers)
+}
+
+/// Without B-frames, so that the parts' decoding times do not overlap.
+fn large_and_small() -> [Source; 2] {
+    let of = |name, size, rate, fps, options| {
+        Odd { size, rate, fps, options, seconds: PART_SECONDS + 1, ..Odd::named(name) }.source()
+    };
+    let large = of("continuity-large", (640, 360), "30", 30, &["-g", "15", "-bf", "0"]);
+    let small = of("continuity-small", (426, 240), "60", 60, &["-g", "30", "-bf", "0"]);
+    [large, small]
+}
+
+fn rows() -> Vec<Row> {
+    let [large, small] = large_and_small();
+    let (_, smaller) = spliced(&[&large, &small]);
+    let all = |source: &Source| vec![0..source.frames()];
+    let first = Connection {
+        feed: Feed::of(&large),
+        pictures: all(&large),
+        end: End::Closed,
+        away: Duration::from_millis(300),
+    };
+    let again =
+        Connection { feed: Feed::of(&small), pictures: all(&small), end: End::Unpublished, away: Duration::ZERO };
+    vec![
+        twice("reset", End::Reset, 300, feed(), feed()),
+        twice("closed", End::Closed, 5_000, feed(), feed()),
+        twice("silent", End::Silent, 0, feed(), feed()),
+        twice("held", End::Unpublished, 2_500, feed(), feed()),
+        twice("headers", End::Reset, 300, repeated(), repeated()),
+        once("from 2^24", moved((1 << 24) - 100), whole()),
+        once("from 2^31", moved((1 << 31) - 100), whole()),
+        once("from 2^32", moved((1 << 32) - 100), whole()),
+        jumped("plus 6 h", feed(), 6),
+        jumped("minus 6 h", moved(7 * 3_600_000), -6),
+        once("smaller", smaller, vec![numbers(&large), numbers(&small)]),
+        Row { name: "smaller, again", connections: vec![first, again] },
+    ]
+}
+
+fn home() -> Home {
+    Home::new(test_preset("auto-360p-240p"))
+        .set("hls.segment", "1s")
+        // Discontinuities leave it while the rows go on.
+        .set("hls.window", "6s")
+        .set("rtmp.silence", SILENCE)
+}
+
+/// All rows, pushed together when the first test asks.
+fn seen(name: &str) -> &'static Seen {
+    static PUSHED: OnceLock<BTreeMap<&str, Seen>> = OnceLock::new();
+    let pushed = PUSHED.get_or_init(|| {
+        let _turn = machine::shared("the broadcasts of continuity");
+        let home = home();
+        let daemon = home.serve();
+        let pushed = thread::scope(|scope| {
+            let push = |row: Row| {
+                let name = row.name;
+                let (daemon, credentials) = (&daemon, home.credentials_of(name));
+                (name, scope.spawn(move || push(daemon, &credentials, row)))
+            };
+            let threads: Vec<_> = rows().into_iter().map(push).collect();
+            threads.into_iter().map(|(name, run)| (name, run.join().unwrap_or_else(|_| panic!("{name}")))).collect()
+        });
+        let log = daemon.log();
+        assert!(!log.contains("panicked"), "{log}");
+        // The publishers went as the rows say.
+        for reason in ["connection lost: connection reset", "the peer closed the connection", "the publisher is silent"]
+        {
+            assert!(log.contains(reason), "no connection ended with {reason:?}: {log}");
+        }
+        daemon.stop();
+        pushed
+    });
+    &pushed[name]
+}
+
+/// Sends a row's connections and follows the stream until gaps behind the last one are listed.
+fn push(daemon: &Daemon, credentials: &Credentials, row: Row) -> Seen {
+    let mut player: Option<Follower> = None;
+    let mut stretches: Vec<Stretch> = Vec::new();
+    let mut left: Option<Instant> = None;
+    for connection in row.connections {
+        let Connection { feed, pictures, end, away } = connection;
+        let ending = match end {
+            End::Reset | End::Closed => Ending::Silence, // ended from here
+            End::Silent => Ending::Mute,
+            End::Unpublished => Ending::Unpublish,
+        };
+        let publisher = RawPublisher::start(daemon.rtmp, &credentials.secret, feed.then(ending));
+        if let (Some(last), Some(left)) = (stretches.last_mut(), left) {
+            last.away = left.elapsed();
+        }
+        let player =
+            player.get_or_insert_with(|| Follower::open(&daemon.url(""), &credentials.stream, FIRST_SEGMENT_LIMIT));
+        player.until(ROW_LIMIT, "all was sent", |_| publisher.sent_at().is_some());
+        let sent = publisher.sent_at().expect("it was waited for");
+        match end {
+            End::Silent => player.until(ROW_LIMIT, "the daemon closes", |_| publisher.is_closed()),
+            End::Reset => publisher.reset(),
+            End::Closed | End::Unpublished => drop(publisher),
+        }
+        player.until(ROW_LIMIT, "the publisher is away", |_| sent.elapsed() >= away);
+        stretches.extend(pictures.into_iter().map(|pictures| Stretch::new(pictures, Duration::ZERO)));
+        left = Some(sent);
+    }
+    let mut player = player.expect("a row has a connection");
+    let breaks = stretches.len() - 1;
+    player.until(ROW_LIMIT, "gaps behind the last connection", |renditions| {
+        renditions.iter().all(|rendition| breaks_of(rendition) >= breaks && ends_with_a_gap(rendition))
+    });
+    let folder = tempfile::tempdir().expect("a folder");
+    Seen { history: History::of(&player, folder.path()), player, stretches }
+}
+
+fn breaks_of(rendition: &Rendition) -> usize {
+    rendition.segments.iter().filter(|segment| segment.entry.discontinuity && segment.entry.msn > 0).count()
+}
+
+fn ends_with_a_gap(rendition: &Rendition) -> bool {
+    rendition.segments.last().is_some_and(|segment| segment.entry.gap)
+}
+
+impl Seen {
+    fn assert_continuous(&self) {
+        self.history.assert_continuous(&self.stretches);
+    }
+
+    /// Init segments of each rendition, in the playlist's order.
+    fn inits(&self) -> Vec<usize> {
+        self.player.renditions.iter().map(|rendition| rendition.inits.len()).collect()
+    }
+
+    /// Nothing changes but what a new connection brings: one init segment for all.
+    fn assert_one_configuration(&self) {
+        assert_eq!(self.inits(), [1, 1, 1], "{:?}", self.history.shape());
+    }
+
+    fn has_gaps(&self) -> bool {
+        let media = self.history.lanes[0].listed.iter().rposition(|listed| !listed.entry.gap).unwrap_or(0);
+        self.history.lanes[0].listed[..media].iter().any(|listed| listed.entry.gap)
+    }
+}
+
+#[test]
+fn a_publisher_that_was_reset_or_closed_comes_back_behind_one_discontinuity() {
+    for name in ["reset", "closed"] {
+        let seen = seen(name);
+        seen.assert_continuous();
+        seen.assert_one_configuration();
+    }
+    assert!(seen("closed").has_gaps(), "5 s are longer than a segment");
+}
+
+#[test]
+fn a_publisher_that_falls_silent_is_given_up_and_comes_back_behind_one_discontinuity() {
+    let seen = seen("silent");
+    seen.assert_continuous();
+    assert!(seen.has_gaps(), "the deadline of {SILENCE} is longer than a segment");
+}
+
+#[test]
+fn a_clean_unpublish_holds_the_session_for_the_next_publish() {
+    let seen = seen("held");
+    seen.assert_continuous();
+    assert!(seen.has_gaps());
+}
+
+#[test]
+fn parameter_sets_before_each_keyframe_cost_a_reconnect_nothing() {
+    let seen = seen("headers");
+    seen.assert_continuous();
+    seen.assert_one_configuration();
+}
+
+#[test]
+fn timestamps_wrap_unseen_wherever_they_begin() {
+    for name in ["from 2^24", "from 2^31", "from 2^32"] {
+        seen(name).assert_continuous();
+        assert!(!seen(name).has_gaps(), "{name}");
+    }
+}
+
+#[test]
+fn timestamps_that_jump_by_hours_are_one_discontinuity() {
+    for name in ["plus 6 h", "minus 6 h"] {
+        seen(name).assert_continuous();
+        seen(name).assert_one_configuration();
+    }
+}
+
+/// Sizes of a rung's stretches.
+fn sizes(seen: &Seen, rung: &str) -> Vec<(u16, u16)> {
+    seen.player.rung(rung).runs().iter().map(|run| Init::parse(run.init).size.expect("video")).collect()
+}
+
+#[test]
+fn a_smaller_and_faster_source_is_one_discontinuity_in_mid_stream_and_behind_a_reconnect() {
+    for name in ["smaller", "smaller, again"] {
+        let seen = seen(name);
+        seen.assert_continuous();
+        assert_eq!(sizes(seen, "360p"), [(640, 360), (426, 240)], "{name}: copied");
+        assert_eq!(sizes(seen, "240p"), [(426, 240), (426, 240)], "{name}: encoded");
+    }
+}
+
+/// The session that the stream's URL leads to: the first folder of its playlists.
+fn session(player: &Follower) -> String {
+    let path = &player.renditions[0].path;
+    path.split('/').nth(3).unwrap_or_else(|| panic!("{path} names a session")).to_owned()
+}
+
+/// What the playlists of `player`'s session answer now.
+fn statuses(daemon: &Daemon, player: &Follower) -> Vec<u16> {
+    let client = Client::default();
+    player.renditions.iter().map(|rendition| client.get(&daemon.url(&rendition.path)).status).collect()
+}
+
+/// Sends the plain source twice, to two sessions behind one URL. `gaps`: whether they waited for their publisher before they ended.
+fn assert_ends(name: &'static str, settings: &[&str], ending: Ending, gaps: bool) {
+    let _turn = machine::shared(name);
+    let home = home();
+    let daemon = home.serve();
+    let credentials = home.credentials_with(name, settings);
+    let broadcast = || {
+        let _publisher = RawPublisher::start(daemon.rtmp, &credentials.secret, feed().then(ending));
+        let mut player = Follower::open(&daemon.url(""), &credentials.stream, FIRST_SEGMENT_LIMIT);
+        player.until_ended(ROW_LIMIT);
+        let folder = tempfile::tempdir().expect("a folder");
+        let history = History::of(&player, folder.path());
+        history.assert_continuous(&[Stretch::new(0..SECONDS * 30, Duration::ZERO)]);
+        assert!(player.renditions.iter().all(|rendition| ends_with_a_gap(rendition) == gaps), "{}", history.shape());
+        player
+    };
+    let mut first = broadcast();
+    first.update(); // which asserts that a playlist with ENDLIST stays as it is
+    let second = broadcast();
+    assert_ne!(session(&first), session(&second));
+    assert_eq!(statuses(&daemon, &first), [410; 3], "the next session takes the place of one that has ended");
+    assert_eq!(statuses(&daemon, &second), [200; 3]);
+    daemon.stop();
+}
+
+#[test]
+fn a_session_ends_with_its_grace_time_and_the_next_publish_is_another_session() {
+    assert_ends("late", &["--grace", "2s"], Ending::Close, true);
+}
+
+#[test]
+fn a_clean_unpublish_ends_the_session_where_that_is_asked_for() {
+    assert_ends("end", &["--on-unpublish", "end"], Ending::Unpublish, false);
+}
