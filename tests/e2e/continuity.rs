@@ -17,7 +17,7 @@
 //! | late | FIN, back after the grace time | gaps, ENDLIST; another session behind the same URL |
 //! | end | clean unpublish with `on_unpublish = "end"` | ENDLIST at once, no gap; another session behind the same URL |
 //!
-//! Takeovers by a second publisher: not here yet. Restarts of the daemon: [`crate::lifecycle`].
+//! Takeovers by a second publisher: [`crate::takeover`]. Restarts of the daemon: [`crate::lifecycle`].
 
 use std::collections::BTreeMap;
 use std::ops::Range;
@@ -38,7 +38,7 @@ use crate::support::publisher::{Ending, Feed, RawPublisher};
 use crate::support::source::{Odd, Source};
 
 /// From the start of a connection until everything of it came out, on a machine that is busy with all rows.
-const ROW_LIMIT: Duration = Duration::from_secs(60);
+pub const ROW_LIMIT: Duration = Duration::from_secs(60);
 /// How long a connection may say nothing.
 const SILENCE: &str = "3s";
 /// Length of the plain source.
@@ -153,7 +153,7 @@ fn rows() -> Vec<Row> {
     ]
 }
 
-fn home() -> Home {
+pub fn home() -> Home {
     Home::new(test_preset("auto-360p-240p"))
         .set("hls.segment", "1s")
         // Discontinuities leave it while the rows go on.
@@ -228,11 +228,11 @@ fn push(daemon: &Daemon, credentials: &Credentials, row: Row) -> Seen {
     Seen { history: History::of(&player, folder.path()), player, stretches }
 }
 
-fn breaks_of(rendition: &Rendition) -> usize {
+pub fn breaks_of(rendition: &Rendition) -> usize {
     rendition.segments.iter().filter(|segment| segment.entry.discontinuity && segment.entry.msn > 0).count()
 }
 
-fn ends_with_a_gap(rendition: &Rendition) -> bool {
+pub fn ends_with_a_gap(rendition: &Rendition) -> bool {
     rendition.segments.last().is_some_and(|segment| segment.entry.gap)
 }
 
@@ -320,7 +320,7 @@ fn a_smaller_and_faster_source_is_one_discontinuity_in_mid_stream_and_behind_a_r
 }
 
 /// The session that the stream's URL leads to: the first folder of its playlists.
-fn session(player: &Follower) -> String {
+pub fn session(player: &Follower) -> String {
     let path = &player.renditions[0].path;
     path.split('/').nth(3).unwrap_or_else(|| panic!("{path} names a session")).to_owned()
 }

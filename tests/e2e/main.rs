@@ -46,4 +46,5 @@ mod source_time;
 mod source_tracks;
 mod source_video;
 mod stored;
+mod takeover;
 mod traces;
