@@ -12,6 +12,7 @@
 //! | [`playlist`] | strict readers of multivariant and media playlists |
 //! | [`follower`] | a player without a picture: fetches every segment of every rendition as it is listed |
 //! | [`boxes`] | a reader of init segments and fragments, independent of the daemon's writer |
+//! | [`certificates`] | certificates made for one test, and a TLS client that trusts them |
 //! | [`content`] | what is in the decoded picture and sound |
 //! | [`tone`] | whether a pure tone is unbroken |
 //! | [`browser`] | headless Chromium over its debugging pipe |
@@ -21,6 +22,7 @@
 
 pub mod boxes;
 pub mod browser;
+pub mod certificates;
 pub mod collector;
 pub mod content;
 pub mod daemon;

@@ -490,14 +490,14 @@ impl<'a, S: AsyncRead + AsyncWrite + LowWater + Unpin, A: Admission> Connection<
             End::Shutdown => self.server.end(PublishStatus::Unpublished, &CloseReason::ShuttingDown.to_string()),
             End::Refused(_) | End::Protocol(_) => {}
         }
+        let settings = &self.caller.shared.settings;
+        let taken_until = Instant::now() + settings.write_timeout;
         if self.write_output().await.is_err() {
             return;
         }
-        let settings = &self.caller.shared.settings;
         // Over TLS the goodbye (close_notify) has to be taken by the peer, like everything else that we write.
-        match timeout_at(Instant::now() + settings.write_timeout, self.socket.shutdown()).await {
-            Ok(Ok(())) => {}
-            Ok(Err(_)) | Err(_) => return,
+        if !matches!(timeout_at(taken_until, self.socket.shutdown()).await, Ok(Ok(()))) {
+            return;
         }
         let deadline = Instant::now() + settings.linger;
         let mut left = settings.linger_bytes;

@@ -57,7 +57,7 @@ fn spoken(over_tls: bool) -> Protocol {
 }
 
 /// Serves RTMP at all `entrances` until `shutdown`: then accepts no more, tells the connections, and returns when all have
-/// ended (at the latest after twice [`RtmpSettings::write_timeout`], and [`RtmpSettings::linger`]).
+/// ended (at the latest after [`RtmpSettings::write_timeout`] and [`RtmpSettings::linger`]).
 pub async fn serve<A: Admission>(
     entrances: impl IntoIterator<Item = Entrance>,
     settings: RtmpSettings,
@@ -190,7 +190,7 @@ async fn guarded<A: Admission>(
     if let Err(error) = socket.set_nodelay(true) {
         debug!(%error, "TCP_NODELAY was not set");
     }
-    let caller = Caller { peer, shared: &*shared, door: &*door, place: &place, accepted: Instant::now() };
+    let caller = Caller { peer, shared: &shared, door: &door, place: &place, accepted: Instant::now() };
     let run = async {
         match &door.tls {
             None => Connection::new(socket, caller).run().await,
