@@ -5,9 +5,15 @@ cd "$(dirname "${BASH_SOURCE[0]}")/.."
 . scripts/lib.sh
 . scripts/packages.sh
 
-seconds=0 profile=release http='' rtmp=''
+seconds=0 profile=release http='' rtmp='' rtmps='' tls=no
 while [ "$#" -gt 0 ]; do
     case "$1" in
+        --tls)
+            tls=yes
+            shift
+            continue
+            ;;
+        --rtmps) need_value "$@" && rtmps=$2 ;;
         --seconds) need_number "$@" && seconds=$2 ;;
         --profile) need_value "$@" && profile=$2 ;;
         --http) need_value "$@" && http=$2 ;;
@@ -16,6 +22,7 @@ while [ "$#" -gt 0 ]; do
     esac
     shift 2
 done
+[ -z "$rtmps" ] || [ "$tls" = yes ] || die "--rtmps wants --tls beside it"
 case "$profile" in
     release) build=(--release) binary=target/release/millstream ;;
     dev) build=() binary=target/debug/millstream ;;
@@ -111,6 +118,7 @@ publisher_cpu() {
 
 step "Set-up"
 need_packages "${packages_build[@]}" "${packages_run[@]}"
+[ "$tls" = no ] || need_packages "${packages_tls[@]}"
 need_rust
 build_front_end || warn "the watch page could not be built: it will say what is missing"
 step "Building the daemon ($profile)"
@@ -122,11 +130,18 @@ mkdir -p "$folder"
 settings=()
 [ -z "$http" ] || settings+=("MILLSTREAM_HTTP__LISTEN=$http")
 [ -z "$rtmp" ] || settings+=("MILLSTREAM_RTMP__LISTEN=$rtmp")
+if [ "$tls" = yes ]; then
+    new_certificate "$folder"
+    settings+=("MILLSTREAM_RTMPS__CERT=$root/$folder/cert.pem" "MILLSTREAM_RTMPS__KEY=$root/$folder/key.pem")
+    [ -z "$rtmps" ] || settings+=("MILLSTREAM_RTMPS__LISTEN=$rtmps")
+fi
 start_daemon "$root/$binary" "$root/$folder" "${settings[@]}"
 new_stream "$root/$binary" demo
+server=rtmp://$daemon_rtmp/live
+[ "$tls" = no ] || server=rtmps://$(listening rtmps)/live
 
 trap stop_publisher INT TERM
-publish "rtmp://$daemon_rtmp/live/$stream_key"
+publish "$server/$stream_key"
 printf '%s\n' "$daemon_pid" "$publisher_pid" >"$folder/pids"
 playing() { curl -fsS -o /dev/null "http://$daemon_http/live/$stream_id/index.m3u8" 2>/dev/null || gone "$publisher_pid"; }
 wait_until 30 playing || die "the stream does not begin to play; the daemon's log is $folder/log"
@@ -140,10 +155,14 @@ cat <<TEXT
   HLS          http://$daemon_http/live/$stream_id/index.m3u8
   Health       http://$daemon_http/healthz   metrics http://$daemon_http/metrics
 
-  OBS          Settings > Stream > Custom: server rtmp://$daemon_rtmp/live
+  OBS          Settings > Stream > Custom: server $server
                stream key $stream_key
                (a second encoder takes over from the test signal)
   Log          $folder/log
+TEXT
+[ "$tls" = no ] || cat <<TEXT
+  Certificate  $folder/cert.pem, self-signed: OBS refuses it unless this machine trusts it; ffmpeg takes it.
+               Without TLS the server is rtmp://$daemon_rtmp/live
 TEXT
 say ""
 if [ "$seconds" -gt 0 ]; then

@@ -68,7 +68,7 @@ start_daemon() {
     daemon_pid=$!
     if ! wait_until 60 daemon_spoke || ! grep -qs '"message":"ready"' "$daemon_log"; then
         tail -n 20 "$daemon_log" >&2
-        die "the daemon does not serve; its last lines are above (ports taken? try --http 127.0.0.1:0 --rtmp 127.0.0.1:0)"
+        die "the daemon does not serve; its last lines are above (ports taken? try --http 127.0.0.1:0 --rtmp 127.0.0.1:0, with --tls also --rtmps 127.0.0.1:0)"
     fi
     daemon_http=$(listening http)
     daemon_rtmp=$(listening rtmp)
@@ -101,6 +101,13 @@ new_stream() {
     [ -n "$stream_id" ] || die "no stream was made"
     stream_key=$(cli "$1" keys create --stream "$stream_id" | json_text secret)
     [ -n "$stream_key" ] || die "no key was made for stream $stream_id"
+}
+
+# new_certificate FOLDER: a self-signed certificate of this machine in FOLDER/cert.pem and key.pem, good for a month.
+new_certificate() {
+    openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -days 30 -subj /CN=localhost \
+        -addext 'subjectAltName=DNS:localhost,IP:127.0.0.1' -keyout "$1/key.pem" -out "$1/cert.pem" 2>"$1/openssl.log" ||
+        die "openssl makes no certificate: $(cat "$1/openssl.log")"
 }
 
 # segments FOLDER: the segments of a stored rendition in order.

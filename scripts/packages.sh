@@ -6,6 +6,8 @@ packages_build=(build-essential pkg-config clang libclang-dev
     libavcodec-dev libavformat-dev libavfilter-dev libavutil-dev libavdevice-dev libswscale-dev libswresample-dev)
 # What pushes and looks: the encoder, an HTTP client, a font for the clock in the picture.
 packages_run=(ffmpeg curl fonts-dejavu-core)
+# What makes certificates.
+packages_tls=(openssl)
 # What only tests want.
 packages_test=(shellcheck)
 # What is measured against.

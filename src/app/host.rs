@@ -1,7 +1,8 @@
 //! What the command line borrows from the daemon's parts.
 
 use crate::cli::{Host, HostError, ServeOptions};
-use crate::config::{Config, LogFormat};
+use crate::clock::SystemClock;
+use crate::config::{Config, LogFormat, Rtmps};
 use crate::store::Backend;
 use crate::telemetry;
 
@@ -23,6 +24,19 @@ impl Host for DaemonHost {
     async fn encode_costs(&self, config: &Config) -> Result<Vec<(String, String)>, HostError> {
         let config = config.clone();
         tokio::task::spawn_blocking(move || super::capacity::report(&config)).await?
+    }
+
+    async fn probe_certificate(&self, rtmps: &Rtmps) -> Result<String, HostError> {
+        let certificate = super::certificate_files(rtmps).load().await?;
+        let not_after = certificate.not_after();
+        if certificate.has_expired(SystemClock::shared().wall()) {
+            return Err(format!(
+                "{} expired at {not_after}: encoders that check it do not connect",
+                rtmps.cert.display()
+            )
+            .into());
+        }
+        Ok(format!("certificate valid until {not_after}"))
     }
 
     async fn probe_storage(&self, config: &Config) -> Result<String, HostError> {

@@ -45,8 +45,9 @@ use crate::clock::{SharedClock, SystemClock};
 use crate::config::Config;
 use crate::config::preset::{Preset, PresetError};
 use crate::control::{Control, ControlError, ControlEvent, SessionRow, StreamId};
-use crate::listen::CloseReason;
-use crate::listen::rtmp::{self, RtmpSettings};
+use crate::listen::rtmp::{self, Entrance, RtmpSettings};
+use crate::listen::tls::{self, CertificateError, CertificateFiles, Tls};
+use crate::listen::{CloseReason, Protocol};
 use crate::live::{HlsSpec, SessionChange, SessionEvent, SessionSpec, SessionState, Sessions, wiring::Stop};
 use crate::store::{RecoveredSession, SessionHead, Store, StoreError, StoreSettings};
 use crate::telemetry::panics::{contained, contained_now};
@@ -83,6 +84,9 @@ pub enum ServeError {
     /// The ladder's preset.
     #[error(transparent)]
     Preset(#[from] PresetError),
+    /// The certificate of RTMPS or its key.
+    #[error("cannot serve RTMPS (rtmps.cert, rtmps.key): {0}")]
+    Certificate(#[from] CertificateError),
     /// Metrics.
     #[error(transparent)]
     Metrics(#[from] MetricsError),
@@ -153,7 +157,7 @@ struct Daemon {
     store: Arc<Store>,
     sessions: Sessions,
     tracing: Tracing,
-    /// Ends the RTMP listener and with it all publishers.
+    /// Ends the RTMP listeners and with them all publishers.
     intake: CancellationToken,
     /// Ends HTTP and the control socket.
     edge: CancellationToken,
@@ -177,7 +181,12 @@ impl Daemon {
         let open = control.open_sessions().await?;
         // Everything that can fail for a reason of the operator's is done before a session is touched.
         let http = bind("http.listen", config.http.listen)?;
-        let rtmp = bind("rtmp.listen", config.rtmp.listen)?;
+        let mut doors = vec![Entrance { listener: bind("rtmp.listen", config.rtmp.listen)?, tls: None }];
+        if let Some(rtmps) = &config.rtmps {
+            let files = certificate_files(rtmps);
+            let tls = Tls::load(files, tls::LOOK_EVERY, Protocol::Rtmps, clock.clone()).await?;
+            doors.push(Entrance { listener: bind("rtmps.listen", rtmps.listen)?, tls: Some(tls) });
+        }
 
         let (tell, told) = mpsc::channel(EVENT_QUEUE);
         let capacity = capacity::learn(&config);
@@ -205,7 +214,7 @@ impl Daemon {
         ));
         daemon.resume(&specs, open, recovered).await;
         let options = http_options(&config, descriptors);
-        daemon.open_doors(&config, &specs, clock, metrics, (http, options), rtmp);
+        daemon.open_doors(&config, &specs, clock, metrics, (http, options), doors);
         Ok(daemon)
     }
 
@@ -263,7 +272,7 @@ impl Daemon {
         clock: SharedClock,
         metrics: Metrics,
         (http, options): (TcpListener, web::ServeOptions),
-        rtmp: TcpListener,
+        doors: Vec<Entrance>,
     ) {
         names::BUILD_INFO.gauge(&[("version", env!("CARGO_PKG_VERSION"))]).set(1.0);
         self.errand_tasks.spawn(keep_house(self.sessions.clone(), metrics.clone(), self.errands.clone()));
@@ -290,8 +299,10 @@ impl Daemon {
         self.edge_tasks.spawn(web::serve(http, router, options, self.edge.clone()));
 
         let admission = KeyAdmission::new(self.control.clone(), self.sessions.clone(), specs.clone());
-        announce("rtmp", &rtmp);
-        self.intake_tasks.spawn(rtmp::serve(rtmp, rtmp_settings(config, clock), admission, self.intake.clone()));
+        for door in &doors {
+            announce(door.protocol().as_str(), &door.listener);
+        }
+        self.intake_tasks.spawn(rtmp::serve(doors, rtmp_settings(config, clock), admission, self.intake.clone()));
     }
 
     /// Stops in order: no new publishers, sessions drained, uploads, viewers, database. What misses the deadline is left to
@@ -379,6 +390,11 @@ impl Specs {
 
 fn hls_spec(config: &Config) -> HlsSpec {
     HlsSpec { segment: config.hls.segment, part: config.hls.part, window: config.hls.window }
+}
+
+/// Where RTMPS finds what it shows.
+fn certificate_files(rtmps: &crate::config::Rtmps) -> CertificateFiles {
+    CertificateFiles { cert: rtmps.cert.clone(), key: rtmps.key.clone() }
 }
 
 fn bind(key: &'static str, address: SocketAddr) -> Result<TcpListener, ServeError> {

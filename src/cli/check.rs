@@ -57,7 +57,8 @@ pub(super) async fn run<H: Host>(
     host: &H,
     output: &mut Output,
 ) -> Result<(), CliError> {
-    let mut checks = vec![data_dir(config), http(config), rtmp(config), storage(config, host).await];
+    let mut checks = vec![data_dir(config), http(config), rtmp(config), rtmps(config, host).await];
+    checks.push(storage(config, host).await);
     checks.extend([spool(config), hls(config), session(config), traces(config)]);
     checks.extend(ladder(config));
     match host.encode_costs(config).await {
@@ -104,6 +105,16 @@ fn http(config: &Config) -> Check {
 fn rtmp(config: &Config) -> Check {
     let listen = config.rtmp.listen;
     Check::passed("rtmp", format!("{listen}: publish to rtmp://HOST:{}/live with a stream key", listen.port()))
+}
+
+async fn rtmps<H: Host>(config: &Config, host: &H) -> Check {
+    let Some(rtmps) = &config.rtmps else {
+        return Check::passed("rtmps", "off (no rtmps.cert and rtmps.key)".to_owned());
+    };
+    let (listen, port) = (rtmps.listen, rtmps.listen.port());
+    let probed = host.probe_certificate(rtmps).await.map_err(|error| error.to_string());
+    let passed = |found| format!("{listen}: publish to rtmps://HOST:{port}/live with a stream key; {found}");
+    Check::of("rtmps", probed.map(passed))
 }
 
 async fn storage<H: Host>(config: &Config, host: &H) -> Check {

@@ -1,7 +1,7 @@
 //! What is known of each key. The tables stand in the files of their sections; [`reference()`] lists them all, and
 //! `docs/config.md` is tested against it.
 
-use super::{hls, http, ladder, log, rtmp, session, storage, telemetry};
+use super::{hls, http, ladder, log, rtmp, rtmps, session, storage, telemetry};
 
 /// Prefix of all environment twins.
 pub const ENV_PREFIX: &str = "MILLSTREAM_";
@@ -94,8 +94,8 @@ impl Key {
 
 /// Every key of this version, in the order of the reference.
 pub fn reference() -> impl Iterator<Item = &'static Key> {
-    let served = [super::TOP, http::KEYS, rtmp::KEYS, storage::KEYS, hls::KEYS, ladder::KEYS, session::KEYS];
-    served.into_iter().chain([log::KEYS, telemetry::KEYS]).flatten()
+    let served = [super::TOP, http::KEYS, rtmp::KEYS, rtmps::KEYS, storage::KEYS, hls::KEYS, ladder::KEYS];
+    served.into_iter().chain([session::KEYS, log::KEYS, telemetry::KEYS]).flatten()
 }
 
 /// The section's name when this version knows it.

@@ -2,7 +2,7 @@
 //!
 //! | module | holds |
 //! |---|---|
-//! | [`http`] [`rtmp`] [`storage`] [`hls`] [`ladder`] [`session`] [`log`] [`telemetry`] | one section each: its keys, its type, its rules |
+//! | [`http`] [`rtmp`] [`rtmps`] [`storage`] [`hls`] [`ladder`] [`session`] [`log`] [`telemetry`] | one section each: its keys, its type, its rules |
 //! | [`key`] | what is known of a key: name, type, default, environment twin, meaning |
 //! | [`reader`] | layers flags, environment and file, and hands out typed values |
 //! | [`units`] | texts of durations, sizes and addresses |
@@ -15,6 +15,7 @@
 //!
 //! What belongs to one stream (its preset, grace time, policies) is only defaulted here; `control` holds it.
 
+use std::net::SocketAddr;
 use std::path::PathBuf;
 
 pub mod error;
@@ -26,6 +27,7 @@ pub mod log;
 pub mod preset;
 pub mod reader;
 pub mod rtmp;
+pub mod rtmps;
 pub mod session;
 pub mod source;
 pub mod storage;
@@ -39,6 +41,7 @@ pub use key::{Key, reference};
 pub use ladder::{Capacity, Ladder, OverCapacity};
 pub use log::{Log, LogFormat, LogLevel};
 pub use rtmp::Rtmp;
+pub use rtmps::Rtmps;
 pub use session::{Conflict, OnUnpublish, Session};
 pub use storage::{Storage, StorageUrl};
 pub use telemetry::{OtlpEndpoint, Telemetry};
@@ -55,6 +58,8 @@ pub struct Config {
     pub http: Http,
     /// `[rtmp]`
     pub rtmp: Rtmp,
+    /// `[rtmps]`; `None`: off.
+    pub rtmps: Option<Rtmps>,
     /// `[storage]`
     pub storage: Storage,
     /// `[hls]`
@@ -110,6 +115,7 @@ impl Config {
         let config = Config {
             http: Http::read(&mut reader),
             rtmp: Rtmp::read(&mut reader),
+            rtmps: Rtmps::read(&mut reader),
             storage: Storage::read(&mut reader, &data_dir),
             hls: Hls::read(&mut reader),
             ladder: Ladder::read(&mut reader),
@@ -124,9 +130,17 @@ impl Config {
 
     /// Two listeners on one address would fail at start with less to say.
     fn check_ports(&self, reader: &mut Reader) {
-        if self.http.listen == self.rtmp.listen && self.http.listen.port() != 0 {
-            let message = format!("{} is taken by http.listen already: give each its own port", self.rtmp.listen);
-            reader.refuse(&rtmp::LISTEN, message);
+        let http = ("http.listen", self.http.listen);
+        let rtmp = ("rtmp.listen", self.rtmp.listen);
+        let mut check = |key: &Key, address: SocketAddr, others: &[(&str, SocketAddr)]| {
+            let taken = others.iter().find(|(_, other)| *other == address && address.port() != 0);
+            if let Some((other, _)) = taken {
+                reader.refuse(key, format!("{address} is taken by {other} already: give each its own port"));
+            }
+        };
+        check(&rtmp::LISTEN, rtmp.1, &[http]);
+        if let Some(rtmps) = &self.rtmps {
+            check(&rtmps::LISTEN, rtmps.listen, &[http, rtmp]);
         }
     }
 

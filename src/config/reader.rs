@@ -10,8 +10,8 @@ use toml::de::{DeTable, DeValue};
 use super::error::{ConfigError, Origin, Problem};
 use super::key::{ENV_NOT_KEYS, ENV_PREFIX, Key, KeyType, Section, known_section, nearest, reference, section_names};
 
-/// Sections that other versions have. They get no "did you mean": `[rtmp]` is not what the writer of `[rtmps]` wants.
-const SECTIONS_OF_LATER_VERSIONS: &[&str] = &["rtmps", "srt"];
+/// Sections that other versions have. They get no "did you mean": no section of this version is what the writer of one wants.
+const SECTIONS_OF_LATER_VERSIONS: &[&str] = &["srt"];
 
 #[derive(Clone, Debug)]
 struct Given {

@@ -19,7 +19,7 @@ pub(super) const LISTEN: Key = Key {
 };
 
 const HANDSHAKE: Key =
-    deadline("handshake", "5s", "From the accepted connection to the end of the handshake (1s to 10m).");
+    deadline("handshake", "5s", "From the accepted connection to the end of the handshake, TLS included (1s to 10m).");
 const CONNECT: Key = deadline("connect", "5s", "From the end of the handshake to the connect command (1s to 10m).");
 const PUBLISH: Key = deadline("publish", "10s", "From the connect command to the publish command (1s to 10m).");
 const SILENCE: Key = deadline(
@@ -33,8 +33,8 @@ const MAX_CONNECTIONS: Key = Key {
     name: "max_connections",
     kind: KeyType::Count,
     default: "1000",
-    doc: "Connections at one time, those that have not published yet included (1 to 100000). When all are taken, one that has \
-          not published makes room for the next.",
+    doc: "Connections at one time, those that have not published yet and those over TLS included (1 to 100000). When all are \
+          taken, one that has not published makes room for the next.",
 };
 
 const MAX_CONNECTIONS_PER_ADDRESS: Key = Key {

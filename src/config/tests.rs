@@ -31,6 +31,7 @@ fn nothing_given_is_the_documented_defaults() {
     assert_eq!(deadlines, [5, 5, 10, 20].map(Duration::from_secs));
     assert_eq!((rtmp.max_connections, rtmp.max_connections_per_address), (1_000, 64));
     assert_eq!(rtmp.max_message_bytes, 8 << 20);
+    assert_eq!(config.rtmps, None);
     assert_eq!(config.storage.url, StorageUrl::File("./data/objects".into()));
     assert_eq!(config.storage.url.to_string(), "file:./data/objects");
     assert_eq!(config.storage.spool, PathBuf::from("./data/spool"));
@@ -133,7 +134,6 @@ fn unknown_names_are_answered_with_the_nearest() {
     refused("\n\n[htpp]\nlisten = 1", "a.toml:3: unknown section [htpp]; did you mean [http]?");
     refused("datadir = 'x'", "a.toml:1: unknown key datadir; did you mean data_dir?");
     refused("grace = '5s'", "a.toml:1: unknown key grace; did you mean session.grace?");
-    refused("[rtmps]\nlisten = 'x'", "a.toml:1: section [rtmps] is not known to this version");
     refused("[srt]", "a.toml:1: section [srt] is not known to this version");
     refused("http = 1", "a.toml:1: unknown key http; did you mean data_dir?");
     for (name, expected) in [
@@ -277,7 +277,35 @@ fn two_listeners_need_two_ports() {
         "[http]\nlisten = '127.0.0.1:9'\n[rtmp]\nlisten = '127.0.0.1:9'",
         "a.toml:4: rtmp.listen: 127.0.0.1:9 is taken by http.listen already: give each its own port",
     );
+    let certificate = "cert = 'c.pem'\nkey = 'k.pem'";
+    refused(
+        &format!("[rtmp]\nlisten = '127.0.0.1:9'\n[rtmps]\n{certificate}\nlisten = '127.0.0.1:9'"),
+        "a.toml:6: rtmps.listen: 127.0.0.1:9 is taken by rtmp.listen already: give each its own port",
+    );
+    parse(&[], "[rtmps]\nlisten = '0.0.0.0:1935'").expect("it does not listen");
     parse(&[], "[http]\nlisten = '[::1]:0'\n[rtmp]\nlisten = '[::1]:0'").expect("port 0 is a different one each time");
+}
+
+#[test]
+fn rtmps_is_on_when_certificate_and_key_are_given() {
+    let file = "[rtmps]\ncert = 'c.pem'\nkey = 'k.pem'\n";
+    let config = parse(&[], file).expect("valid");
+    let listen = "0.0.0.0:1936".parse().expect("an address");
+    assert_eq!(config.rtmps, Some(Rtmps { listen, cert: "c.pem".into(), key: "k.pem".into() }));
+    let taken_back = [("MILLSTREAM_RTMPS__CERT", ""), ("MILLSTREAM_RTMPS__KEY", "")];
+    assert_eq!(parse(&taken_back, file).expect("valid").rtmps, None);
+    assert_eq!(parse(&[], "[rtmps]\nlisten = '[::1]:1936'").expect("valid").rtmps, None, "an address alone is none");
+}
+
+#[test]
+fn half_of_a_certificate_is_refused() {
+    let without_key = "rtmps.cert: wants rtmps.key beside it, the file with its private key";
+    refused("[rtmps]\ncert = 'c.pem'", &format!("a.toml:2: {without_key}"));
+    let without_cert = "rtmps.key: wants rtmps.cert beside it, the file with its certificate";
+    refused("[rtmps]\nkey = 'k.pem'", &format!("a.toml:2: {without_cert}"));
+    let taken_back = [("MILLSTREAM_RTMPS__KEY", "")];
+    let both = parse(&taken_back, "[rtmps]\ncert = 'c.pem'\nkey = 'k.pem'").map(|_| ());
+    assert_eq!(both, Err(format!("a.toml:2: {without_key}")));
 }
 
 #[test]

@@ -6,7 +6,8 @@
 //!
 //! | module | holds |
 //! |---|---|
-//! | [`rtmp`] | the RTMP listener: one task per connection, deadlines, limits, refusals in the protocol's words |
+//! | [`rtmp`] | the RTMP listeners, plain and over TLS: one task per connection, deadlines, limits, refusals in the protocol's words |
+//! | [`tls`] | certificates and how a TLS connection begins |
 //! | [`attempts`] | slows down addresses that try wrong keys |
 //! | [`low_water`] | how much must have arrived before a connection is woken |
 //! | [`places`] | how many connections are open, in all and per address, and who makes room |
@@ -20,6 +21,7 @@ pub mod counts;
 pub mod low_water;
 pub mod places;
 pub mod rtmp;
+pub mod tls;
 
 use std::fmt;
 use std::future::Future;
@@ -35,6 +37,8 @@ use crate::wire::Inbound;
 pub enum Protocol {
     /// RTMP over plain TCP.
     Rtmp,
+    /// RTMP over TLS.
+    Rtmps,
 }
 
 impl Protocol {
@@ -42,6 +46,7 @@ impl Protocol {
     pub const fn as_str(self) -> &'static str {
         match self {
             Protocol::Rtmp => "rtmp",
+            Protocol::Rtmps => "rtmps",
         }
     }
 }

@@ -256,6 +256,7 @@ async fn check_says_what_serve_would_do() {
              http      ok      0.0.0.0:8080: playback, pages, metrics; \
              API closed over TCP (no http.admin_token), open on the control socket\n\
              rtmp      ok      0.0.0.0:1935: publish to rtmp://HOST:1935/live with a stream key\n\
+             rtmps     ok      off (no rtmps.cert and rtmps.key)\n\
              storage   ok      file:{path}/objects: 5 GiB free\n\
              spool     ok      {path}/spool, at most 10GiB\n\
              hls       ok      segments of 2s, parts of 334ms, window of 1m\n\
@@ -269,6 +270,19 @@ async fn check_says_what_serve_would_do() {
     let answer = call_with(&host, traced, dir.path(), &["check"]).await;
     let line = "\ntraces    ok      one per stored segment, to http://127.0.0.1:4318/v1/traces\n";
     assert!(answer.out.contains(line), "{}", answer.out);
+}
+
+#[tokio::test]
+async fn check_reads_the_certificate_as_serve_would() {
+    let dir = folder();
+    let host = FakeHost::default();
+    let with = |cert| format!("[rtmps]\ncert = '{cert}'\nkey = 'k.pem'\nlisten = '127.0.0.1:443'");
+    let answer = call_with(&host, &with("c.pem"), dir.path(), &["check"]).await;
+    let line = "\nrtmps     ok      127.0.0.1:443: publish to rtmps://HOST:443/live with a stream key; c.pem is fine\n";
+    assert!(answer.exit == Exit::Done && answer.out.contains(line), "{}", answer.out);
+    let answer = call_with(&host, &with("expired.pem"), dir.path(), &["check"]).await;
+    let line = "\nrtmps     FAILED  expired.pem expired\n";
+    assert!(answer.exit == Exit::Failed && answer.out.contains(line), "{}", answer.out);
 }
 
 #[tokio::test]

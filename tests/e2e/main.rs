@@ -15,6 +15,7 @@
 //! | [`lifecycle`] | stop, start and continue; the end of a session |
 //! | [`overload`] | too little CPU: dropping evenly and recovering, fewer rungs, refusal |
 //! | [`memory`] | what a session holds at most, with the worst sources |
+//! | [`rtmps`] | RTMP over TLS |
 //! | [`stored`] | what lies in the store |
 //! | [`playback`] | content types, caching, ranges, compression, errors |
 //! | [`operations`] | health, readiness, metrics, `check` |
@@ -42,6 +43,7 @@ mod memory;
 mod operations;
 mod overload;
 mod playback;
+mod rtmps;
 mod source_time;
 mod source_tracks;
 mod source_video;

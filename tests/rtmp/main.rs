@@ -5,3 +5,4 @@ mod hostile;
 mod listener;
 mod publishers;
 mod support;
+mod tls;

@@ -149,7 +149,7 @@ async fn ffmpeg_publishes_and_what_arrives_equals_what_it_writes_to_a_file() {
     let (good, log) = ffmpeg(format!("-i {from} -c copy -f flv {url} -c copy -f flv {to}")).await;
     assert!(good, "{log}");
     assert!(
-        matches!(listener.note().await, Note::Request { app, encoder: Some(encoder) } if app == "live" && encoder.contains("Lavf"))
+        matches!(listener.note().await, Note::Request { app, encoder: Some(encoder), .. } if app == "live" && encoder.contains("Lavf"))
     );
     let (received, finish) = listener.units_to_finish().await;
     let expected = flv_tags(&std::fs::read(&file).expect("ffmpeg wrote it"));

@@ -7,8 +7,9 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use millstream::clock::SystemClock;
-use millstream::listen::rtmp::{RtmpSettings, serve};
-use millstream::listen::{Admission, CloseReason, Finish, PublishRequest, Publisher, Refusal, RefusalReason};
+use millstream::listen::rtmp::{Entrance, RtmpSettings, serve};
+use millstream::listen::tls::{CertificateFiles, Tls};
+use millstream::listen::{Admission, CloseReason, Finish, Protocol, PublishRequest, Publisher, Refusal, RefusalReason};
 use millstream::wire::Inbound;
 use millstream::wire::flv::{Tag, TagKind};
 use millstream::wire::rtmp::amf0::{Reader, Value};
@@ -16,11 +17,16 @@ use millstream::wire::rtmp::chunk::ChunkReader;
 use millstream::wire::rtmp::client::{self, Client};
 use millstream::wire::rtmp::{Event, Limits, Server};
 use secrecy::ExposeSecret;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Semaphore, mpsc, watch};
 use tokio::task::JoinHandle;
+use tokio_rustls::client::TlsStream;
 use tokio_util::sync::CancellationToken;
+
+#[path = "../support/certificates.rs"]
+pub mod certificates;
+pub use certificates::Certificates;
 
 /// The key that [`Door`] knows.
 pub const KEY: &str = "right-key";
@@ -32,7 +38,7 @@ pub const PATIENCE: Duration = Duration::from_secs(60);
 /// What happened at the door.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Note {
-    Request { app: String, encoder: Option<String> },
+    Request { app: String, encoder: Option<String>, protocol: Protocol },
     Unit(Tag),
     Finished(Finish),
 }
@@ -56,10 +62,10 @@ impl Admission for Door {
     type Publisher = Entry;
 
     async fn admit(&self, request: PublishRequest) -> Result<Entry, Refusal> {
-        let PublishRequest { key, app, encoder, .. } = request;
+        let PublishRequest { key, app, encoder, protocol, .. } = request;
         match key.expose_secret() {
             KEY => {
-                self.note(Note::Request { app, encoder });
+                self.note(Note::Request { app, encoder, protocol });
                 Ok(Entry { door: self.clone() })
             }
             "panic" => panic!("a broken assumption of admission"),
@@ -100,9 +106,14 @@ impl Publisher for Entry {
     }
 }
 
+/// Where a listener with a certificate looks for a new one so often.
+const LOOK_EVERY: Duration = Duration::from_millis(10);
+
 /// A running listener.
 pub struct Listener {
     pub address: SocketAddr,
+    /// Where it speaks TLS, if it does.
+    pub over_tls: Option<SocketAddr>,
     pub door: Door,
     pub shutdown: CancellationToken,
     pub served: JoinHandle<()>,
@@ -125,26 +136,38 @@ pub fn patient_settings() -> RtmpSettings {
 
 impl Listener {
     pub async fn start(settings: RtmpSettings) -> Self {
-        let (notes, noted) = mpsc::unbounded_channel();
-        let intake = Arc::new(Semaphore::new(0));
-        intake.close();
-        let door = Door { notes, close: watch::Sender::new(None), intake };
-        Listener::start_with(settings, door, noted).await
+        Listener::start_with(settings, open_intake(), None).await
     }
 
     /// A listener whose publishers take as many units as permits are added to `door.intake`.
     pub async fn start_with_closed_intake(settings: RtmpSettings) -> Self {
-        let (notes, noted) = mpsc::unbounded_channel();
-        let door = Door { notes, close: watch::Sender::new(None), intake: Arc::new(Semaphore::new(0)) };
-        Listener::start_with(settings, door, noted).await
+        Listener::start_with(settings, Semaphore::new(0), None).await
     }
 
-    async fn start_with(settings: RtmpSettings, door: Door, notes: mpsc::UnboundedReceiver<Note>) -> Self {
-        let socket = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
-        let address = socket.local_addr().expect("bound");
+    /// A listener that speaks TLS at a second address.
+    pub async fn start_with_tls(settings: RtmpSettings, certificates: &Certificates) -> Self {
+        let files = CertificateFiles { cert: certificates.cert(), key: certificates.key() };
+        let tls = Tls::load(files, LOOK_EVERY, Protocol::Rtmps, SystemClock::shared()).await.expect("a good pair");
+        Listener::start_with(settings, open_intake(), Some(tls)).await
+    }
+
+    async fn start_with(settings: RtmpSettings, intake: Semaphore, tls: Option<Tls>) -> Self {
+        let (noted, notes) = mpsc::unbounded_channel();
+        let door = Door { notes: noted, close: watch::Sender::new(None), intake: Arc::new(intake) };
+        let mut entrances = vec![entrance(None).await];
+        if tls.is_some() {
+            entrances.push(entrance(tls).await);
+        }
+        let mut addresses = entrances.iter().map(|entrance| entrance.listener.local_addr().expect("bound"));
+        let (address, over_tls) = (addresses.next().expect("the plain one"), addresses.next());
         let shutdown = CancellationToken::new();
-        let served = tokio::spawn(serve(socket, settings, door.clone(), shutdown.clone()));
-        Listener { address, door, shutdown, served, notes }
+        let served = tokio::spawn(serve(entrances, settings, door.clone(), shutdown.clone()));
+        Listener { address, over_tls, door, shutdown, served, notes }
+    }
+
+    /// Where it speaks TLS.
+    pub fn tls_address(&self) -> SocketAddr {
+        self.over_tls.expect("it was started with TLS")
     }
 
     /// The next thing that happened at the door.
@@ -171,14 +194,25 @@ impl Listener {
     }
 }
 
+/// Units are taken freely.
+fn open_intake() -> Semaphore {
+    let intake = Semaphore::new(0);
+    intake.close();
+    intake
+}
+
+async fn entrance(tls: Option<Tls>) -> Entrance {
+    Entrance { listener: TcpListener::bind("127.0.0.1:0").await.expect("a free port"), tls }
+}
+
 /// Fails a test that would hang.
 pub async fn in_time<T>(future: impl Future<Output = T>) -> T {
     tokio::time::timeout(PATIENCE, future).await.expect("nothing hangs")
 }
 
 /// Our own publisher on a socket.
-pub struct Encoder {
-    pub socket: TcpStream,
+pub struct Encoder<S = TcpStream> {
+    pub socket: S,
     pub client: Client,
     reader: ChunkReader,
     read: Bytes,
@@ -187,24 +221,53 @@ pub struct Encoder {
 impl Encoder {
     /// Connects and does the handshake.
     pub async fn shake_hands(address: SocketAddr) -> Self {
-        let mut socket = in_time(TcpStream::connect(address)).await.expect("the listener is there");
+        Encoder::over(in_time(TcpStream::connect(address)).await.expect("the listener is there")).await
+    }
+
+    /// Comes as far as asking to publish.
+    pub async fn ask(address: SocketAddr, key: &str) -> Self {
+        Encoder::shake_hands(address).await.asking(key).await
+    }
+
+    /// Publishes with the right key.
+    pub async fn publish(address: SocketAddr) -> Self {
+        Encoder::shake_hands(address).await.publishing().await
+    }
+}
+
+impl Encoder<TlsStream<TcpStream>> {
+    /// Does both handshakes.
+    pub async fn shake_hands_over_tls(listener: &Listener, certificates: &Certificates) -> Self {
+        let socket = in_time(certificates.connect(listener.tls_address())).await;
+        Encoder::over(socket.expect("a connection over TLS")).await
+    }
+
+    /// Publishes with the right key.
+    pub async fn publish_over_tls(listener: &Listener, certificates: &Certificates) -> Self {
+        Encoder::shake_hands_over_tls(listener, certificates).await.publishing().await
+    }
+}
+
+impl<S: AsyncRead + AsyncWrite + Unpin> Encoder<S> {
+    /// Does the handshake on a connected socket.
+    pub async fn over(mut socket: S) -> Self {
         socket.write_all(&client::handshake()).await.expect("written");
+        socket.flush().await.expect("written");
         let mut answer = vec![0; 1 + 2 * 1536];
         in_time(socket.read_exact(&mut answer)).await.expect("a handshake comes back");
         Encoder { socket, client: Client::default(), reader: ChunkReader::new(Limits::default()), read: Bytes::new() }
     }
 
-    /// Comes as far as asking to publish.
-    pub async fn ask(address: SocketAddr, key: &str) -> Self {
-        let mut encoder = Encoder::shake_hands(address).await;
-        encoder.client.connect("live", "rtmp://127.0.0.1/live", "FMLE/3.0 (test)").create_stream().publish(1, key);
-        encoder.flush().await;
-        encoder
+    /// Asks to publish.
+    pub async fn asking(mut self, key: &str) -> Self {
+        self.client.connect("live", "rtmp://127.0.0.1/live", "FMLE/3.0 (test)").create_stream().publish(1, key);
+        self.flush().await;
+        self
     }
 
-    /// Publishes with the right key.
-    pub async fn publish(address: SocketAddr) -> Self {
-        let mut encoder = Encoder::ask(address, KEY).await;
+    /// Asks to publish with the right key, and may.
+    pub async fn publishing(self) -> Self {
+        let mut encoder = self.asking(KEY).await;
         assert_eq!(encoder.status().await.as_deref(), Some("NetStream.Publish.Start: Publishing."));
         encoder
     }
@@ -212,6 +275,7 @@ impl Encoder {
     pub async fn flush(&mut self) {
         let bytes = self.client.take();
         self.socket.write_all(&bytes).await.expect("written");
+        self.socket.flush().await.expect("written");
     }
 
     /// The server's next message as its type and payload; `None` at the end of the connection.

@@ -10,6 +10,7 @@ use rustix::process::Signal;
 use serde_json::Value;
 use tempfile::TempDir;
 
+use super::certificates::Certificates;
 use super::process::{Lines, Process, output};
 
 /// How long a debug build on a busy machine may take until it serves.
@@ -55,6 +56,13 @@ impl Home {
         self
     }
 
+    /// Serves RTMPS too, with this certificate.
+    #[must_use]
+    pub fn with_rtmps(self, certificates: &Certificates) -> Self {
+        let text = |path: PathBuf| path.to_str().expect("a temporary folder has a plain name").to_owned();
+        self.set("rtmps.cert", text(certificates.cert())).set("rtmps.key", text(certificates.key()))
+    }
+
     /// The daemon's own folder, in which it runs: its data is below it.
     pub fn folder(&self) -> &Path {
         self.folder.path()
@@ -89,6 +97,7 @@ impl Home {
             .env("MILLSTREAM_DATA_DIR", self.data())
             .env("MILLSTREAM_HTTP__LISTEN", "127.0.0.1:0")
             .env("MILLSTREAM_RTMP__LISTEN", "127.0.0.1:0")
+            .env("MILLSTREAM_RTMPS__LISTEN", "127.0.0.1:0")
             .env("MILLSTREAM_LOG__FORMAT", "json")
             .envs(self.settings.iter().map(|(variable, value)| (variable, value)));
         command
@@ -99,6 +108,13 @@ impl Home {
         let text = output(self.command().args(arguments).arg("--json"));
         serde_json::from_slice(&text)
             .unwrap_or_else(|error| panic!("{arguments:?} --json: {error}: {}", String::from_utf8_lossy(&text)))
+    }
+
+    /// Runs a command to its end, however it ends: what it said on both outputs.
+    pub fn run(&self, arguments: &[&str]) -> (ExitStatus, String) {
+        let output = self.command().args(arguments).output().expect("the binary starts");
+        let said = [output.stdout, output.stderr].concat();
+        (output.status, String::from_utf8(said).expect("text"))
     }
 
     /// Makes a stream and a key for it.
@@ -132,7 +148,8 @@ impl Home {
             address.unwrap_or_else(|| panic!("the daemon does not say where {service} listens"))
         });
         process.lines().wait_for(START_LIMIT, |line| (message(line)? == "ready").then_some(())).expect("ready");
-        Daemon { process, http, rtmp }
+        let rtmps = process.lines().text().lines().find_map(|line| listening(line, "rtmps"));
+        Daemon { process, http, rtmp, rtmps }
     }
 }
 
@@ -143,6 +160,8 @@ pub struct Daemon {
     pub http: SocketAddr,
     /// Where RTMP is taken.
     pub rtmp: SocketAddr,
+    /// Where RTMP is taken over TLS, if it is.
+    pub rtmps: Option<SocketAddr>,
 }
 
 impl Daemon {

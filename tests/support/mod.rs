@@ -13,6 +13,7 @@
 //! | [`follower`] | a player without a picture: fetches every segment of every rendition as it is listed |
 //! | [`continuity`] | the contract of continuity, asked of all that a follower saw |
 //! | [`boxes`] | a reader of init segments and fragments, independent of the daemon's writer |
+//! | [`certificates`] | certificates made for one test, and a TLS client that trusts them |
 //! | [`content`] | what is in the decoded picture and sound |
 //! | [`tone`] | whether a pure tone is unbroken |
 //! | [`browser`] | headless Chromium over its debugging pipe |
@@ -22,6 +23,7 @@
 
 pub mod boxes;
 pub mod browser;
+pub mod certificates;
 pub mod collector;
 pub mod content;
 pub mod continuity;

@@ -1,26 +1,27 @@
 //! One RTMP connection, from the first byte to its line in the log.
 //!
 //! The protocol is [`Server`]'s; this file moves bytes, keeps deadlines, asks admission, and feeds the publisher. It is
-//! generic over the socket so that TLS needs nothing new here.
+//! generic over the socket: behind its handshake ([`over_tls`]) a TLS connection is one like any other.
 
 use std::fmt;
 use std::future::Future;
 use std::net::SocketAddr;
 use std::pin::{Pin, pin};
-use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::BytesMut;
 use secrecy::{ExposeSecret, SecretString};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tokio::net::TcpStream;
 use tokio::time::{Instant, timeout_at};
 use tracing::{debug, info};
 
-use super::Shared;
+use super::{Door, Shared};
 use crate::listen::counts::Action;
 use crate::listen::low_water::{Gathering, HOLD, LowWater};
 use crate::listen::places::Place;
-use crate::listen::{Admission, CloseReason, Finish, Protocol, PublishRequest, Publisher, Refusal, RefusalReason};
+use crate::listen::tls::{Acceptor, FIRST_OF_TLS, HandshakeError, TlsFault};
+use crate::listen::{Admission, CloseReason, Finish, PublishRequest, Publisher, Refusal, RefusalReason};
 use crate::telemetry::gate::SharedGate;
 use crate::wire::Inbound;
 use crate::wire::rtmp::{Event, Phase, PublishStatus, RtmpError, Server};
@@ -51,6 +52,8 @@ enum End {
     Displaced,
     /// The peer broke the protocol.
     Protocol(RtmpError),
+    /// The peer broke TLS, or did not want it.
+    Tls(TlsFault),
     /// The publish was refused.
     Refused(RefusalReason),
     /// The session wanted it gone.
@@ -67,7 +70,11 @@ impl fmt::Display for End {
             End::NotReading => f.write_str("the peer does not read"),
             End::Io(kind) => write!(f, "connection lost: {kind}"),
             End::Displaced => f.write_str("made room for a newer connection"),
+            End::Protocol(RtmpError::Version(FIRST_OF_TLS)) => f.write_str(
+                "TLS came where plain RTMP is spoken: push to rtmp:// here, or to rtmps:// and the RTMPS port",
+            ),
             End::Protocol(error) => write!(f, "protocol error: {error}"),
+            End::Tls(fault) => fault.fmt(f),
             End::Refused(reason) => write!(f, "refused: {}", reason.as_str()),
             End::Closed(reason) => write!(f, "closed by the session: {}", reason.as_str()),
             End::Shutdown => f.write_str("the server is shutting down"),
@@ -80,6 +87,8 @@ impl fmt::Display for End {
 pub(super) struct Strangers {
     refused: SharedGate,
     broke_the_protocol: SharedGate,
+    /// Encoders at the wrong port, or with the wrong trust: somebody waits for these words, and noise must not hide them.
+    misdirected: SharedGate,
     left: SharedGate,
 }
 
@@ -88,7 +97,9 @@ impl Strangers {
     fn pass(&self, end: &End, now: Duration) -> Option<u64> {
         let gate = match end {
             End::Refused(_) => &self.refused,
-            End::Protocol(_) => &self.broke_the_protocol,
+            End::Protocol(RtmpError::Version(FIRST_OF_TLS))
+            | End::Tls(TlsFault::PlainRtmp | TlsFault::CertificateRefused(_)) => &self.misdirected,
+            End::Protocol(_) | End::Tls(_) => &self.broke_the_protocol,
             _ => &self.left,
         };
         gate.pass(now)
@@ -114,12 +125,76 @@ struct Request {
     encoder: Option<String>,
 }
 
+/// Who is connected, and where he came in.
+pub(super) struct Caller<'a, A: Admission> {
+    pub peer: SocketAddr,
+    pub shared: &'a Shared<A>,
+    pub door: &'a Door,
+    pub place: &'a Place,
+    pub accepted: Instant,
+}
+
+impl<A: Admission> Caller<'_, A> {
+    /// One line about the connection's end; about those that never published, one for several.
+    fn log(&self, end: &End, bytes: u64, has_published: bool) {
+        let seconds = self.accepted.elapsed().as_secs();
+        if has_published {
+            info!(reason = %end, bytes, seconds, "RTMP connection ended");
+            return;
+        }
+        match self.shared.strangers.pass(end, self.shared.settings.clock.monotonic()) {
+            Some(connections) => {
+                info!(reason = %end, bytes, seconds, connections, "RTMP connection ended before it published");
+            }
+            None => debug!(reason = %end, bytes, seconds, "RTMP connection ended before it published"),
+        }
+    }
+
+    fn protocol_error(&self, error: RtmpError) -> End {
+        self.door.counts.protocol_error(error.code(), Action::Drop);
+        End::Protocol(error)
+    }
+
+    fn tls_fault(&self, fault: TlsFault) -> End {
+        self.door.counts.protocol_error(fault.code(), Action::Drop);
+        End::Tls(fault)
+    }
+
+    /// What an error of the socket means.
+    fn socket_error(&self, error: &std::io::Error) -> End {
+        match (TlsFault::of(error), error.kind()) {
+            (Some(fault), _) => self.tls_fault(fault),
+            // Over TLS: the end came without a goodbye (close_notify), as it does from most who leave.
+            (None, std::io::ErrorKind::UnexpectedEof) => End::Disconnected,
+            (None, kind) => End::Io(kind),
+        }
+    }
+}
+
+/// Runs a connection that begins with a TLS handshake, which has the time of RTMP's: the two have one deadline.
+pub(super) async fn over_tls<A: Admission>(socket: TcpStream, acceptor: &Acceptor, caller: Caller<'_, A>) {
+    let deadline = caller.accepted + caller.shared.settings.handshake_timeout;
+    let shaken = tokio::select! {
+        biased;
+        () = caller.shared.shutdown.cancelled() => Err(End::Shutdown),
+        () = caller.place.displaced() => Err(End::Displaced),
+        shaken = timeout_at(deadline, acceptor.shake_hands(socket)) => match shaken {
+            Ok(Ok(socket)) => Ok(socket),
+            Ok(Err(HandshakeError::Fault(fault))) => Err(caller.tls_fault(fault)),
+            Ok(Err(HandshakeError::Io(error))) => Err(caller.socket_error(&error)),
+            Err(_) => Err(End::TimedOut("no TLS handshake")),
+        },
+    };
+    match shaken {
+        Ok(socket) => Connection::new(socket, caller).run().await,
+        Err(end) => caller.log(&end, 0, false),
+    }
+}
+
 /// One connection.
 pub(super) struct Connection<'a, S, A: Admission> {
     socket: S,
-    peer: SocketAddr,
-    shared: &'a Arc<Shared<A>>,
-    place: &'a Place,
+    caller: Caller<'a, A>,
     server: Server,
     buffer: BytesMut,
     events: Vec<Event>,
@@ -129,30 +204,19 @@ pub(super) struct Connection<'a, S, A: Admission> {
 }
 
 impl<'a, S: AsyncRead + AsyncWrite + LowWater + Unpin, A: Admission> Connection<'a, S, A> {
-    /// A connection of which nothing has been read.
-    pub(super) fn new(socket: S, peer: SocketAddr, shared: &'a Arc<Shared<A>>, place: &'a Place) -> Self {
-        let server = Server::new(shared.settings.limits);
+    /// A connection of which nothing of RTMP has been read.
+    pub(super) fn new(socket: S, caller: Caller<'a, A>) -> Self {
+        let server = Server::new(caller.shared.settings.limits);
         let (buffer, events) = (BytesMut::new(), Vec::new());
-        Connection { socket, peer, shared, place, server, buffer, events, received_bytes: 0, has_published: false }
+        Connection { socket, caller, server, buffer, events, received_bytes: 0, has_published: false }
     }
 
-    /// Runs the connection to its end, and writes one line about it; about those that never published, one for several.
+    /// Runs the connection to its end, and writes one line about it.
     pub(super) async fn run(mut self) {
-        let clock = &self.shared.settings.clock;
-        let began = clock.monotonic();
         debug!("connected");
         let end = self.serve().await;
         self.say_goodbye(&end).await;
-        let lasted = clock.monotonic().saturating_sub(began);
-        let bytes = self.received_bytes;
-        let seconds = lasted.as_secs();
-        if self.has_published {
-            info!(reason = %end, bytes, seconds, "RTMP connection ended");
-        } else if let Some(connections) = self.shared.strangers.pass(&end, clock.monotonic()) {
-            info!(reason = %end, bytes, seconds, connections, "RTMP connection ended before it published");
-        } else {
-            debug!(reason = %end, bytes, seconds, "RTMP connection ended before it published");
-        }
+        self.caller.log(&end, self.received_bytes, self.has_published);
     }
 
     /// Publish after publish, until the connection ends.
@@ -166,8 +230,9 @@ impl<'a, S: AsyncRead + AsyncWrite + LowWater + Unpin, A: Admission> Connection<
                 Ok(publisher) => publisher,
                 Err(end) => return end,
             };
-            self.shared.counts.publishes.increment(1);
-            let accepted = self.server.accept_publish(&mut self.events).map_err(|error| self.protocol_error(error));
+            self.caller.door.counts.publishes.increment(1);
+            let accepted =
+                self.server.accept_publish(&mut self.events).map_err(|error| self.caller.protocol_error(error));
             let published = match accepted {
                 Ok(()) => self.publish(&publisher).await.unwrap_or_else(Published::from),
                 Err(end) => end.into(),
@@ -183,8 +248,9 @@ impl<'a, S: AsyncRead + AsyncWrite + LowWater + Unpin, A: Admission> Connection<
 
     /// Reads until a publish is asked for. Each phase has its own deadline.
     async fn wait_for_publish(&mut self) -> Result<Request, End> {
-        let settings = &self.shared.settings;
-        let (mut phase, mut began) = (self.server.phase(), Instant::now());
+        let settings = &self.caller.shared.settings;
+        let mut phase = self.server.phase();
+        let mut began = if phase == Phase::Handshake { self.caller.accepted } else { Instant::now() };
         loop {
             if let Some(request) = self.take_request() {
                 return Ok(request);
@@ -200,8 +266,8 @@ impl<'a, S: AsyncRead + AsyncWrite + LowWater + Unpin, A: Admission> Connection<
             self.write_output().await?;
             tokio::select! {
                 biased;
-                () = self.shared.shutdown.cancelled() => return Err(End::Shutdown),
-                () = self.place.displaced(), if !self.has_published => return Err(End::Displaced),
+                () = self.caller.shared.shutdown.cancelled() => return Err(End::Shutdown),
+                () = self.caller.place.displaced(), if !self.has_published => return Err(End::Displaced),
                 read = timeout_at(began + allowed, self.socket.read_buf(make_room(&mut self.buffer, self.has_published))) => {
                     let read = read.map_err(|_| End::TimedOut(what))?;
                     self.take_in(read)?;
@@ -215,7 +281,7 @@ impl<'a, S: AsyncRead + AsyncWrite + LowWater + Unpin, A: Admission> Connection<
         self.events.drain(..).fold(None, |found, event| match event {
             Event::PublishRequested { key, app, encoder } => Some(Request { key, app, encoder }),
             Event::Skipped(error) => {
-                self.shared.counts.protocol_error(error.code(), Action::Skip);
+                self.caller.door.counts.protocol_error(error.code(), Action::Skip);
                 found
             }
             Event::Media(_) | Event::Unpublished => found,
@@ -228,13 +294,13 @@ impl<'a, S: AsyncRead + AsyncWrite + LowWater + Unpin, A: Admission> Connection<
         let decided = tokio::select! {
             biased;
             decided = self.decide(request) => decided,
-            () = self.place.displaced(), if !self.has_published => return Err(End::Displaced),
+            () = self.caller.place.displaced(), if !self.has_published => return Err(End::Displaced),
         };
         match decided {
             Ok(publisher) => {
-                self.place.keep();
+                self.caller.place.keep();
                 self.has_published = true;
-                self.shared.attempts.right_key(self.peer.ip());
+                self.caller.shared.attempts.right_key(self.caller.peer.ip());
                 Ok(publisher)
             }
             Err(mut refusal) => {
@@ -242,7 +308,7 @@ impl<'a, S: AsyncRead + AsyncWrite + LowWater + Unpin, A: Admission> Connection<
                     refusal = self.slow_down(refusal).await?;
                 }
                 let Refusal { reason, description } = refusal;
-                self.shared.counts.publish_refused(reason);
+                self.caller.door.counts.publish_refused(reason);
                 let status = match reason {
                     RefusalReason::Internal | RefusalReason::ShuttingDown => PublishStatus::Failed,
                     _ => PublishStatus::BadName,
@@ -255,16 +321,16 @@ impl<'a, S: AsyncRead + AsyncWrite + LowWater + Unpin, A: Admission> Connection<
 
     /// A wrong key: its answer comes later each time, and at once and in other words when there were too many.
     async fn slow_down(&self, refusal: Refusal) -> Result<Refusal, End> {
-        let ip = self.peer.ip();
-        if let Err(left) = self.shared.attempts.check(ip) {
+        let ip = self.caller.peer.ip();
+        if let Err(left) = self.caller.shared.attempts.check(ip) {
             let words = format!("Too many wrong stream keys from this address. Try again in {} s.", left.as_secs() + 1);
             return Ok(Refusal { reason: RefusalReason::TooManyAttempts, description: words });
         }
-        let delay = self.shared.attempts.wrong_key(ip);
+        let delay = self.caller.shared.attempts.wrong_key(ip);
         tokio::select! {
             () = tokio::time::sleep(delay) => {}
-            () = self.shared.shutdown.cancelled() => {}
-            () = self.place.displaced(), if !self.has_published => return Err(End::Displaced),
+            () = self.caller.shared.shutdown.cancelled() => {}
+            () = self.caller.place.displaced(), if !self.has_published => return Err(End::Displaced),
         }
         Ok(refusal)
     }
@@ -275,14 +341,14 @@ impl<'a, S: AsyncRead + AsyncWrite + LowWater + Unpin, A: Admission> Connection<
         if key.expose_secret().is_empty() {
             return refuse(RefusalReason::Policy, NO_KEY);
         }
-        let request = PublishRequest { key, app, protocol: Protocol::Rtmp, peer: self.peer, encoder };
+        let request = PublishRequest { key, app, protocol: self.caller.door.protocol, peer: self.caller.peer, encoder };
         tokio::select! {
             biased;
-            admitted = self.shared.admission.admit(request) => admitted,
-            () = self.shared.shutdown.cancelled() => {
+            admitted = self.caller.shared.admission.admit(request) => admitted,
+            () = self.caller.shared.shutdown.cancelled() => {
                 refuse(RefusalReason::ShuttingDown, "The server is shutting down. Reconnect in a moment.")
             }
-            () = tokio::time::sleep(self.shared.settings.admission_timeout) => {
+            () = tokio::time::sleep(self.caller.shared.settings.admission_timeout) => {
                 refuse(RefusalReason::Internal, "The server could not check the stream key in time. Try again.")
             }
         }
@@ -291,7 +357,7 @@ impl<'a, S: AsyncRead + AsyncWrite + LowWater + Unpin, A: Admission> Connection<
     /// Feeds `publisher` until the publish ends; the error is the connection's end.
     async fn publish(&mut self, publisher: &A::Publisher) -> Result<Published, End> {
         let mut closed = pin!(publisher.closed());
-        let settings = &self.shared.settings;
+        let settings = &self.caller.shared.settings;
         let (mut silent_since, mut pinged) = (Instant::now(), false);
         let mut gathering = Gathering::new(silent_since);
         let mut media_since = silent_since;
@@ -316,7 +382,7 @@ impl<'a, S: AsyncRead + AsyncWrite + LowWater + Unpin, A: Admission> Connection<
             let read = tokio::select! {
                 biased;
                 reason = closed.as_mut() => return Err(End::Closed(reason)),
-                () = self.shared.shutdown.cancelled() => return Err(End::Shutdown),
+                () = self.caller.shared.shutdown.cancelled() => return Err(End::Shutdown),
                 read = timeout_at(deadline, self.socket.read_buf(make_room(&mut self.buffer, true))) => read,
             };
             match read {
@@ -362,12 +428,12 @@ impl<'a, S: AsyncRead + AsyncWrite + LowWater + Unpin, A: Admission> Connection<
                         biased;
                         sent = publisher.send(run) => sent,
                         reason = closed.as_mut() => Err(reason),
-                        () = self.shared.shutdown.cancelled() => return Err(End::Shutdown),
+                        () = self.caller.shared.shutdown.cancelled() => return Err(End::Shutdown),
                     };
                     sent.map_err(End::Closed)?;
                 }
                 Event::Skipped(error) => {
-                    self.shared.counts.protocol_error(error.code(), Action::Skip);
+                    self.caller.door.counts.protocol_error(error.code(), Action::Skip);
                     debug!(%error, "a message was left out");
                 }
                 Event::Unpublished => {
@@ -389,17 +455,12 @@ impl<'a, S: AsyncRead + AsyncWrite + LowWater + Unpin, A: Admission> Connection<
             Ok(0) => Err(End::Disconnected),
             Ok(count) => {
                 self.received_bytes += count as u64;
-                self.shared.counts.received_bytes.increment(count as u64);
+                self.caller.door.counts.received_bytes.increment(count as u64);
                 let input = self.buffer.split().freeze();
-                self.server.receive(input, &mut self.events).map_err(|error| self.protocol_error(error))
+                self.server.receive(input, &mut self.events).map_err(|error| self.caller.protocol_error(error))
             }
-            Err(error) => Err(End::Io(error.kind())),
+            Err(error) => Err(self.caller.socket_error(&error)),
         }
-    }
-
-    fn protocol_error(&self, error: RtmpError) -> End {
-        self.shared.counts.protocol_error(error.code(), Action::Drop);
-        End::Protocol(error)
     }
 
     async fn write_output(&mut self) -> Result<(), End> {
@@ -407,9 +468,13 @@ impl<'a, S: AsyncRead + AsyncWrite + LowWater + Unpin, A: Admission> Connection<
         if output.is_empty() {
             return Ok(());
         }
-        let deadline = Instant::now() + self.shared.settings.write_timeout;
-        match timeout_at(deadline, self.socket.write_all(&output)).await {
-            Ok(written) => written.map_err(|error| End::Io(error.kind())),
+        let deadline = Instant::now() + self.caller.shared.settings.write_timeout;
+        let written = async {
+            self.socket.write_all(&output).await?;
+            self.socket.flush().await // TLS may have taken it and not passed it on
+        };
+        match timeout_at(deadline, written).await {
+            Ok(written) => written.map_err(|error| self.caller.socket_error(&error)),
             Err(_) => Err(End::NotReading),
         }
     }
@@ -418,15 +483,22 @@ impl<'a, S: AsyncRead + AsyncWrite + LowWater + Unpin, A: Admission> Connection<
     /// unread input is reset, and the peer may lose what it has not read. So: write, close our half, read on for a moment.
     async fn say_goodbye(&mut self, end: &End) {
         match end {
-            End::Disconnected | End::Io(_) | End::NotReading | End::TimedOut(_) | End::Displaced => return,
+            End::Disconnected | End::Io(_) | End::Tls(_) | End::NotReading | End::TimedOut(_) | End::Displaced => {
+                return;
+            }
             End::Closed(reason) => self.server.end(status_of(reason), &reason.to_string()),
             End::Shutdown => self.server.end(PublishStatus::Unpublished, &CloseReason::ShuttingDown.to_string()),
             End::Refused(_) | End::Protocol(_) => {}
         }
-        if self.write_output().await.is_err() || self.socket.shutdown().await.is_err() {
+        let settings = &self.caller.shared.settings;
+        let taken_until = Instant::now() + settings.write_timeout;
+        if self.write_output().await.is_err() {
             return;
         }
-        let settings = &self.shared.settings;
+        // Over TLS the goodbye (close_notify) has to be taken by the peer, like everything else that we write.
+        if !matches!(timeout_at(taken_until, self.socket.shutdown()).await, Ok(Ok(()))) {
+            return;
+        }
         let deadline = Instant::now() + settings.linger;
         let mut left = settings.linger_bytes;
         while left > 0 {
@@ -485,6 +557,8 @@ mod tests {
         assert_eq!(strangers.pass(&refused, at(1)), Some(1));
         assert!((0..999).all(|_| strangers.pass(&refused, at(2)).is_none()));
         assert_eq!(strangers.pass(&End::Disconnected, at(2)), Some(1), "another cause");
+        assert_eq!(strangers.pass(&End::Tls(TlsFault::NotTls), at(2)), Some(1));
+        assert_eq!(strangers.pass(&End::Tls(TlsFault::PlainRtmp), at(2)), Some(1), "noise hides no encoder");
         assert_eq!(strangers.pass(&refused, at(11)), Some(1_000));
     }
 }

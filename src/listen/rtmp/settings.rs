@@ -1,4 +1,4 @@
-//! What the RTMP listener may be told. Every deadline and bound of a connection is here.
+//! What the RTMP listeners may be told. Every deadline and bound of a connection is here.
 
 use std::time::Duration;
 
@@ -6,12 +6,12 @@ use crate::clock::SharedClock;
 use crate::listen::attempts::AttemptPolicy;
 use crate::wire::rtmp::Limits;
 
-/// Settings of one RTMP listener.
+/// Settings of the RTMP listeners, which share all bounds.
 #[derive(Clone, Debug)]
 pub struct RtmpSettings {
     /// Bounds of the protocol reader.
     pub limits: Limits,
-    /// From accept to the end of the handshake.
+    /// From accept to the end of the handshake; over TLS, of both handshakes.
     pub handshake_timeout: Duration,
     /// From the handshake to the `connect` command.
     pub connect_timeout: Duration,
@@ -36,7 +36,7 @@ pub struct RtmpSettings {
     pub max_connections_per_address: usize,
     /// What happens to addresses that try wrong keys.
     pub attempts: AttemptPolicy,
-    /// The daemon's clock, for the table of attempts and the length of a connection in its log line.
+    /// The daemon's clock, for the table of attempts and the pace of the log.
     pub clock: SharedClock,
 }
 

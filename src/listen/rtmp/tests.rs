@@ -34,7 +34,6 @@ fn shared(max_connections: usize) -> Arc<Shared<Nobody>> {
         panics: SharedGate::default(),
         attempts: Attempts::new(settings.attempts, settings.clock.clone()),
         places: Places::new(max_connections, max_connections),
-        counts: Counts::new(Protocol::Rtmp),
         tasks: TaskTracker::new(),
         settings,
         admission: Nobody,
@@ -53,7 +52,7 @@ async fn pair() -> (TcpStream, (TcpStream, SocketAddr)) {
 #[tokio::test]
 async fn errors_of_accept_are_survived() {
     let shared = shared(10);
-    let shutdown = shared.shutdown.clone();
+    let (shutdown, door) = (shared.shutdown.clone(), Arc::new(Door::new(None)));
     let (mut client, accepted) = pair().await;
     let results = [
         Err(io::Error::from_raw_os_error(24)), // EMFILE
@@ -62,7 +61,7 @@ async fn errors_of_accept_are_survived() {
         Ok(accepted),
     ];
     let mut results = VecDeque::from(results);
-    let accepting = accept_until_shutdown(&shared, || {
+    let accepting = accept_until_shutdown(&shared, &door, || {
         let result = results.pop_front();
         async move {
             match result {
@@ -85,7 +84,7 @@ async fn errors_of_accept_are_survived() {
 async fn a_connection_without_a_place_is_closed_at_once() {
     let shared = shared(0);
     let (mut client, (socket, peer)) = pair().await;
-    admit_connection(&shared, socket, peer);
+    admit_connection(&shared, &Arc::new(Door::new(None)), socket, peer);
     assert_eq!(client.read(&mut [0; 1]).await.ok(), Some(0));
     assert!(shared.tasks.is_empty());
 }

@@ -1,4 +1,4 @@
-//! Strangers at the door. One daemon plays one stream, the canary, while everything in [`rtmp`] and [`http`] is done to it;
+//! Strangers at the door. One daemon plays one stream, the canary, while everything in [`rtmp`], [`rtmps`] and [`http`] is done to it;
 //! each attack is a test, and the canary has tests of its own: not a frame and no sound lost, every newcomer let in, nothing
 //! left behind.
 //!
@@ -6,13 +6,14 @@
 //! |---|---|
 //! | [`site`] | the daemon, the canary, what the system says of the process, newcomers |
 //! | [`peer`] | bytes of RTMP made by hand, and sockets with a source address of their own |
-//! | [`rtmp`], [`http`] | the attacks, by door |
+//! | [`rtmp`], [`rtmps`], [`http`] | the attacks, by door |
 //!
 //! All run once, for all tests: [`campaign`]. Each attacker has addresses of its own in 127.0.0.0/8, and each newcomer too.
 
 mod http;
 mod peer;
 mod rtmp;
+mod rtmps;
 mod site;
 
 use std::cell::Cell;
@@ -28,7 +29,8 @@ use crate::support::machine;
 use site::{Canary, Site};
 
 /// Attacks that measure memory: they have the daemon to themselves, one after the other.
-const MEASURE: [&str; 3] = ["rtmp::silent_connections", "http::silent_connections", "http::held_playlists"];
+const MEASURE: [&str; 4] =
+    ["rtmp::silent_connections", "rtmps::half_hellos", "http::silent_connections", "http::held_playlists"];
 /// From one newcomer beside an attack to the next, unless being let in takes longer.
 const NEWCOMERS_EVERY: Duration = Duration::from_millis(20);
 /// The most beside one attack: more than any lasts for.
@@ -69,6 +71,7 @@ mod withstands {
             odd_names huge_metadata create_stream_flood publish_twice deep_amf_before_authentication
             long_messages_before_authentication tiny_chunks chunk_stream_ids acknowledgement_windows chunk_sizes aborts
             extended_timestamps media_that_nobody_carries;
+        rtmps: half_hellos slow_hellos whole_hellos_and_leave other_protocols broken_records;
         http:
             silent_connections slow_heads ambiguous_requests huge_heads path_traversal odd_ranges slow_readers
             held_playlists api_strangers http2_preface;

@@ -14,6 +14,7 @@ use serde_json::Value;
 
 use super::peer::Peer;
 use crate::broadcast::FIRST_SEGMENT_LIMIT;
+use crate::support::certificates::Certificates;
 use crate::support::content::{Expectation, Report};
 use crate::support::daemon::{Credentials, Daemon, Home};
 use crate::support::follower::Follower;
@@ -50,6 +51,9 @@ const REORDERED: u32 = 8;
 /// What attackers know.
 pub struct Site {
     pub rtmp: std::net::SocketAddr,
+    pub rtmps: std::net::SocketAddr,
+    /// What is shown at RTMPS.
+    pub certificates: Certificates,
     pub http: std::net::SocketAddr,
     /// The canary's stream.
     pub canary: Credentials,
@@ -180,7 +184,9 @@ impl Canary {
     /// Starts the daemon and the canary, and waits until it plays.
     pub fn start() -> (Arc<Site>, Playing) {
         let seconds = |deadline: Duration| format!("{}s", deadline.as_secs());
+        let certificates = Certificates::new();
         let home = Home::ending_with_the_broadcast("passthrough")
+            .with_rtmps(&certificates)
             .set("rtmp.handshake", seconds(HANDSHAKE))
             .set("rtmp.connect", seconds(CONNECT))
             .set("rtmp.publish", "3s")
@@ -198,6 +204,8 @@ impl Canary {
         let segment = crate::support::playlist::resolve(&video.path, &video.segments[0].entry.uri);
         let site = Arc::new(Site {
             rtmp: daemon.rtmp,
+            rtmps: daemon.rtmps.expect("RTMPS listens"),
+            certificates,
             http: daemon.http,
             canary,
             newcomers,
