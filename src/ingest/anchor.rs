@@ -14,17 +14,24 @@ const SLEW_PER_SEGMENT: Span = Span::from_flicks(crate::media::time::FLICKS_PER_
 pub(super) struct Anchor {
     /// The last cut, and its PDT.
     pair: Option<(Timestamp, WallTime)>,
+    /// Its PDT less the wall clock when its media came in.
+    ahead: Span,
 }
 
 impl Anchor {
     /// Goes on from where another ingest of the session stopped.
     pub(super) fn resume(pair: Option<(Timestamp, WallTime)>) -> Self {
-        Anchor { pair }
+        Anchor { pair, ahead: Span::ZERO }
     }
 
     /// The last cut and its PDT.
     pub(super) fn pair(&self) -> Option<(Timestamp, WallTime)> {
         self.pair
+    }
+
+    /// PDT of the last cut less the wall clock when its media came in.
+    pub(super) fn ahead(&self) -> Span {
+        self.ahead
     }
 
     /// PDT of a cut at `at` whose media came in when the wall clock said `observed`. `new_run`: the first cut of a run.
@@ -39,6 +46,7 @@ impl Anchor {
             }
         };
         self.pair = Some((at, date));
+        self.ahead = date.since(observed);
         date
     }
 }
@@ -60,6 +68,7 @@ mod tests {
         // Arrival jitters by 300 ms; dates move by half a millisecond at most.
         let late = anchor.date(Timestamp::from_millis(12_000), later(2_300), false);
         assert_eq!(late.unix_nanos() - later(2_000).unix_nanos(), 500_000);
+        assert_eq!(anchor.ahead(), SLEW_PER_SEGMENT - Span::from_millis(300));
         let early = anchor.date(Timestamp::from_millis(14_000), later(3_900), false);
         assert_eq!(early, later(4_000));
         assert_eq!(anchor.date(Timestamp::from_millis(16_000), later(6_000), false), later(6_000));
