@@ -3,6 +3,8 @@
 
 mod ingest_support;
 
+use std::time::Duration;
+
 use bytes::Bytes;
 use ingest_support::packaged::{Given, Packaged};
 use ingest_support::{NOON, Publisher, Rig};
@@ -284,4 +286,41 @@ fn parameter_sets_at_each_keyframe_and_a_reconnect_with_equal_ones_cost_nothing(
     let ended = broadcast.end();
     ended.assert_whole("equal sets", 1);
     ended.assert_dated("equal sets");
+}
+
+/// After hours two clocks that stamp a track each are seconds apart. Then sound and pictures begin anew beside each other, instead of one
+/// of them being too late for ever.
+#[test]
+fn tracks_with_clocks_of_their_own_are_aligned_anew_and_stay_audible() {
+    const SECONDS: i64 = 7_200;
+    for sound_ppm in [500, -500] {
+        let publisher = Publisher::default();
+        let mut rig = Rig::new(Settings::default());
+        rig.connect(&publisher);
+        let (begun, mut packaged) = (rig.monotonic, Packaged::new());
+        let (mut sent, mut given) = ([0i64; 2], [0i64; 2]);
+        while sent[Kind::Video as usize] < SECONDS * publisher.fps {
+            let [sounds, pictures] = [Kind::Audio, Kind::Video].map(|kind| sent[kind as usize]);
+            let comes = [
+                (Kind::Video, pictures * 1_000 / publisher.fps),
+                (Kind::Audio, sounds * 1_024 * 1_000_000 / (publisher.rate * (1_000_000 + sound_ppm) / 1_000)),
+            ];
+            let (kind, ms) = comes.into_iter().min_by_key(|(_, ms)| *ms).expect("two");
+            let tag = if kind == Kind::Video { publisher.picture(pictures) } else { publisher.sound(sounds) };
+            sent[kind as usize] += 1;
+            rig.tag_at(begun + Duration::from_millis(ms.unsigned_abs()), tag);
+            packaged.take(rig.units.drain(..), &mut |sample| {
+                given[sample.kind as usize] += i64::from(sample.number.is_some());
+            });
+        }
+        let stats = rig.ingest.stats();
+        // 3.6 s in all: 1.5 s twice.
+        assert_eq!((stats.discontinuities, packaged.inits()), (2, [1, 1]), "{sound_ppm}: {stats:?}");
+        // Twice what was on its way in the one, or lay before the next keyframe in the other.
+        let lost = [Kind::Audio, Kind::Video].map(|kind| sent[kind as usize] - given[kind as usize]);
+        assert!(lost.iter().all(|lost| *lost < 400), "{sound_ppm}: {lost:?} of {sent:?}, {stats:?}");
+        assert_eq!((stats.video_clock.ppm, stats.video_clock.ahead), (Some(0), Span::ZERO), "{sound_ppm}");
+        let measured = stats.audio_clock.ppm.expect("an hour is enough");
+        assert!((measured - sound_ppm).abs() <= 10, "{sound_ppm}: {measured}");
+    }
 }
