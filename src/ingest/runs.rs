@@ -209,8 +209,9 @@ mod tests {
     fn tracks_whose_clocks_have_left_each_other_are_aligned_anew_by_arrival() {
         // Sound is 1.6 s behind pictures that come with it, or as far before them.
         for (video, audio) in [(1_600, 0), (0, 1_600)] {
-            let mut runs = started(if video > audio { 0 } else { 1 });
-            (0..80).for_each(|n| drop(runs.place(if video > audio { Video } else { Audio }, n * 20)));
+            let mut runs = started(0);
+            let (first, kind) = if video > audio { (video, Video) } else { (audio, Audio) };
+            assert!((0..first / 20).all(|n| runs.place(kind, n * 20).run == 1));
             let both = (0..).map(|n| (runs.place(Video, video + n * 20), runs.place(Audio, audio + n * 20)));
             let both: Vec<_> = both.take(1_000).collect();
             let apart = both.iter().take_while(|(video, audio)| video.run == 1 && audio.run == 1).count();
