@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# The long forms: the frame tests' questions, asked of minutes instead of seconds, and memory that must stay flat.
+# The long forms: the frame tests' questions, asked of minutes instead of seconds, clocks that run wrong for a day of virtual time,
+# and memory that must stay flat.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 . scripts/lib.sh
@@ -35,7 +36,7 @@ while [ "$#" -gt 0 ]; do
         *) die "soak has no option \"$1\": see ./dev --help" ;;
     esac
 done
-case "$only" in '' | frames | memory) ;; *) die "--only can be frames or memory, not \"$only\"" ;; esac
+case "$only" in '' | frames | drift | memory) ;; *) die "--only can be frames, drift or memory, not \"$only\"" ;; esac
 case "$profile" in dev) build=(cargo build) folder=debug ;; release) build=(cargo build --release) folder=release ;;
     *) die "--profile can be dev or release, not \"$profile\"" ;; esac
 
@@ -108,12 +109,16 @@ soak_memory() {
 
 need_packages "${packages_build[@]}" "${packages_run[@]}"
 need_rust
-if [ "$only" != memory ]; then
+if [ -z "$only" ] || [ "$only" = drift ]; then
+    step "24 hours of clocks that run wrong, in virtual time: sound with picture, dates, memory"
+    DRIFT_HOURS=24 cargo test --profile "$profile" --test drift -- --nocapture
+fi
+if [ -z "$only" ] || [ "$only" = frames ]; then
     frames=$((minutes < most_frame_minutes ? minutes : most_frame_minutes))
     step "$frames minutes through an encoded ladder: every frame, sound with picture, cuts, durations"
     E2E_SECONDS=$((frames * 60)) cargo test --profile "$profile" --test e2e ladder:: -- --skip full_ladder:: --nocapture
 fi
-if [ "$only" != frames ]; then
+if [ -z "$only" ] || [ "$only" = memory ]; then
     [ "$minutes" -ge "$least_memory_minutes" ] || die "memory needs $least_memory_minutes minutes or more"
     step "$minutes minutes of a ladder, a copy and one that comes and goes: resident memory"
     soak_memory

@@ -10,7 +10,7 @@ use ladder::{
 };
 use millstream::config::preset::Preset;
 use millstream::flow::stage::Outcome;
-use millstream::media::{Cut, CutKind, Span, Timestamp, Track, Unit, VideoTrack};
+use millstream::media::{Cut, CutKind, Packet, Span, Timestamp, Track, Unit, VideoTrack};
 
 /// Three seconds whose frame n is one grey of 16 + 2n, keyframe each second, B-frames.
 const RAMP: &str = "-f lavfi -i 'color=black:s=640x360:r=30:d=3,format=gray,geq=lum=16+2*N,format=yuv420p' -c:v libx264 \
@@ -395,6 +395,44 @@ fn a_hard_scene_after_a_calm_one_stays_within_the_promised_bandwidth() {
     assert_eq!(bits.len(), 5);
     assert!(bits[2] > maxrate.expect("an encoded rung"), "the buffer that the calm scene filled is used: {bits:?}");
     assert!(bits.iter().all(|bits| *bits <= promised), "{bits:?} bit/s, promised {promised}");
+}
+
+/// The packets as ingest hands them on when each stamp is off by up to `limit_ms`: DTS rises, PTS is not before it.
+fn jittered(packets: &[Packet], limit_ms: i64) -> Vec<Packet> {
+    let mut last = None;
+    let jitter = |(n, packet): (i64, &Packet)| {
+        let by = Span::from_millis((n * 7_919) % (2 * limit_ms + 1) - limit_ms);
+        let earliest = last.map_or(START, |last| last + Span::from_millis(1));
+        let dts = earliest.max(packet.dts + by);
+        last = Some(dts);
+        Packet { dts, pts: dts.max(packet.pts + by), ..packet.clone() }
+    };
+    (0..).zip(packets).map(jitter).collect()
+}
+
+#[test]
+fn pictures_whose_stamps_jitter_have_their_bits() {
+    // Behind the first two seconds, when the rate control knows the source.
+    let sizes = |packets: &[Packet], track: &VideoTrack| {
+        let units = with_end(script(Track::Video(track.clone()), packets, &[cut(0, START)]));
+        let ran = run(&preset(&[("small", 320, 180, "")]), Some(units), None, Feed::Patiently);
+        check_order(&ran);
+        let mut made: Vec<(Timestamp, usize)> =
+            packets_of(&ran.units[0]).iter().map(|it| (it.pts, it.data.len())).collect();
+        made.sort_unstable();
+        made.split_off(60)
+    };
+    let source = video(&moving("640x360", 30, 240, ""), Span::from_millis(100));
+    let plain = sizes(&source.packets, &source.track);
+    for limit_ms in [20, 40] {
+        let made = sizes(&jittered(&source.packets, limit_ms), &source.track);
+        assert_eq!(made.len(), plain.len(), "{limit_ms} ms");
+        let share = made.iter().zip(&plain).map(|(jittered, plain)| jittered.1 * 100 / plain.1).min().expect("many");
+        assert!(share >= 50, "{limit_ms} ms: a picture has {share} % of its bits");
+        // Nor do they leave the sound.
+        let late: Span = made.iter().zip(&plain).map(|(jittered, plain)| jittered.0 - plain.0).sum();
+        assert!((late.to_millis() / made.len() as i64).abs() <= 10, "{limit_ms} ms: {late} in all");
+    }
 }
 
 #[test]

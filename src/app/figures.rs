@@ -151,6 +151,16 @@ fn collect_intake(stats: &SessionStats, out: &mut SessionSamples<'_>) {
     out.add(&names::INGEST_BITRATE, &[], stats.rates.bits_per_second);
     out.add(&names::INGEST_FPS, &[], stats.rates.frames_per_second);
     out.add(&names::INGEST_DRIFT, &[], ingest.drift.as_secs_f64());
+    out.add(&names::INGEST_DRIFT_CORRECTED, &[], ingest.drift_corrected.as_secs_f64());
+    out.add(&names::INGEST_DATE_AHEAD, &[], ingest.date_ahead.as_secs_f64());
+    for (kind, clock) in [("video", ingest.video_clock), ("audio", ingest.audio_clock)] {
+        let label = [("kind", kind)];
+        out.add(&names::INGEST_CLOCK_AHEAD, &label, clock.ahead.as_secs_f64());
+        // Not known is not the same as right.
+        if let Some(ppm) = clock.ppm {
+            out.add(&names::INGEST_CLOCK_SKEW, &label, ppm as f64 / 1e6);
+        }
+    }
     out.add(&names::INGEST_REPAIRS, &[], ingest.repairs);
     out.add(&names::INGEST_DISCONTINUITIES, &[], ingest.discontinuities);
     out.add(&names::INGEST_SILENCE, &[], ingest.silent_frames);

@@ -8,23 +8,33 @@ use crate::media::{Span, Timestamp, WallTime};
 
 /// The most by which one segment's PDT leaves media time.
 const SLEW_PER_SEGMENT: Span = Span::from_flicks(crate::media::time::FLICKS_PER_SECOND / 2_000); // 0.5 ms
+/// What two ordinary clocks are off by, 100 ppm, and half of that: in a segment of more than 3.3 s it is more than the above, and
+/// dates would never catch up.
+const SLEW_PPM: i64 = 150;
 
 /// The relation of media time and wall clock.
 #[derive(Debug, Default)]
 pub(super) struct Anchor {
     /// The last cut, and its PDT.
     pair: Option<(Timestamp, WallTime)>,
+    /// Its PDT less the wall clock when its media came in.
+    ahead: Span,
 }
 
 impl Anchor {
     /// Goes on from where another ingest of the session stopped.
     pub(super) fn resume(pair: Option<(Timestamp, WallTime)>) -> Self {
-        Anchor { pair }
+        Anchor { pair, ahead: Span::ZERO }
     }
 
     /// The last cut and its PDT.
     pub(super) fn pair(&self) -> Option<(Timestamp, WallTime)> {
         self.pair
+    }
+
+    /// PDT of the last cut less the wall clock when its media came in.
+    pub(super) fn ahead(&self) -> Span {
+        self.ahead
     }
 
     /// PDT of a cut at `at` whose media came in when the wall clock said `observed`. `new_run`: the first cut of a run.
@@ -34,11 +44,13 @@ impl Anchor {
             Some((anchor, wall)) => {
                 let expected = wall.saturating_add(at - anchor);
                 let error = observed.since(expected);
-                let most = if new_run { error.max(SLEW_PER_SEGMENT) } else { SLEW_PER_SEGMENT };
-                expected.saturating_add(error.clamp(-SLEW_PER_SEGMENT, most)).max(wall)
+                let slew = SLEW_PER_SEGMENT.max(Span::from_flicks((at - anchor).flicks() / 1_000_000 * SLEW_PPM));
+                let most = if new_run { error.max(slew) } else { slew };
+                expected.saturating_add(error.clamp(-slew, most)).max(wall)
             }
         };
         self.pair = Some((at, date));
+        self.ahead = date.since(observed);
         date
     }
 }
@@ -60,6 +72,7 @@ mod tests {
         // Arrival jitters by 300 ms; dates move by half a millisecond at most.
         let late = anchor.date(Timestamp::from_millis(12_000), later(2_300), false);
         assert_eq!(late.unix_nanos() - later(2_000).unix_nanos(), 500_000);
+        assert_eq!(anchor.ahead(), SLEW_PER_SEGMENT - Span::from_millis(300));
         let early = anchor.date(Timestamp::from_millis(14_000), later(3_900), false);
         assert_eq!(early, later(4_000));
         assert_eq!(anchor.date(Timestamp::from_millis(16_000), later(6_000), false), later(6_000));
@@ -88,6 +101,21 @@ mod tests {
                 assert!(date.since(later(millis)).abs() < Span::from_millis(2));
             }
             last = date;
+        }
+    }
+
+    #[test]
+    fn long_segments_follow_a_drifting_wall_clock_too() {
+        for ppm in [-100i64, 100] {
+            let (mut anchor, mut last) = (Anchor::default(), NOON);
+            for segment in 0..8_640i64 {
+                let (at, wall) =
+                    (Timestamp::from_millis(segment * 10_000), later(segment * 10_000 + segment * ppm / 100));
+                let date = anchor.date(at, wall, false);
+                assert!(date.since(wall).abs() <= Span::from_millis(2), "segment {segment} at {ppm} ppm: {date}");
+                assert!(segment == 0 || (date.since(last) - Span::from_secs(10)).abs() <= Span::from_millis(2));
+                last = date;
+            }
         }
     }
 

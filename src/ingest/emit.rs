@@ -73,6 +73,7 @@ impl Emitter {
         stats.cuts += self.cuts;
         stats.discontinuities += self.discontinuities;
         stats.gaps += self.gaps;
+        stats.date_ahead = self.anchor.ahead();
     }
 
     /// Gives a packet out.

@@ -15,6 +15,7 @@
 //! | `normalise` | DTS and PTS of video, samples of audio, drift |
 //! | `interleave` | sound waits for the cut that video may announce |
 //! | `cuts` | where segments begin |
+//! | `skew` | how fast the publisher's clock runs against this machine's |
 //! | `anchor` | PROGRAM-DATE-TIME |
 //! | `gaps` | the cadence of segments without media |
 //! | `emit` | numbers, dates and counts of what goes out |
@@ -44,6 +45,7 @@ mod normalise;
 mod patience;
 mod runs;
 mod session;
+mod skew;
 mod stats;
 mod unwrap;
 
@@ -63,9 +65,10 @@ use gather::{Gather, Sample, Wanted};
 use patience::Patience;
 use runs::Runs;
 use session::Session;
+use skew::Skew;
 
 pub use audition::Audition;
-pub use stats::{Dropped, IngestStats};
+pub use stats::{Dropped, IngestStats, SourceClock};
 
 /// What a run that has not begun may hold.
 pub const GATHER_BYTES: usize = gather::MAX_BYTES;
@@ -224,6 +227,8 @@ pub struct Ingest {
     copy_obstacle: Option<CopyObstacle>,
     last_media: Duration,
     last_call: Duration,
+    /// By kind.
+    skews: [Skew; 2],
     stats: IngestStats,
 }
 
@@ -244,6 +249,7 @@ impl Ingest {
             copy_obstacle: None,
             last_media: Duration::ZERO,
             last_call: Duration::ZERO,
+            skews: <[Skew; 2]>::default(),
             stats: IngestStats::default(),
         }
     }
@@ -344,6 +350,8 @@ impl Ingest {
         let mut stats = self.stats;
         self.session.add_to(&mut stats);
         add_skipped(&mut stats, &self.demux);
+        [stats.audio_clock, stats.video_clock] =
+            [Kind::Audio, Kind::Video].map(|kind| self.skews[kind as usize].figures());
         stats
     }
 
@@ -411,9 +419,11 @@ impl Ingest {
     fn place(&mut self, unit: AccessUnit, now: Now, out: &mut Vec<Unit>) {
         let placed = self.runs.place(unit.kind, unit.stamp_ms);
         self.stats.repairs += u64::from(placed.repaired);
+        let source = Timestamp::from_millis(placed.at_ms);
+        self.skews[unit.kind as usize].observe(placed.run, source, now.monotonic);
         let sample = Sample {
             kind: unit.kind,
-            source: Timestamp::from_millis(placed.at_ms),
+            source,
             composition: Span::from_millis(i64::from(unit.composition_ms)),
             keyframe: unit.keyframe,
             hole: placed.hole,

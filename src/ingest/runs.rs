@@ -24,6 +24,11 @@ const SAME_CLOCK_MS: i64 = 1_500;
 /// interleaving queue. After that it did not jump, and is put on the new run.
 const STRAGGLER_MS: i64 = 2_000;
 
+/// Tracks that have gone on further apart than [`SAME_CLOCK_MS`] for so much media have left each other: each is stamped by a clock
+/// of its own, and after hours 100 ppm are seconds. A new run aligns them by their arrival. A track that is late and catches up
+/// brings its media while the other has next to none: that does not count.
+const APART_MS: i64 = 10_000;
+
 /// Where a packet belongs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Placed {
@@ -44,12 +49,17 @@ struct TrackClock {
     at_ms: i64,
     /// Media that came on an old run.
     straggled_ms: i64,
+    /// Where the other track was, and how much media both have brought while they were too far apart.
+    other_ms: i64,
+    apart_ms: i64,
 }
 
 /// The clocks of a connection's tracks. Run numbers rise over all connections of a session.
 #[derive(Debug, Default)]
 pub(super) struct Runs {
     newest: u32,
+    /// The run that began because its tracks had left each other: their stamps say nothing of how they belong together.
+    aligned_by_arrival: Option<u32>,
     tracks: [Option<TrackClock>; 2],
 }
 
@@ -78,7 +88,17 @@ impl Runs {
             }
             _ => 0,
         };
-        self.tracks[kind as usize] = Some(TrackClock { run: placed.run, stamp, at_ms: placed.at_ms, straggled_ms });
+        let at_ms = placed.at_ms;
+        let beside = other.filter(|other| other.run == placed.run);
+        let apart_ms = match (own, beside) {
+            (Some(own), Some(beside)) if own.run == placed.run && (at_ms - beside.at_ms).abs() > SAME_CLOCK_MS => {
+                own.apart_ms + (at_ms - own.at_ms).min(beside.at_ms - own.other_ms).max(0)
+            }
+            _ => 0,
+        };
+        let other_ms = beside.map_or(at_ms, |beside| beside.at_ms);
+        self.tracks[kind as usize] =
+            Some(TrackClock { run: placed.run, stamp, at_ms, straggled_ms, other_ms, apart_ms });
         placed
     }
 
@@ -90,7 +110,7 @@ impl Runs {
     fn go_on(&mut self, own: TrackClock, leader: Option<TrackClock>, stamp: u32) -> Placed {
         let step = step_ms(own.stamp, stamp);
         let at_ms = own.at_ms + step;
-        if REPAIRABLE_MS.contains(&step) {
+        if REPAIRABLE_MS.contains(&step) && own.apart_ms <= APART_MS {
             return Placed { repaired: step < 0, ..self.placed(at_ms) };
         }
         let beside_other = leader.is_some_and(|leader| (at_ms - leader.at_ms).abs() <= TOGETHER_MS);
@@ -98,6 +118,7 @@ impl Runs {
             return Placed { hole: true, ..self.placed(at_ms) };
         }
         self.newest += 1;
+        self.aligned_by_arrival = (own.apart_ms > APART_MS).then_some(self.newest);
         self.placed(i64::from(stamp))
     }
 
@@ -112,7 +133,8 @@ impl Runs {
 
     fn join(&self, leader: TrackClock, stamp: u32) -> Placed {
         let distance = step_ms(leader.stamp, stamp);
-        self.placed(if distance.abs() <= SAME_CLOCK_MS { leader.at_ms + distance } else { leader.at_ms })
+        let one_clock = distance.abs() <= SAME_CLOCK_MS && self.aligned_by_arrival != Some(self.newest);
+        self.placed(if one_clock { leader.at_ms + distance } else { leader.at_ms })
     }
 }
 
@@ -181,6 +203,38 @@ mod tests {
         assert_eq!(stragglers, 100);
         runs.place(Video, 3_600_033);
         assert_eq!(runs.place(Audio, 2_040), placed(2, 3_600_020), "its clock goes on from where it was aligned");
+    }
+
+    #[test]
+    fn tracks_whose_clocks_have_left_each_other_are_aligned_anew_by_arrival() {
+        // Sound is 1.6 s behind pictures that come with it, or as far before them.
+        for (video, audio) in [(1_600, 0), (0, 1_600)] {
+            let mut runs = started(0);
+            let (first, kind) = if video > audio { (video, Video) } else { (audio, Audio) };
+            assert!((0..first / 20).all(|n| runs.place(kind, n * 20).run == 1));
+            let both = (0..).map(|n| (runs.place(Video, video + n * 20), runs.place(Audio, audio + n * 20)));
+            let both: Vec<_> = both.take(1_000).collect();
+            let apart = both.iter().take_while(|(video, audio)| video.run == 1 && audio.run == 1).count();
+            assert!((500..510).contains(&apart), "{apart} frames of 20 ms");
+            let (video, audio) = both[999];
+            assert_eq!((video.run, audio.run), (2, 2), "one new run");
+            assert!((video.at_ms - audio.at_ms).abs() <= 20, "{video:?} {audio:?}");
+        }
+    }
+
+    #[test]
+    fn a_track_that_is_late_and_catches_up_has_not_left_the_other() {
+        let mut runs = started(0);
+        for round in 0..20 {
+            let from = round * 12_000;
+            // 12 s of pictures without sound, then the sound of them at once, while pictures go on.
+            assert!((0..600).all(|n| runs.place(Video, from + n * 20).run == 1));
+            let caught_up = (0..600).all(|n| {
+                let picture = n % 50 != 0 || runs.place(Video, from + 12_000).run == 1;
+                picture && runs.place(Audio, from + n * 20).run == 1
+            });
+            assert!(caught_up, "round {round}");
+        }
     }
 
     #[test]

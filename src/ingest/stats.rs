@@ -31,10 +31,25 @@ pub struct IngestStats {
     pub drift_corrections: u64,
     /// By how much in all: the drift that was corrected.
     pub drift_corrected: Span,
+    /// The clock that stamps the pictures.
+    pub video_clock: SourceClock,
+    /// The clock that stamps the sound: the same, or the publisher's sound and pictures leave each other.
+    pub audio_clock: SourceClock,
+    /// PROGRAM-DATE-TIME of the last cut less the wall clock when its media came in.
+    pub date_ahead: Span,
     /// Frames of silence that stand for lost ones.
     pub silent_frames: u64,
     /// What was left out.
     pub dropped: Dropped,
+}
+
+/// A clock of the publisher beside this machine's, by the packets that came soonest of each minute.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct SourceClock {
+    /// How far it has run ahead since the connection, or the last jump of its stamps.
+    pub ahead: Span,
+    /// How fast it ran over the last ten minutes, in millionths: 100 is 8.64 s a day too fast. `None` in the first five minutes.
+    pub ppm: Option<i64>,
 }
 
 /// Messages and packets that were left out, by reason.

@@ -119,6 +119,10 @@ table! {
     INGEST_BITRATE = Gauge "ingest_bitrate_bits_per_second" ["stream" "session"] BitsPerSecond "Bitrate of the last seconds as it came from the encoder.";
     INGEST_FPS = Gauge "ingest_frames_per_second" ["stream" "session"] CountPerSecond "Frame rate of the last seconds as it came from the encoder.";
     INGEST_DRIFT = Gauge "ingest_drift_seconds" ["stream" "session"] Seconds "How far the audio's clock has left the video's since the last correction.";
+    INGEST_DRIFT_CORRECTED = Gauge "ingest_drift_corrected_seconds" ["stream" "session"] Seconds "By how much sound was moved towards its timestamps in all; negative where it was too long.";
+    INGEST_CLOCK_AHEAD = Gauge "ingest_clock_ahead_seconds" ["stream" "session" "kind"] Seconds "How far the encoder's clock has run ahead of this machine's since the connection or the last jump of its timestamps.";
+    INGEST_CLOCK_SKEW = Gauge "ingest_clock_skew_ratio" ["stream" "session" "kind"] Count "How fast the encoder's clock ran against this machine's over the last ten minutes: 0.0001 is 100 ppm, or 8.64 s a day, too fast.";
+    INGEST_DATE_AHEAD = Gauge "ingest_program_date_time_ahead_seconds" ["stream" "session"] Seconds "PROGRAM-DATE-TIME of the newest segment less the wall clock when its media came in.";
     INGEST_TO_PART = Histogram "ingest_to_part_seconds" ["rung"] Seconds "Time from the arrival of a part's last frame until viewers can fetch the part.";
     INGEST_TO_STORED = Histogram "ingest_to_stored_seconds" ["rung"] Seconds "Time from the arrival of a segment's last frame until its upload is confirmed.";
     PUBLISH_TO_PLAYABLE = Histogram "publish_to_playable_seconds" ["what"] Seconds "Time from a session's first accepted publish until its first part of video, and its playlist with a segment, can be fetched.";

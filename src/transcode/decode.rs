@@ -28,6 +28,10 @@ use crate::telemetry::gate::LogGate;
 const MAX_WAITING_CUTS: usize = 8;
 /// Frames per second that the backlog is counted with when the source states none.
 const ASSUMED_FRAME_RATE: (u32, u32) = (30, 1);
+/// Each frame is encoded as if it lasted at least this part of the mean of the last ones...
+const LEAST_FRAME: i64 = 4;
+/// ...but never more than this for it: frames of a burst that lie closer, after a time with few, are not held up.
+const LONGEST_LEAST_FRAME: Span = Span::from_millis(10);
 /// H.264 holds at most 16 frames for reordering (A.3.1, MaxDpbFrames).
 const MAX_REORDER_FRAMES: i64 = 16;
 
@@ -330,16 +334,20 @@ impl Decode {
         self.send_to_active(|| RungItem::Frame { picture: picture.clone(), pts })
     }
 
-    /// The packet's PTS as it is. Encoders need rising ones, so that a source whose composition times contradict its
-    /// picture order has its frames moved by the least that helps instead of losing them.
+    /// The packet's PTS as it is, unless it lies at, before, or hardly behind the one before: stamps that jitter, or composition
+    /// times that contradict the picture order. Encoders need rising ones, and give bits by duration: a frame that lasts next to
+    /// nothing would be next to nothing. So it is moved by as much as leaves each a [`LEAST_FRAME`] of the mean.
+    ///
+    /// What follows stays where it is stamped as soon as there is room, so that nothing is late by more than the jitter itself, and
+    /// pictures do not drift against sound. Jitter is not smoothed beyond that, and not in ingest for all rungs: who smooths must
+    /// know the true grid, and a source may honestly have none (screens and telephones stamp frames when they change).
+    /// A copied picture has its bits already and is shown when it is stamped, however short.
     fn rising_pts(&mut self, pts: Option<Timestamp>) -> Timestamp {
+        let frame = self.packet_time.of(1).flicks() / LEAST_FRAME;
         let tick = Span::from_units(1, VIDEO_TIMESCALE);
-        let pts = match (pts, self.last_pts) {
-            (Some(pts), Some(last)) if pts <= last => last + tick,
-            (Some(pts), _) => pts,
-            (None, Some(last)) => last + tick,
-            (None, None) => Timestamp::ZERO,
-        };
+        let least = Span::from_flicks(frame).clamp(tick, LONGEST_LEAST_FRAME);
+        let earliest = self.last_pts.map_or(Timestamp::ZERO, |last| last + least);
+        let pts = pts.map_or(earliest, |pts| pts.max(earliest));
         self.last_pts = Some(pts);
         pts
     }
@@ -443,6 +451,36 @@ mod tests {
             assert!(decode.cut(Cut { msn, at, wall, discontinuity: false, copy_ends: false, kind }).is_ok());
         }
         assert_eq!((counters.snapshot().overloaded, counters.snapshot().backlog), (false, Duration::ZERO));
+    }
+
+    /// PTS in milliseconds that frames get whose packets say these, and were decoded `step_ms` apart.
+    fn risen(step_ms: i64, stamps: &[i64]) -> Vec<i64> {
+        let (_source, input) = bounded(Bound { items: 8, bytes: 1 << 20 });
+        let mut decode = Decode::new(input, Vec::new(), SystemClock::shared(), Arc::default(), 1);
+        (0..100).for_each(|n| decode.packet_time.packet(Timestamp::from_millis(n * step_ms)));
+        let risen = stamps.iter().map(|stamp| decode.rising_pts(Some(Timestamp::from_millis(*stamp))));
+        risen.map(|pts| pts.to_units(1_000)).collect()
+    }
+
+    #[test]
+    fn frames_whose_stamps_collide_keep_a_quarter_of_their_time() {
+        assert_eq!(risen(40, &[0, 40, 79, 130, 160, 200]), [0, 40, 79, 130, 160, 200], "what rises is left alone");
+        assert_eq!(risen(40, &[0, 75, 45, 86, 160, 200]), [0, 75, 85, 95, 160, 200]);
+        assert_eq!(risen(16, &[0, 16, 19, 20, 64]), [0, 16, 20, 24, 64]);
+        // A screen that stood still, and now moves at 60 frames/s.
+        assert_eq!(risen(1_000, &[0, 1_000, 1_016, 1_033, 1_050]), [0, 1_000, 1_016, 1_033, 1_050]);
+    }
+
+    #[test]
+    fn jitter_moves_no_frame_beyond_itself_and_the_mean_by_little() {
+        let jitter = |n: i64| (n * 7_919) % 81 - 40;
+        let stamps: Vec<i64> = (0..9_000).map(|n| 1_000 + n * 40 + jitter(n)).collect();
+        let risen = risen(40, &stamps);
+        let late: Vec<i64> = (0..).zip(&risen).map(|(n, pts)| pts - (1_000 + n * 40)).collect();
+        assert!(risen.windows(2).all(|pair| pair[1] - pair[0] >= 9), "a quarter, in whole milliseconds");
+        assert!(late.iter().all(|late| late.abs() <= 40));
+        let mean = late.iter().sum::<i64>() / 9_000;
+        assert!((0..10).contains(&mean), "{mean} ms");
     }
 
     #[test]

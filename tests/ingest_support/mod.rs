@@ -1,6 +1,8 @@
 //! A publisher whose every frame is known, a clock that is told the time, and a judge of the units that come out.
 #![allow(dead_code)] // each test file uses its part
 
+pub mod packaged;
+
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -81,13 +83,18 @@ impl Publisher {
         Tag { kind: TagKind::Video, timestamp_ms: self.stamp(0), data }
     }
 
+    /// What stands in its video configuration.
+    pub fn parameter_sets(&self) -> [&'static [u8]; 2] {
+        [self.sps, PPS]
+    }
+
     pub fn audio_config(&self) -> Tag {
         let data = AudioTag::Config(Bytes::from_static(self.asc)).to_body();
         Tag { kind: TagKind::Audio, timestamp_ms: self.stamp(0), data }
     }
 
     /// In frames, of the picture at `place` of a closed group of pictures.
-    fn composition(&self, place: i64) -> i64 {
+    pub fn composition(&self, place: i64) -> i64 {
         let mini = self.b_frames + 1;
         match (place - 1).rem_euclid(mini) {
             _ if place == 0 => self.lead,
@@ -162,6 +169,14 @@ impl Rig {
 
     pub fn push(&mut self, input: Input) -> Result<(), Rejected> {
         self.ingest.push(input, self.now(), &mut self.units)
+    }
+
+    /// A message that comes at `monotonic`, or now if that is over; all deadlines before it are met.
+    pub fn tag_at(&mut self, monotonic: Duration, tag: Tag) {
+        if let Some(left) = monotonic.checked_sub(self.monotonic) {
+            self.wait(left.as_millis() as u64);
+        }
+        self.tag(tag);
     }
 
     pub fn tag(&mut self, tag: Tag) {

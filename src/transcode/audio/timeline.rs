@@ -215,6 +215,51 @@ mod tests {
         assert_eq!(run.owed(0), -512);
     }
 
+    /// An hour of blocks whose clock says that they come `ppm` faster than their rate, as ingest hands them on: counted, and 15 ms
+    /// longer or shorter where clock and count are so far apart. The resampler makes up for what is owed within 5 s.
+    fn follow_for_an_hour(rate: u32, ppm: i64) -> (i64, Span) {
+        let mut run = run();
+        let (mut pts, mut converted, mut shifts, mut worst) = (at(0), 0, 0, Span::ZERO);
+        let (mut owed, mut share) = (0, 0);
+        for block in 1..=3_600 * i64::from(rate) / 1_024 {
+            assert_eq!(
+                run.place(pts, 1_024, rate),
+                Placement::Follows { skip: 0 },
+                "block {block}: no hole, no overlap"
+            );
+            // What the resampler gives: its rate's share, and some of what is owed.
+            let given = block * 1_024 * i64::from(RATE) / i64::from(rate) - converted;
+            converted += given;
+            let made_up = if share > 0 { share.min(owed) } else { share.max(owed) };
+            owed -= made_up;
+            run.count(usize::try_from(given + made_up).expect("more than is owed"));
+            let counted = pts + Span::from_units(1_024, rate);
+            let told = at(0)
+                + Span::from_flicks(Span::from_units(block * 1_024, rate).flicks() * 1_000_000 / (1_000_000 + ppm));
+            let off = Span::from_units((told - counted).to_units(rate), rate);
+            pts = counted;
+            if off.abs() > Span::from_millis(15) {
+                run.shift(off);
+                pts += off;
+                owed = run.owed(0);
+                share = owed / (5 * i64::from(rate) / 1_024) + owed.signum();
+                shifts += 1;
+            }
+            worst = worst.max((run.time_of(run.filled) - told).abs());
+        }
+        (shifts, worst)
+    }
+
+    #[test]
+    fn an_hour_of_a_clock_that_runs_wrong_is_followed_within_what_is_promised() {
+        for (rate, ppm) in [(48_000, 100), (48_000, -100), (44_100, 100), (44_100, -100)] {
+            let (shifts, worst) = follow_for_an_hour(rate, ppm);
+            // 360 ms in all, in steps of 15.
+            assert!((22..=24).contains(&shifts), "{rate} Hz, {ppm} ppm: {shifts}");
+            assert!(worst < Span::from_millis(20), "{rate} Hz, {ppm} ppm: {worst} off");
+        }
+    }
+
     #[test]
     fn another_rate_is_counted_in_its_own_samples() {
         let mut run = run();
