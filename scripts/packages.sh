@@ -81,7 +81,7 @@ build_front_end() {
     fi
     local made=$root/target/front-end-made
     if [ -e "$made" ] && [ -n "$(ls -A "$root/web/dist" 2>/dev/null)" ] &&
-        [ -z "$(find "$root/web" \( -name node_modules -o -name dist -o -name .test \) -prune -o -type f -newer "$made" -print -quit)" ]; then
+        [ -z "$(find "$root/web" \( -name node_modules -o -name dist -o -name .test -o -name .test-page \) -prune -o -type f -newer "$made" -print -quit)" ]; then
         return 0
     fi
     say "Building the watch page (npm ci, npm run build in web/)"

@@ -50,7 +50,7 @@ unfinished() {
 check_front_end() {
     [ -f web/package.json ] || return 0
     need_node || return 0
-    (cd web && npm run --if-present check && npm run --if-present test) </dev/null
+    (cd web && npm run --if-present check && npm run --if-present test && npm run test-page) </dev/null
 }
 
 check_scripts() { shellcheck -x dev .ci/run scripts/*.sh benches/*.sh && find fixtures tests -name '*.sh' -exec shellcheck -x {} +; }

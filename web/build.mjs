@@ -3,6 +3,7 @@
 //   dist/assets/<name>-<hash>  script and style; the hash lets browsers keep them for ever
 //   dist/assets/licences.txt   of what the script contains
 // With --tests: the unit tests into .test/, for node's own runner.
+// With --test-page: what the end-to-end tests put into pages, into .test-page/. The daemon has no part of it.
 import { readFile, readdir, rm, writeFile } from "node:fs/promises";
 import { basename } from "node:path";
 import { build } from "esbuild";
@@ -14,6 +15,8 @@ if (process.argv.includes("--tests")) {
   await rm(at(".test"), { recursive: true, force: true });
   const tests = (await readdir(at("src"))).filter((name) => name.endsWith(".test.ts")).map((name) => at(`src/${name}`));
   await build({ entryPoints: tests, bundle: true, platform: "node", format: "esm", outdir: at(".test"), outExtension: { ".js": ".mjs" } });
+} else if (process.argv.includes("--test-page")) {
+  await build({ entryPoints: [at("test-page/hls.ts"), at("test-page/shaka.ts")], bundle: true, minify: true, format: "iife", outdir: at(".test-page") });
 } else {
   // The folder itself stays: cargo watches it.
   for (const name of await readdir(at("dist")).catch(() => [])) await rm(at(`dist/${name}`), { recursive: true });

@@ -1,7 +1,8 @@
 //! The table of continuity: what happens to a broadcast, and what a player sees of it.
 //!
 //! Each row is a stream of its own; all of them are pushed at the same time to one daemon with a copied and an encoded rung, and read
-//! before, during and after. What holds in every row is [`crate::support::continuity`]; a row says what it has beyond that.
+//! before, during and after. What holds in every row is [`crate::support::continuity`], and that the store lists the same; a row says
+//! what it has beyond that. All of them have connections whose timestamps begin at 0.
 //!
 //! | row | happens | stands in every rendition |
 //! |---|---|---|
@@ -20,6 +21,7 @@
 //! Takeovers by a second publisher: [`crate::takeover`]. Restarts of the daemon: [`crate::lifecycle`].
 
 use std::collections::BTreeMap;
+use std::fs;
 use std::ops::Range;
 use std::sync::OnceLock;
 use std::thread;
@@ -34,6 +36,7 @@ use crate::support::flv::{repeat_headers, repeat_parameter_sets};
 use crate::support::follower::{Follower, Rendition};
 use crate::support::http::Client;
 use crate::support::machine;
+use crate::support::playlist::{Entry, Media};
 use crate::support::publisher::{Ending, Feed, RawPublisher};
 use crate::support::source::{Odd, Source};
 
@@ -72,6 +75,8 @@ struct Row {
 /// What a player saw of a session.
 struct Seen {
     player: Follower,
+    /// The stored playlist of each rendition when it had all media.
+    stored: Vec<Media>,
     history: History,
     stretches: Vec<Stretch>,
 }
@@ -171,8 +176,8 @@ fn seen(name: &str) -> &'static Seen {
         let pushed = thread::scope(|scope| {
             let push = |row: Row| {
                 let name = row.name;
-                let (daemon, credentials) = (&daemon, home.credentials_of(name));
-                (name, scope.spawn(move || push(daemon, &credentials, row)))
+                let (home, daemon, credentials) = (&home, &daemon, home.credentials_of(name));
+                (name, scope.spawn(move || push(home, daemon, &credentials, row)))
             };
             let threads: Vec<_> = rows().into_iter().map(push).collect();
             threads.into_iter().map(|(name, run)| (name, run.join().unwrap_or_else(|_| panic!("{name}")))).collect()
@@ -190,8 +195,17 @@ fn seen(name: &str) -> &'static Seen {
     &pushed[name]
 }
 
+fn stored(home: &Home, stream: &str, renditions: &[Rendition]) -> Vec<Media> {
+    let folder = home.session_folder(stream);
+    let read = |rendition: &Rendition| {
+        let path = folder.join(&rendition.name).join("index.m3u8");
+        Media::parse(&fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display())))
+    };
+    renditions.iter().map(read).collect()
+}
+
 /// Sends a row's connections and follows the stream until gaps behind the last one are listed.
-fn push(daemon: &Daemon, credentials: &Credentials, row: Row) -> Seen {
+fn push(home: &Home, daemon: &Daemon, credentials: &Credentials, row: Row) -> Seen {
     let mut player: Option<Follower> = None;
     let mut stretches: Vec<Stretch> = Vec::new();
     let mut left: Option<Instant> = None;
@@ -224,8 +238,14 @@ fn push(daemon: &Daemon, credentials: &Credentials, row: Row) -> Seen {
     player.until(ROW_LIMIT, "gaps behind the last connection", |renditions| {
         renditions.iter().all(|rendition| breaks_of(rendition) >= breaks && ends_with_a_gap(rendition))
     });
+    let mut kept = Vec::new();
+    player.until(ROW_LIMIT, "all media is stored", |renditions| {
+        kept = stored(home, &credentials.stream, renditions);
+        let media = renditions.iter().map(|rendition| rendition.media_segments().last().map(|last| last.entry.msn));
+        kept.iter().map(Media::last_msn).zip(media).all(|(kept, media)| kept >= media)
+    });
     let folder = tempfile::tempdir().expect("a folder");
-    Seen { history: History::of(&player, folder.path()), player, stretches }
+    Seen { history: History::of(&player, folder.path()), player, stretches, stored: kept }
 }
 
 pub fn breaks_of(rendition: &Rendition) -> usize {
@@ -239,6 +259,18 @@ pub fn ends_with_a_gap(rendition: &Rendition) -> bool {
 impl Seen {
     fn assert_continuous(&self) {
         self.history.assert_continuous(&self.stretches);
+        for (lane, stored) in self.history.lanes.iter().zip(&self.stored) {
+            let is_known = |entry: &&Entry| entry.msn < lane.listed.len() as u64;
+            let known: Vec<_> = stored.entries.iter().filter(is_known).collect();
+            assert!(known.len() >= 3, "{}: what was listed is stored: {stored:?}", lane.name);
+            for (stored, listed) in
+                known.into_iter().zip(&lane.listed[usize::try_from(stored.first_msn).expect("few")..])
+            {
+                // A gap needs no init segment; the first of a window names none for it.
+                let map = if stored.gap { &listed.entry.map } else { &stored.map };
+                assert_eq!(Entry { map: map.clone(), ..stored.clone() }, listed.entry, "{}: stored", lane.name);
+            }
+        }
     }
 
     /// Init segments of each rendition, in the playlist's order.

@@ -22,6 +22,7 @@
 //! | [`traces`] | a trace per stored segment, and collectors that never answer |
 //! | [`attacks`] | strangers at the door, beside a canary that loses nothing |
 //! | [`browser`] | the watch page in Chromium |
+//! | [`players`] | hls.js and Shaka Player in Chromium, through a reconnect, a takeover and a restart |
 //!
 //! [`broadcast`] pushes a source through a daemon and keeps everything that came out; [`checks`] asks questions of that.
 
@@ -43,6 +44,7 @@ mod memory;
 mod operations;
 mod overload;
 mod playback;
+mod players;
 mod rtmps;
 mod source_time;
 mod source_tracks;

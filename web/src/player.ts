@@ -1,6 +1,7 @@
 // Plays a multivariant playlist in a <video>: hls.js where there are Media Source Extensions, else the browser itself.
 
-import Hls, { ErrorTypes, Events } from "hls.js";
+import Hls, { ErrorTypes, Events, type LoaderConfig } from "hls.js";
+import { askAgain, FIRST, LONGEST } from "./patience";
 import { levelText, type Playback } from "./scene";
 
 /** One choice of quality. */
@@ -14,6 +15,18 @@ export interface Level {
 const RETRY = 2000;
 /** Milliseconds within which a second media error is not repaired but begun anew. */
 const REPAIR_ONCE_IN = 5000;
+
+/** A policy of hls.js that asks a server which is away again, and so keeps what is buffered and where it is. */
+function patient(policy: LoaderConfig): LoaderConfig {
+  const errorRetry = {
+    maxNumRetry: Infinity,
+    retryDelayMs: FIRST,
+    maxRetryDelayMs: LONGEST,
+    backoff: "linear" as const,
+    shouldRetry: (_: unknown, __: number, ___: boolean, answer?: { code?: number }): boolean => askAgain(answer?.code),
+  };
+  return { ...policy, errorRetry, timeoutRetry: errorRetry };
+}
 
 /** The player. `changed` is called whenever something that it tells has changed. */
 export class Player {
@@ -143,6 +156,9 @@ export class Player {
       backBufferLength: 30,
       // A phone held upright shows 480p; a screen with dense pixels more.
       ignoreDevicePixelRatio: false,
+      manifestLoadPolicy: { default: patient(Hls.DefaultConfig.manifestLoadPolicy.default) },
+      playlistLoadPolicy: { default: patient(Hls.DefaultConfig.playlistLoadPolicy.default) },
+      fragLoadPolicy: { default: patient(Hls.DefaultConfig.fragLoadPolicy.default) },
     });
     this.#hls = hls;
     for (const event of [Events.MANIFEST_PARSED, Events.LEVEL_SWITCHED, Events.LEVELS_UPDATED]) {
