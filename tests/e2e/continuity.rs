@@ -22,6 +22,7 @@
 
 use std::collections::BTreeMap;
 use std::fs;
+use std::iter;
 use std::ops::Range;
 use std::sync::OnceLock;
 use std::thread;
@@ -90,9 +91,14 @@ fn feed() -> Feed {
     Feed::of(&plain())
 }
 
+/// All pictures of a source.
+fn all(source: &Source) -> Vec<Range<u32>> {
+    iter::once(0..source.frames()).collect()
+}
+
 /// All of the plain source.
 fn whole() -> Vec<Range<u32>> {
-    vec![0..SECONDS * 30]
+    all(&plain())
 }
 
 fn once(name: &'static str, feed: Feed, pictures: Vec<Range<u32>>) -> Row {
@@ -133,7 +139,6 @@ fn large_and_small() -> [Source; 2] {
 fn rows() -> Vec<Row> {
     let [large, small] = large_and_small();
     let (_, smaller) = spliced(&[&large, &small]);
-    let all = |source: &Source| vec![0..source.frames()];
     let first = Connection {
         feed: Feed::of(&large),
         pictures: all(&large),
