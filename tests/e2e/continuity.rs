@@ -6,7 +6,7 @@
 //!
 //! | row | happens | stands in every rendition |
 //! |---|---|---|
-//! | reset | RST, back after 0.3 s | 1 discontinuity, no gap |
+//! | reset | RST in the middle of a segment, back after 0.3 s | 1 discontinuity, no gap |
 //! | closed | FIN, back after 5 s | gaps for 5 s, 1 discontinuity |
 //! | silent | the way to the publisher is gone; the deadline closes the connection | gaps for that time, 1 discontinuity |
 //! | held | clean unpublish, back after 2.5 s | gaps for 2.5 s, 1 discontinuity |
@@ -22,6 +22,7 @@
 
 use std::collections::BTreeMap;
 use std::fs;
+use std::iter;
 use std::ops::Range;
 use std::sync::OnceLock;
 use std::thread;
@@ -32,7 +33,7 @@ use crate::source_video::{PART_SECONDS, numbers, spliced};
 use crate::support::boxes::Init;
 use crate::support::continuity::{History, Stretch};
 use crate::support::daemon::{Credentials, Daemon, Home};
-use crate::support::flv::{repeat_headers, repeat_parameter_sets};
+use crate::support::flv::{Tag, repeat_headers, repeat_parameter_sets, tags};
 use crate::support::follower::{Follower, Rendition};
 use crate::support::http::Client;
 use crate::support::machine;
@@ -90,9 +91,14 @@ fn feed() -> Feed {
     Feed::of(&plain())
 }
 
+/// All pictures of a source.
+fn all(source: &Source) -> Vec<Range<u32>> {
+    iter::once(0..source.frames()).collect()
+}
+
 /// All of the plain source.
 fn whole() -> Vec<Range<u32>> {
-    vec![0..SECONDS * 30]
+    all(&plain())
 }
 
 fn once(name: &'static str, feed: Feed, pictures: Vec<Range<u32>>) -> Row {
@@ -109,6 +115,24 @@ fn twice(name: &'static str, end: End, away_ms: u64, feed: Feed, again: Feed) ->
 
 fn moved(ms: i64) -> Feed {
     feed().each(|tag| tag.move_stamp(ms))
+}
+
+/// The plain source up to the middle of its third segment: as far as no picture was sent ahead of one that is shown before it.
+fn interrupted() -> (Feed, Range<u32>) {
+    let mut tags = tags(&plain());
+    let shown = |tag: &Tag| i64::from(tag.stamp_ms) + i64::from(tag.composition_ms());
+    let first = tags.iter().find(|tag| tag.is_picture()).map(shown).expect("a picture");
+    let (mut count, mut last) = (0, 0);
+    let end = tags.iter().position(|tag| {
+        let whole = count >= 75 && last == count;
+        if tag.is_picture() && !whole {
+            count += 1;
+            last = last.max((shown(tag) - first + 16) * 30 / 1_000 + 1);
+        }
+        tag.is_picture() && whole
+    });
+    tags.truncate(end.expect("it is longer"));
+    (Feed::from(tags), 0..u32::try_from(count).expect("few"))
 }
 
 /// The clock jumps where the third second begins.
@@ -133,7 +157,6 @@ fn large_and_small() -> [Source; 2] {
 fn rows() -> Vec<Row> {
     let [large, small] = large_and_small();
     let (_, smaller) = spliced(&[&large, &small]);
-    let all = |source: &Source| vec![0..source.frames()];
     let first = Connection {
         feed: Feed::of(&large),
         pictures: all(&large),
@@ -142,8 +165,12 @@ fn rows() -> Vec<Row> {
     };
     let again =
         Connection { feed: Feed::of(&small), pictures: all(&small), end: End::Unpublished, away: Duration::ZERO };
+    let mut reset = twice("reset", End::Reset, 300, feed(), feed());
+    let (feed_to_the_middle, pictures) = interrupted();
+    reset.connections[0].feed = feed_to_the_middle;
+    reset.connections[0].pictures = iter::once(pictures).collect();
     vec![
-        twice("reset", End::Reset, 300, feed(), feed()),
+        reset,
         twice("closed", End::Closed, 5_000, feed(), feed()),
         twice("silent", End::Silent, 0, feed(), feed()),
         twice("held", End::Unpublished, 2_500, feed(), feed()),
@@ -297,6 +324,8 @@ fn a_publisher_that_was_reset_or_closed_comes_back_behind_one_discontinuity() {
         seen.assert_one_configuration();
     }
     assert!(seen("closed").has_gaps(), "5 s are longer than a segment");
+    let (_, pictures) = interrupted();
+    assert!((75..90).contains(&pictures.end), "in the middle of a segment: {pictures:?}");
 }
 
 #[test]

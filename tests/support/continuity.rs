@@ -33,7 +33,7 @@ const SLEW_US: i64 = 1_500;
 const DECIMALS_US: u64 = 6;
 /// What the daemon takes for a hole ends with the arrival of media, and begins with the end of the last picture, which was shown
 /// some frames behind its sending. On a busy machine arrivals are late.
-const ARRIVAL_US: i64 = 500_000;
+const ARRIVAL_US: i64 = 300_000;
 /// Where a hole ends, the timeline goes on where it was: to a frame of 10 frames/s, and one of sound.
 const JOINT_US: i64 = 125_000;
 const FLICKS: i64 = 705_600_000;
