@@ -2,15 +2,21 @@
 # Passthrough, RTMP to HLS: this daemon beside Debian's nginx with its RTMP module and HLS on, with 1, 10, 50 and 100 streams.
 #
 # Prints a Markdown table for docs/performance.md: CPU seconds per stream-minute of each, their ratio, and resident memory per
-# stream. The encoders that push are processes of their own and are not counted.
+# stream. The encoders that push are processes of their own and are not counted. With --tls they push to this daemon over RTMPS,
+# which nginx-rtmp does not speak: it is pushed to over RTMP as ever.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 . scripts/lib.sh
 . scripts/packages.sh
 
-rounds=3 seconds=60 streams='1 10 50 100'
+rounds=3 seconds=60 streams='1 10 50 100' tls=no
 while [ "$#" -gt 0 ]; do
     case "$1" in
+        --tls)
+            tls=yes
+            shift
+            continue
+            ;;
         --rounds) need_number "$@" && rounds=$2 ;;
         --seconds) need_number "$@" && seconds=$2 ;;
         --streams) need_value "$@" && streams=$2 ;;
@@ -126,20 +132,27 @@ port_is_open() { (exec 3<>"/dev/tcp/127.0.0.1/$1") 2>/dev/null; }
 
 # run_daemon COUNT: sets cpu and rss_per_stream.
 run_daemon() {
-    local idle index
+    local idle index server certificate=()
     rm -rf "$folder/daemon"
     mkdir -p "$folder/daemon"
+    if [ "$tls" = yes ]; then
+        new_certificate "$folder/daemon"
+        certificate=("MILLSTREAM_RTMPS__CERT=$folder/daemon/cert.pem" "MILLSTREAM_RTMPS__KEY=$folder/daemon/key.pem"
+            MILLSTREAM_RTMPS__LISTEN=127.0.0.1:0)
+    fi
     # All come from one address, and what measuring the machine takes at the first start is no stream's.
     start_daemon "$binary" "$folder/daemon" MILLSTREAM_LADDER__PRESET=passthrough MILLSTREAM_LADDER__CAPACITY=unlimited \
         MILLSTREAM_HTTP__LISTEN=127.0.0.1:0 MILLSTREAM_RTMP__LISTEN=127.0.0.1:0 \
-        MILLSTREAM_RTMP__MAX_CONNECTIONS_PER_ADDRESS=1000
+        MILLSTREAM_RTMP__MAX_CONNECTIONS_PER_ADDRESS=1000 ${certificate[@]+"${certificate[@]}"}
+    server=rtmp://$daemon_rtmp
+    [ "$tls" = no ] || server=rtmps://$(listening rtmps)
     local keys=()
     for ((index = 0; index < $1; index++)); do
         new_stream "$binary" "s$index"
         keys+=("$stream_key")
     done
     idle=$(rss_of "$daemon_pid")
-    for index in "${!keys[@]}"; do push "rtmp://$daemon_rtmp/live/${keys[index]}"; done
+    for index in "${!keys[@]}"; do push "$server/live/${keys[index]}"; done
     measure "$daemon_pid"
     rss_per_stream=$(((rss - idle) / $1))
     stop_pushers
@@ -155,6 +168,7 @@ mebibytes() { awk -v kib="$1" 'BEGIN { printf "%.2f", kib / 1024 }'; }
 
 step "Set-up"
 need_packages "${packages_build[@]}" "${packages_run[@]}"
+[ "$tls" = no ] || need_packages "${packages_tls[@]}"
 need_nginx
 need_rust
 cargo build --release --bin millstream
@@ -178,7 +192,7 @@ for count in $streams; do
         'BEGIN { printf "%.2f", (b > 0) ? a / b : 0 }') | $(mebibytes "$(median "${their_rss[@]}")") | $(mebibytes "$(median "${our_rss[@]}")") |")
 done
 
-step "Result: 1080p30 at 6 Mbit/s, $rounds rounds of $seconds s, medians (least to most), $(nproc) cores, $("$(nginx_program)" -v 2>&1 | sed 's/.*: //')"
+step "Result: 1080p30 at 6 Mbit/s, $rounds rounds of $seconds s, medians (least to most), $(nproc) cores, over TLS: $tls, $("$(nginx_program)" -v 2>&1 | sed 's/.*: //')"
 cat <<'TABLE'
 
 | streams | nginx-rtmp, CPU s per stream-minute | millstream, CPU s per stream-minute | ratio | nginx-rtmp, MiB per stream | millstream, MiB per stream |

@@ -4,7 +4,7 @@
 //! the session's thread: at fifty streams that costs more than all the work on the packets. So the kernel is asked to
 //! wake us once about `GATHER` worth of the stream is there (SO_RCVLOWAT, socket(7)). Whatever is less waits for
 //! `HOLD` at most: then the mark is taken back, which wakes us at once if there is anything. The end of a connection
-//! wakes at any time.
+//! wakes at any time. Why that is right over TLS too stands with its implementation in [`super::tls`].
 
 use std::os::fd::AsFd;
 use std::time::Duration;

@@ -6,7 +6,7 @@
 //!
 //! | module | holds |
 //! |---|---|
-//! | [`rtmp`] | the RTMP listeners, plain and over TLS: one task per connection, deadlines, limits, refusals in the protocol's words |
+//! | [`rtmp`] | the RTMP listeners, plain and over TLS: a task per connection, deadlines, limits, refusals in its words |
 //! | [`tls`] | certificates and how a TLS connection begins |
 //! | [`attempts`] | slows down addresses that try wrong keys |
 //! | [`low_water`] | how much must have arrived before a connection is woken |

@@ -198,6 +198,11 @@ async fn text_for_people() {
          {key}  -      revoked  {at}  -        -\n"
     );
     assert_eq!(text(call(dir.path(), &["keys", "list", "--stream", "demo"]).await), list);
+    let over_tls = "[rtmps]\ncert = 'c.pem'\nkey = 'k.pem'";
+    let created =
+        text(call_with(&FakeHost::default(), over_tls, dir.path(), &["keys", "create", "--stream", "demo"]).await);
+    let lines = "\n  server       rtmp://HOST:1935/live\n  or over TLS  rtmps://HOST:1936/live\n  stream key   ";
+    assert!(created.contains(lines), "{created}");
     let deleted = text(call(dir.path(), &["streams", "delete", "demo"]).await);
     assert_eq!(deleted, format!("Deleted stream {id} (demo) and its keys.\n"));
 }

@@ -51,9 +51,13 @@ fn reveal(revealed: &RevealedKey, config: &Config, json: bool, output: &mut Outp
         ("expires", or_dash(key.expires_at)),
         ("secret", secret.clone()),
     ])?;
-    let port = config.rtmp.listen.port();
     output.line("\nThe secret is not shown again. In OBS choose the service Custom, and enter:")?;
-    Ok(output.fields(&[("  server", format!("rtmp://HOST:{port}/live")), ("  stream key", secret.clone())])?)
+    let mut fields = vec![("  server", format!("rtmp://HOST:{}/live", config.rtmp.listen.port()))];
+    if let Some(rtmps) = &config.rtmps {
+        fields.push(("  or over TLS", format!("rtmps://HOST:{}/live", rtmps.listen.port())));
+    }
+    fields.push(("  stream key", secret.clone()));
+    Ok(output.fields(&fields)?)
 }
 
 fn label(key: &Key) -> String {

@@ -1,6 +1,8 @@
 //! The RTMP listeners, plain and over TLS: accept connections, give each a task, and stop them all.
 //!
-//! All doors share their bounds: a place and an attempt count the same at each. Invariants: every connection's task is tracked and ends before [`serve`] returns; a panic in one is caught there and
+//! All doors share their bounds: a place and an attempt count the same at each.
+//!
+//! Invariants: every connection's task is tracked and ends before [`serve`] returns; a panic in one is caught there and
 //! counted; errors of `accept` (no more file descriptors) slow the loop down and never end it. What is counted is in
 //! [`super::counts`].
 

@@ -2,6 +2,7 @@
 //!
 //! Nothing of what the files hold goes into an error: whoever names the wrong file may have named the key.
 
+use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -88,12 +89,19 @@ pub enum CertificateError {
 }
 
 /// A certificate with its key: what a server shows, and can prove.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct Certificate {
     pub(super) certified: Arc<CertifiedKey>,
     /// Of both files, to know others when they come.
     pub(super) fingerprint: [u8; 32],
     not_after: WallTime,
+}
+
+/// Without the key, whatever its own implementation would show.
+impl fmt::Debug for Certificate {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Certificate").field("not_after", &self.not_after).finish_non_exhaustive()
+    }
 }
 
 impl Certificate {

@@ -29,8 +29,7 @@ use crate::clock::SharedClock;
 pub use certificate::{Certificate, CertificateError, CertificateFiles};
 use renewal::Renewal;
 
-/// How often the files are read: a renewed certificate is in use this long after it was written, twice this where the files
-/// were not written at once.
+/// How often the files are read: a renewed certificate is in use this long after it was written, at the latest.
 pub const LOOK_EVERY: Duration = Duration::from_secs(5);
 
 /// The first byte of a TLS connection: a record of the handshake (RFC 8446 section 5.1).
@@ -160,7 +159,7 @@ impl Acceptor {
 
 /// Right for TLS as it is for plain sockets, because of when it is used. A mark is set only while somebody publishes: the
 /// handshake is over then, and a client sends no other message of TLS that anybody waits for. It may hold back the end
-/// of a record, as it may hold back the end of an RTMP message: for [`super::low_water::HOLD`] at most. Once it was
+/// of a record, as it may hold back the end of an RTMP message: for `HOLD` at most. Once it was
 /// taken back it stays so until a whole record could be read. And what TLS has decrypted already is
 /// read without asking the socket.
 impl LowWater for TlsStream<TcpStream> {
