@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# The long forms: the frame tests' questions, asked of minutes instead of seconds, and memory that must stay flat.
+# The long forms: the frame tests' questions, asked of minutes instead of seconds, memory that must stay flat, and many restarts.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 . scripts/lib.sh
@@ -11,6 +11,7 @@ most_frame_minutes=36
 # the first half of the run. Then it may grow by this at most.
 least_memory_minutes=6
 most_kib_per_minute=64
+restarts=50
 
 minutes=10
 only=
@@ -35,7 +36,7 @@ while [ "$#" -gt 0 ]; do
         *) die "soak has no option \"$1\": see ./dev --help" ;;
     esac
 done
-case "$only" in '' | frames | memory) ;; *) die "--only can be frames or memory, not \"$only\"" ;; esac
+case "$only" in '' | frames | memory | restarts) ;; *) die "--only can be frames, memory or restarts, not \"$only\"" ;; esac
 case "$profile" in dev) build=(cargo build) folder=debug ;; release) build=(cargo build --release) folder=release ;;
     *) die "--profile can be dev or release, not \"$profile\"" ;; esac
 
@@ -108,12 +109,16 @@ soak_memory() {
 
 need_packages "${packages_build[@]}" "${packages_run[@]}"
 need_rust
-if [ "$only" != memory ]; then
+if [ -z "$only" ] || [ "$only" = frames ]; then
     frames=$((minutes < most_frame_minutes ? minutes : most_frame_minutes))
     step "$frames minutes through an encoded ladder: every frame, sound with picture, cuts, durations"
     E2E_SECONDS=$((frames * 60)) cargo test --profile "$profile" --test e2e ladder:: -- --skip full_ladder:: --nocapture
 fi
-if [ "$only" != frames ]; then
+if [ -z "$only" ] || [ "$only" = restarts ]; then
+    step "$restarts restarts at random moments, by SIGTERM and SIGKILL: one session, every frame but those of an open part"
+    E2E_ROUNDS=$restarts cargo test --profile "$profile" --test e2e restarts:: -- --nocapture
+fi
+if [ -z "$only" ] || [ "$only" = memory ]; then
     [ "$minutes" -ge "$least_memory_minutes" ] || die "memory needs $least_memory_minutes minutes or more"
     step "$minutes minutes of a ladder, a copy and one that comes and goes: resident memory"
     soak_memory

@@ -12,6 +12,7 @@
 //! | [`full_ladder`] | the default 1080p/720p/480p ladder |
 //! | [`admission`] | wrong and revoked keys |
 //! | [`lifecycle`] | stop, start and continue; the end of a session |
+//! | [`restarts`] | stops and kills at random moments, one session |
 //! | [`overload`] | too little CPU: dropping evenly and recovering, fewer rungs, refusal |
 //! | [`memory`] | what a session holds at most, with the worst sources |
 //! | [`stored`] | what lies in the store |
@@ -40,6 +41,7 @@ mod memory;
 mod operations;
 mod overload;
 mod playback;
+mod restarts;
 mod source_time;
 mod source_tracks;
 mod source_video;
