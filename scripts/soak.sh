@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # The long forms: the frame tests' questions, asked of minutes instead of seconds, clocks that run wrong for a day of virtual time,
-# and memory that must stay flat.
+# many restarts, and memory that must stay flat.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 . scripts/lib.sh
@@ -12,6 +12,7 @@ most_frame_minutes=36
 # the first half of the run. Then it may grow by this at most.
 least_memory_minutes=6
 most_kib_per_minute=64
+restarts=50
 
 minutes=10
 only=
@@ -36,7 +37,7 @@ while [ "$#" -gt 0 ]; do
         *) die "soak has no option \"$1\": see ./dev --help" ;;
     esac
 done
-case "$only" in '' | frames | drift | memory) ;; *) die "--only can be frames, drift or memory, not \"$only\"" ;; esac
+case "$only" in '' | frames | drift | restarts | memory) ;; *) die "--only can be frames, drift, restarts or memory, not \"$only\"" ;; esac
 case "$profile" in dev) build=(cargo build) folder=debug ;; release) build=(cargo build --release) folder=release ;;
     *) die "--profile can be dev or release, not \"$profile\"" ;; esac
 
@@ -117,6 +118,10 @@ if [ -z "$only" ] || [ "$only" = frames ]; then
     frames=$((minutes < most_frame_minutes ? minutes : most_frame_minutes))
     step "$frames minutes through an encoded ladder: every frame, sound with picture, cuts, durations"
     E2E_SECONDS=$((frames * 60)) cargo test --profile "$profile" --test e2e ladder:: -- --skip full_ladder:: --nocapture
+fi
+if [ -z "$only" ] || [ "$only" = restarts ]; then
+    step "$restarts restarts at random moments, by SIGTERM and SIGKILL: one session, every frame but those of an open part"
+    E2E_ROUNDS=$restarts cargo test --profile "$profile" --test e2e restarts:: -- --nocapture
 fi
 if [ -z "$only" ] || [ "$only" = memory ]; then
     [ "$minutes" -ge "$least_memory_minutes" ] || die "memory needs $least_memory_minutes minutes or more"

@@ -90,6 +90,24 @@ async fn an_open_segment_without_parts_is_as_if_it_had_not_been_opened() {
 }
 
 #[tokio::test]
+async fn a_segment_opened_before_a_kill_does_not_stand_in_the_way_of_the_next_one() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let bench = killed_after(folder.path(), &[open(VIDEO, 4, 3), open(AUDIO, 4, 3)]).await;
+    let (store, session) = bench.reopen().await;
+    assert_eq!(session.next_msn, 3);
+    let mut writer = store.begin(head("s1", 5)).expect("resumed");
+    append_segment(&mut writer, 5, 3);
+    append_segment(&mut writer, 5, 4);
+    drop((writer, store));
+    // The journal now tells of two segments with this number, of which the first was never listed.
+    let (store, session) = bench.reopen().await;
+    assert_eq!(session.next_msn, 5);
+    let epochs: Vec<_> = session.renditions[0].segments.iter().map(|it| (it.msn, it.epoch, it.gap)).collect();
+    assert_eq!(epochs, [(1, 4, false), (2, 4, false), (3, 5, false), (4, 5, false)]);
+    assert_eq!(read_segment(&store, "s1", VIDEO, 5, 3).await, Some(segment_bytes(VIDEO, 3)));
+}
+
+#[tokio::test]
 async fn renditions_are_brought_to_the_same_msn() {
     let folder = tempfile::tempdir().expect("a folder");
     let bench = killed_after(folder.path(), &[open(AUDIO, 4, 3), open(VIDEO, 4, 3), part(VIDEO, 4, 3, 0)]).await;
@@ -287,6 +305,26 @@ async fn a_journal_of_another_session_is_not_believed_and_hides_nothing() {
         }
         assert_eq!(fs::read(&strange).expect("it is not ours to delete"), foreign);
     }
+}
+
+#[tokio::test]
+async fn an_older_journal_with_other_renditions_hides_nothing() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let (store, _) = Bench::in_memory(folder.path()).open().await;
+    let mut strange = head("s1", 2);
+    strange.renditions = strange.renditions.iter().rev().cloned().collect();
+    drop((store.begin(strange).expect("begun"), store));
+    let strange = fs::read(journals(folder.path()).pop().expect("a journal")).expect("read");
+
+    let folder = tempfile::tempdir().expect("a folder");
+    let bench = killed_after(folder.path(), &[]).await;
+    let own = journals(folder.path()).pop().expect("a journal");
+    fs::rename(&own, own.with_file_name("0000000002.journal")).expect("renamed");
+    fs::write(&own, &strange).expect("written");
+    let (store, session) = bench.reopen().await;
+    assert_eq!((session.head, session.next_msn), (head("s1", 4), 3));
+    until_uploaded(&store).await;
+    assert_eq!(fs::read(&own).expect("it is not ours to delete"), strange);
 }
 
 #[tokio::test]

@@ -189,7 +189,9 @@ fn begin(store: &Store, head: SessionHead) -> Option<SessionWriter> {
 
 fn split(recovered: RecoveredSession) -> (Vec<RenditionResume>, Vec<RenditionStart>) {
     let both = recovered.renditions.into_iter().map(|rendition| {
-        let track = rendition.inits.last().map(|init| init.track.clone());
+        // After a power cut the numbers of init segments jump: what comes then needs one of its own, be it equal to the last.
+        let newest = rendition.inits.last().filter(|init| init.number + 1 == rendition.next_init);
+        let track = newest.map(|init| init.track.clone());
         let resume = RenditionResume { next_init: rendition.next_init, track };
         let RecoveredRendition { segments, discontinuity_sequence, inits, .. } = rendition;
         (resume, RenditionStart { segments, discontinuity_sequence, inits })

@@ -81,6 +81,14 @@ pub trait Files: Send + Sync + Debug {
         File::open(path)?.sync_all()
     }
 
+    /// Makes a file durable that an earlier process may have written.
+    ///
+    /// # Errors
+    /// There is no such file, or the disk fails.
+    fn sync_file(&self, path: &Path) -> io::Result<()> {
+        File::open(path)?.sync_data()
+    }
+
     /// The file system that a folder lies on, if it can be synced in one call. `None` here, because that call would go past
     /// a double's own [`AppendFile::sync`].
     fn filesystem(&self, folder: &Path) -> Option<Arc<dyn Filesystem>> {

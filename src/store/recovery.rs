@@ -5,6 +5,7 @@
 
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 
 use super::catalog::Catalog;
 use super::catalog::shared::SharedCatalog;
@@ -61,6 +62,8 @@ struct FoundFile {
     len: u64,
     /// Media time of the first segment in it: files of different sessions are put in order of age by it.
     wall: WallTime,
+    /// All of it could be read, the snapshot that it begins with as well.
+    whole: bool,
 }
 
 /// A session as its files tell it.
@@ -102,18 +105,22 @@ fn folders(files: &dyn Files, folder: &Path) -> Result<Vec<String>, StoreError> 
 /// `None` when no file says that it is the journal of `owner`, which are a stream and its session.
 fn read_session(files: &dyn Files, folder: &Path, owner: (&str, &str)) -> Result<Option<Found>, StoreError> {
     let names = files.list(folder).map_err(StoreError::disk("list", folder))?;
-    let (mut found, mut own, mut last_number) = (None, Vec::new(), 0);
-    for name in &names {
-        let Some(number) = Spool::number(name) else {
-            if name.ends_with(JOURNAL) {
-                tracing::warn!(folder = %folder.display(), name, "no daemon names a journal like this: it is left alone");
-            }
-            continue;
-        };
-        last_number = last_number.max(number);
+    let strange = names.iter().filter(|name| name.ends_with(JOURNAL) && Spool::number(name).is_none());
+    for name in strange {
+        tracing::warn!(folder = %folder.display(), name, "no daemon names a journal like this: it is left alone");
+    }
+    let numbers: Vec<u64> = names.iter().filter_map(|name| Spool::number(name)).collect();
+    let last_number = numbers.iter().max().copied().unwrap_or(0);
+    let newest = newest_head(files, folder, &numbers, owner)?;
+    let (mut found, mut own) = (None, Vec::new());
+    for number in numbers {
         let mut reader = Reader::open(files, &Spool::path(folder, number))?;
-        match read_file(&mut reader, number, owner, &mut found)? {
-            Read::Own(wall) => own.push(FoundFile { number, len: reader.file_len(), wall }),
+        match read_file(&mut reader, number, newest.as_ref(), &mut found)? {
+            Read::Own { wall, whole } => {
+                // One that ends before its first segment is younger than the file before it all the same.
+                let wall = own.last().map_or(wall, |before: &FoundFile| wall.max(before.wall));
+                own.push(FoundFile { number, len: reader.file_len(), wall, whole });
+            }
             Read::Foreign => {
                 tracing::warn!(path = %reader.path().display(), "this journal belongs to another session: it is left alone");
             }
@@ -125,10 +132,34 @@ fn read_session(files: &dyn Files, folder: &Path, owner: (&str, &str)) -> Result
     Ok(found.map(|found| Found { files: own, last_number, ..found }))
 }
 
+/// What the newest file that begins as a journal of `owner` says of the session. A file whose head cannot have been followed by
+/// this one is not of the session, however it is named.
+fn newest_head(
+    files: &dyn Files,
+    folder: &Path,
+    numbers: &[u64],
+    owner: (&str, &str),
+) -> Result<Option<SessionHead>, StoreError> {
+    for number in numbers.iter().rev() {
+        let first = Reader::open(files, &Spool::path(folder, *number))?.step()?;
+        if let Some(Step::Record { record: Record::Head(Head { session, .. }), .. }) = first
+            && (session.stream.as_str(), session.session.as_str()) == owner
+        {
+            return Ok(Some(session));
+        }
+    }
+    Ok(None)
+}
+
 /// Whose a file is.
 enum Read {
-    /// The session's, or nobody's; with the media time of its first segment.
-    Own(WallTime),
+    /// The session's, or nobody's.
+    Own {
+        /// Media time of its first segment.
+        wall: WallTime,
+        /// Nothing in it is torn or damaged.
+        whole: bool,
+    },
     /// It begins as the journal of another session.
     Foreign,
 }
@@ -137,7 +168,7 @@ enum Read {
 fn read_file(
     reader: &mut Reader<'_>,
     number: u64,
-    owner: (&str, &str),
+    newest: Option<&SessionHead>,
     found: &mut Option<Found>,
 ) -> Result<Read, StoreError> {
     let (mut damaged, mut wall, mut own) = (0_u64, None, false);
@@ -150,11 +181,11 @@ fn read_file(
                     wall = Some(start.wall);
                 }
                 if let Record::Head(Head { session, .. }) = &record {
-                    let of_owner = (session.stream.as_str(), session.session.as_str()) == owner;
-                    if !of_owner && !own {
+                    let of_session = newest.is_some_and(|newest| newest.follows(session));
+                    if !of_session && !own {
                         return Ok(Read::Foreign);
                     }
-                    refused = !of_owner || found.as_ref().is_some_and(|found| !found.catalog.takes(session));
+                    refused = !of_session || found.as_ref().is_some_and(|found| !found.catalog.takes(session));
                 }
                 !refused && take_record(record, Extent { file: number, offset: payload_at, len: 0 }, found)
             }
@@ -169,7 +200,8 @@ fn read_file(
         }
     }
     report(reader, damaged);
-    Ok(Read::Own(wall.unwrap_or_default()))
+    let whole = damaged == 0 && reader.ending() == Some(Ending::Whole);
+    Ok(Read::Own { wall: wall.unwrap_or_default(), whole })
 }
 
 /// False when the record does not fit what is known. A head is one that fits. `place` is where a part's payload would lie.
@@ -198,6 +230,7 @@ fn report(reader: &Reader<'_>, damaged: u64) {
 /// Registers the sessions and their files, the oldest first, and tells what is to be told of them.
 fn take_in(shared: &Arc<Shared>, found: Vec<Found>) -> Vec<RecoveredSession> {
     let boot = shared.spool.files.boot_id();
+    let landed = make_durable(shared, &found, &boot).then(|| Arc::new(AtomicBool::new(true)));
     let (mut recovered, mut files) = (Vec::new(), Vec::new());
     for Found { mut catalog, boot: last_boot, files: own, last_number } in found {
         let clean = catalog.finish.is_some();
@@ -208,14 +241,42 @@ fn take_in(shared: &Arc<Shared>, found: Vec<Found>) -> Vec<RecoveredSession> {
         recovered.push(describe(shared, &catalog, clean, power_was_cut, next_msn));
         let catalog = Arc::new(SharedCatalog::new(catalog, boot.clone()));
         let session = shared.adopt(catalog, last_number.saturating_add(1));
-        files.extend(own.into_iter().map(|file| (file.wall, file.number, file.len, session.clone())));
+        files.extend(own.into_iter().map(|file| (file, session.clone())));
     }
-    files.sort_by_key(|(wall, number, ..)| (*wall, *number));
-    for (_, number, len, session) in files {
+    files.sort_by_key(|(file, _)| (file.wall, file.number));
+    for (FoundFile { number, len, whole, .. }, session) in files {
         let path = Spool::path(&shared.spool.folder(&session.stream, &session.id), number);
-        shared.spool.add(&session.tenant(), path, number, len);
+        shared.spool.add(&session.tenant(), path, (number, len), landed.as_ref().filter(|_| whole));
     }
     recovered
+}
+
+/// Makes durable what a process wrote that was killed: a power cut now would else take what only the kernel has. True when all
+/// that was read is on the disk.
+fn make_durable(shared: &Shared, found: &[Found], boot: &str) -> bool {
+    let of_this_boot = |found: &&Found| found.catalog.finish.is_none() && found.boot == boot;
+    let unsure: Vec<_> = found.iter().filter(of_this_boot).collect();
+    let (spool, files) = (&shared.spool, &*shared.spool.files);
+    let sync = || match files.filesystem(&spool.root) {
+        _ if unsure.is_empty() => Ok(()),
+        Some(filesystem) => filesystem.sync(),
+        None => unsure.iter().try_for_each(|found| sync_found(spool, found)),
+    };
+    let synced = sync();
+    if let Err(error) = &synced {
+        shared.counters.disk_failed();
+        tracing::error!(%error, "what was found in the spool cannot be made durable; a power cut now may take some of it");
+    }
+    synced.is_ok()
+}
+
+fn sync_found(spool: &Spool, found: &Found) -> std::io::Result<()> {
+    let folder = spool.folder(&found.catalog.head.stream, &found.catalog.head.session);
+    found.files.iter().try_for_each(|file| spool.files.sync_file(&Spool::path(&folder, file.number)))?;
+    folder
+        .ancestors()
+        .take_while(|folder| folder.starts_with(&spool.root))
+        .try_for_each(|it| spool.files.sync_folder(it))
 }
 
 fn describe(shared: &Shared, catalog: &Catalog, clean: bool, power_was_cut: bool, next_msn: u64) -> RecoveredSession {

@@ -19,7 +19,7 @@ use super::stats::Counters;
 use super::upload::{Job, Patience, media_key};
 use crate::media::naming::MediaName;
 use crate::media::segment::RenditionId;
-use crate::telemetry::panics::contained_now;
+use crate::telemetry::panics::{contained, contained_now};
 
 /// Time between two looks at what is due. Segments last longer, so this is exact enough.
 const EVERY: Duration = Duration::from_secs(1);
@@ -37,6 +37,10 @@ pub(crate) async fn run(shared: Arc<Shared>) {
             _ = tick.tick() => {
                 // What one look leaves out because it panics, the next one finds.
                 contained_now("retention", || pass(&shared));
+                if shared.spool.take_waiting() {
+                    let task = shared.clone();
+                    contained("retention", shared.blocking(move || reclaim(&task))).await;
+                }
             }
         }
     }
@@ -55,6 +59,14 @@ fn pass(shared: &Shared) {
             shared.uploads.push(Job::Remove(session));
         }
     }
+}
+
+/// Removes the journal files that waited for a commit when their media was stored.
+fn reclaim(shared: &Shared) {
+    for session in shared.sessions() {
+        shared.spool.reclaim(&session.tenant(), false);
+    }
+    shared.uploads.changed();
 }
 
 /// Monotonic time from which an ended session's objects go; `None` when it has not ended.

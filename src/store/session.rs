@@ -12,7 +12,7 @@ use super::journal::writer::Journal;
 use super::publish::Publication;
 use super::spool::{Spool, Tenant};
 use crate::media::naming;
-use crate::media::segment::Renditions;
+use crate::media::segment::{Rendition, Renditions};
 use crate::media::{Span, Timestamp, WallTime};
 
 /// What is fixed about a session, and its epoch.
@@ -47,6 +47,15 @@ impl SessionHead {
             return Err(StoreError::RenditionsDiffer { session: self.session.clone() });
         }
         Ok(())
+    }
+
+    /// Whether this is a later head of the session that began with `known`: the same renditions, behind which others may have
+    /// joined (the file where they did may be gone).
+    pub(crate) fn follows(&self, known: &SessionHead) -> bool {
+        let same = |(a, b): (&Rendition, &Rendition)| (&a.name, a.kind) == (&b.name, b.kind);
+        (&self.stream, &self.session) == (&known.stream, &known.session)
+            && (known.renditions.len()..=usize::from(u8::MAX)).contains(&self.renditions.len())
+            && known.renditions.iter().zip(self.renditions.iter()).all(same)
     }
 
     /// Whether a session with this head may go on with `other`'s renditions: the same names of the same kinds. A promise

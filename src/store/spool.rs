@@ -1,6 +1,7 @@
 //! The spool: all journal files of all sessions, their bound, and which of them may go.
 //!
-//! A file may go once a newer file of its session has begun with a snapshot. While there is room it goes when nothing in
+//! A file may go once a newer file of its session has begun with a snapshot, and that is durable: else a power cut could keep
+//! the removal and not the snapshot, and nothing would tell of the session. While there is room it goes when nothing in
 //! it is wanted any more. When there is none:
 //!
 //! 1. the oldest file whose media is all stored goes, although it could still have served a read;
@@ -70,7 +71,14 @@ struct SpoolFile {
     path: PathBuf,
     number: u64,
     len: u64,
-    superseded: bool,
+    /// Whether the snapshot of a newer file of the session is durable; `None` while there is no such file.
+    superseded: Option<Arc<AtomicBool>>,
+}
+
+impl SpoolFile {
+    fn is_superseded(&self) -> bool {
+        self.superseded.as_ref().is_some_and(|landed| landed.load(Ordering::SeqCst))
+    }
 }
 
 #[derive(Debug, Default)]
@@ -95,6 +103,8 @@ pub(crate) struct Spool {
     pub file_limit: u64,
     registry: Mutex<Registry>,
     used: AtomicU64,
+    /// A file would have gone if the snapshot that supersedes it had been durable.
+    waiting: AtomicBool,
     /// The store is gone: no file is begun any more, the next daemon may be reading already.
     pub stopped: AtomicBool,
 }
@@ -112,8 +122,21 @@ impl Spool {
         counters: Arc<Counters>,
         clock: SharedClock,
     ) -> Arc<Self> {
-        let (registry, used, stopped) = (Mutex::default(), AtomicU64::new(0), AtomicBool::new(false));
-        Arc::new(Spool { files, syncer, counters, clock, root, max_bytes, file_limit, registry, used, stopped })
+        let (registry, used) = (Mutex::default(), AtomicU64::new(0));
+        let (waiting, stopped) = (AtomicBool::new(false), AtomicBool::new(false));
+        Arc::new(Spool {
+            files,
+            syncer,
+            counters,
+            clock,
+            root,
+            max_bytes,
+            file_limit,
+            registry,
+            used,
+            waiting,
+            stopped,
+        })
     }
 
     fn lock(&self) -> MutexGuard<'_, Registry> {
@@ -137,16 +160,25 @@ impl Spool {
         (digits == file_stem(number)).then_some(number)
     }
 
-    /// Adds a file, the youngest. Those of the same tenant that were there before it are superseded by its snapshot.
-    pub fn add(&self, tenant: &Arc<dyn Tenant>, path: PathBuf, number: u64, len: u64) -> FileAge {
+    /// Adds a file, the youngest, by its number and length. Those of the same tenant that were there before it are superseded by
+    /// its snapshot once that has `landed`; `None` when nothing is known of it.
+    pub fn add(
+        &self,
+        tenant: &Arc<dyn Tenant>,
+        path: PathBuf,
+        (number, len): (u64, u64),
+        landed: Option<&Arc<AtomicBool>>,
+    ) -> FileAge {
         let mut registry = self.lock();
         let tenant = Arc::downgrade(tenant);
         for file in registry.files.values_mut().filter(|file| Weak::ptr_eq(&file.tenant, &tenant)) {
-            file.superseded = true;
+            if let (Some(landed), false) = (landed, file.is_superseded()) {
+                file.superseded = Some(landed.clone());
+            }
         }
         let age = registry.next_age;
         registry.next_age += 1;
-        registry.files.insert(age, SpoolFile { tenant, path, number, len, superseded: false });
+        registry.files.insert(age, SpoolFile { tenant, path, number, len, superseded: None });
         self.used.fetch_add(len, Ordering::SeqCst);
         FileAge(age)
     }
@@ -195,19 +227,30 @@ impl Spool {
         let census = tenant.census();
         let mut registry = self.lock();
         let weak = Arc::downgrade(tenant);
+        let mut waiting = false;
         let useless = registry.files.iter().filter(|(_, file)| {
             let free = match census.get(&file.number) {
                 None => true,
                 Some(Holds::Copies) => copies,
                 Some(Holds::Originals) => false,
             };
-            free && file.superseded && Weak::ptr_eq(&file.tenant, &weak)
+            let may_go = free && file.superseded.is_some() && Weak::ptr_eq(&file.tenant, &weak);
+            waiting |= may_go && !file.is_superseded();
+            may_go && file.is_superseded()
         });
         for age in useless.map(|(age, _)| *age).collect::<Vec<_>>() {
             self.remove(&mut registry, age);
         }
         drop(registry);
+        if waiting {
+            self.waiting.store(true, Ordering::SeqCst);
+        }
         self.look_for_room();
+    }
+
+    /// Whether files waited for a commit before they could go; asked once.
+    pub fn take_waiting(&self) -> bool {
+        self.waiting.swap(false, Ordering::SeqCst)
     }
 
     /// Ends the alarm when a file's worth of media fits in without anything being lost.
@@ -296,7 +339,7 @@ impl Registry {
     /// The file to drop next, and whether media goes with it that was never stored.
     fn victim(&self) -> Option<(u64, bool)> {
         let mut censuses = Censuses::default();
-        let mut may_go = self.files.iter().filter(|(_, file)| file.superseded);
+        let mut may_go = self.files.iter().filter(|(_, file)| file.is_superseded());
         let oldest = may_go.clone().next();
         let harmless = may_go.find(|(_, file)| censuses.holds(file) != Some(Holds::Originals));
         harmless.map(|(age, _)| (*age, false)).or(oldest.map(|(age, _)| (*age, true)))

@@ -123,7 +123,8 @@ fn stop_and_continue(preset: &str, look: impl FnOnce(&Home, &str)) {
     daemon.stop();
 }
 
-fn assert_names_are_unique(rendition: &str, entries: &[&Entry]) {
+/// No two segments of a rendition share a name.
+pub fn assert_names_are_unique(rendition: &str, entries: &[&Entry]) {
     let mut names: Vec<_> = entries.iter().filter(|entry| !entry.gap).map(|entry| &entry.uri).collect();
     let count = names.len();
     names.sort();

@@ -13,6 +13,7 @@
 //! | [`admission`] | wrong and revoked keys |
 //! | [`continuity`] | lost and returning publishers, jumps of clocks, changes of the source: the table of continuity |
 //! | [`lifecycle`] | stop, start and continue; the end of a session |
+//! | [`restarts`] | stops and kills at random moments, one session |
 //! | [`overload`] | too little CPU: dropping evenly and recovering, fewer rungs, refusal |
 //! | [`memory`] | what a session holds at most, with the worst sources |
 //! | [`rtmps`] | RTMP over TLS |
@@ -45,6 +46,7 @@ mod operations;
 mod overload;
 mod playback;
 mod players;
+mod restarts;
 mod rtmps;
 mod source_time;
 mod source_tracks;

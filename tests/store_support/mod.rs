@@ -1,8 +1,9 @@
 //! What the store's tests share: sessions made by hand, and doubles of the disk and the object store.
-#![allow(dead_code, missing_docs)] // each test binary uses its part
+#![allow(dead_code, missing_docs, unused_imports)] // each test binary uses its part
 
 pub mod disk;
 pub mod objects;
+pub mod power;
 
 use std::path::Path;
 use std::sync::Arc;
@@ -166,7 +167,7 @@ impl Bench {
         (Self::new(folder, Backend::remote(objects.clone())), objects)
     }
 
-    pub fn with_disk(mut self, disk: &Arc<FaultyDisk>) -> Self {
+    pub fn with_disk<F: Files + 'static>(mut self, disk: &Arc<F>) -> Self {
         self.files = disk.clone();
         self
     }

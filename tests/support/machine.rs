@@ -9,6 +9,9 @@ use std::time::Duration;
 /// The longest form of the soak adds its own length.
 const TEST_LIMIT: Duration = Duration::from_secs(180);
 
+/// What a round of the long form of the restarts may add to it.
+const SECONDS_PER_ROUND: u64 = 20;
+
 /// What a test holds while it runs: its place on the machine, and the watchdog that ends the run with the test's name
 /// when the test does not end.
 pub struct Turn {
@@ -44,6 +47,11 @@ pub fn seconds(default: u32) -> u32 {
     std::env::var("E2E_SECONDS").ok().and_then(|text| text.parse().ok()).unwrap_or(default)
 }
 
+/// Restarts of the test that has them: `E2E_ROUNDS`, which `./dev soak` sets.
+pub fn rounds(default: u32) -> u32 {
+    std::env::var("E2E_ROUNDS").ok().and_then(|text| text.parse().ok()).unwrap_or(default)
+}
+
 struct Watchdog {
     _done: Sender<()>,
 }
@@ -51,7 +59,8 @@ struct Watchdog {
 impl Watchdog {
     fn start(test: &'static str) -> Self {
         let (done, ended) = channel::<()>();
-        let limit = TEST_LIMIT + Duration::from_secs(2 * u64::from(seconds(0)));
+        let limit =
+            TEST_LIMIT + Duration::from_secs(2 * u64::from(seconds(0)) + SECONDS_PER_ROUND * u64::from(rounds(0)));
         thread::spawn(move || {
             if ended.recv_timeout(limit) == Err(RecvTimeoutError::Timeout) {
                 eprintln!("test {test} hung: it did not end within {} s; the run is killed", limit.as_secs());

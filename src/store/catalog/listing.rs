@@ -124,10 +124,12 @@ impl RenditionLog {
     }
 
     fn useless_inits(&mut self) -> Vec<MediaName> {
-        if self.inits.len() < 2 {
-            return Vec::new(); // the newest stays, and usually it is the only one
+        // The newest stays, and usually it is the only one. Before this daemon has stored a playlist an earlier one's stands there,
+        // which may name what a power cut took from the journal.
+        if self.inits.len() < 2 || self.listed_from.is_none() {
+            return Vec::new();
         }
-        let newest = self.next_init.saturating_sub(1);
+        let newest = self.inits.keys().next_back().copied().unwrap_or(0);
         let used: std::collections::BTreeSet<u32> = self.entries.iter().map(|entry| entry.segment.init).collect();
         let useless = self
             .inits

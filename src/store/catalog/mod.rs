@@ -25,7 +25,7 @@ use super::session::{Finish, ResumePoint, SessionHead};
 use super::spool::Extent;
 use super::trace::Noted;
 use crate::media::naming::MediaName;
-use crate::media::segment::{Init, Joined, Rendition, RenditionId, SegmentEnd, SegmentStart};
+use crate::media::segment::{Init, Joined, RenditionId, SegmentEnd, SegmentStart};
 use crate::media::{Segment, Span, Timestamp, WallTime};
 use crate::wire::hls::describe;
 
@@ -180,7 +180,12 @@ impl Catalog {
             Record::Join(joined) => self.join(&joined)?,
             Record::Counters(counters) => self.counters(&counters)?,
             Record::Init(init) => self.init(init)?,
-            Record::Open(start) => self.open(&start)?,
+            Record::Open(start) => {
+                if let Some(end) = self.unclosed(&start) {
+                    self.replay(Record::Close(end), None)?;
+                }
+                self.open(&start)?;
+            }
             Record::Part(part) => self.part(&part, extent)?,
             Record::Close(end) => {
                 if self.damaged && !self.is_whole(&end) {
@@ -200,14 +205,9 @@ impl Catalog {
         Ok(())
     }
 
-    /// Whether this head may follow the one that is known: the same session with the same renditions, behind which others
-    /// may have joined (the file where they did may be gone).
+    /// Whether this head may follow the one that is known.
     pub fn takes(&self, head: &SessionHead) -> bool {
-        let known = &self.head;
-        let same = |(a, b): (&Rendition, &Rendition)| (&a.name, a.kind) == (&b.name, b.kind);
-        (&head.stream, &head.session) == (&known.stream, &known.session)
-            && (known.renditions.len()..=usize::from(u8::MAX)).contains(&head.renditions.len())
-            && known.renditions.iter().zip(head.renditions.iter()).all(same)
+        head.follows(&self.head)
     }
 
     /// A file begins, with a head that may say more than is known.
@@ -219,6 +219,15 @@ impl Catalog {
         self.head = head;
         self.finish = None;
         Ok(())
+    }
+
+    /// The end of the open segment, if its record was damaged as the next one's start shows: else that would not be taken, nor
+    /// anything behind it.
+    fn unclosed(&self, next: &SegmentStart) -> Option<SegmentEnd> {
+        let entry = self.rendition(next.rendition).filter(|_| self.damaged)?.entries.back()?;
+        let is_open = entry.placement == Placement::Open && entry.segment.msn < next.msn && entry.at < next.at;
+        let SegmentStart { rendition, .. } = *next;
+        is_open.then(|| SegmentEnd { rendition, msn: entry.segment.msn, duration: next.at - entry.at })
     }
 
     /// Whether the parts that were read add up to the segment that was written: a damaged record may have held one.
@@ -346,6 +355,13 @@ impl Catalog {
         let log = self.log("counters", counters.rendition, counters.next_msn)?;
         while log.entries.front().is_some_and(|entry| entry.segment.msn < counters.first_msn) {
             log.entries.pop_front();
+        }
+        // One that an older file left open without a part was as if it had not been opened when this file began; else the
+        // snapshot names it again. Here it would stand in the way of those that were opened since.
+        if let Some(entry) = log.open_entry().filter(|entry| entry.segment.parts.is_empty()) {
+            let msn = entry.segment.msn;
+            log.entries.pop_back();
+            log.next_msn = msn;
         }
         log.next_msn = log.next_msn.max(counters.next_msn);
         log.next_init = log.next_init.max(counters.next_init);

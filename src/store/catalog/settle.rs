@@ -8,8 +8,9 @@
 //! 3. Renditions are brought to the same MSN: where one lacks a segment that another has, it gets a gap as long.
 //! 4. The first MSN of the resumed session is one more than the highest that was opened. Each part was in the journal
 //!    before it was published, and after kill -9 nothing of the journal is missing. After a power cut up to
-//!    [`UNSYNCED_SEGMENTS`] may be: then it is that much more. (The machine's boot id tells the two apart.) Names cannot
-//!    collide in either case, because the epoch is raised.
+//!    [`UNSYNCED_SEGMENTS`] may be: then it is that much more. (The machine's boot id tells the two apart.) Names of segments
+//!    cannot collide in either case, because the epoch is raised; those of init segments have no epoch, and their numbers
+//!    rise like MSNs: each new one begins with a segment.
 
 use super::{Catalog, Entry, RenditionLog};
 use crate::media::segment::{RenditionId, SegmentStart};
@@ -54,6 +55,9 @@ impl Catalog {
         };
         for log in &mut self.renditions {
             log.next_msn = next;
+            if power_was_cut {
+                log.next_init = log.next_init.saturating_add(UNSYNCED_SEGMENTS as u32);
+            }
         }
         next
     }
@@ -116,8 +120,9 @@ impl RenditionLog {
     }
 
     fn pad(&mut self, msn: u64, template: &Entry) {
-        if self.next_msn != msn || self.next_init == 0 || self.ended {
-            return; // it has the segment, has never begun, or is over
+        let Some(init) = self.inits.keys().next_back().copied() else { return };
+        if self.next_msn != msn || self.ended {
+            return; // it has the segment, or is over; without an init it has never begun
         }
         let start = SegmentStart {
             rendition: RenditionId(0), // an entry does not hold it
@@ -127,7 +132,7 @@ impl RenditionLog {
             wall: template.segment.wall,
             discontinuity: template.segment.discontinuity,
             gap: true,
-            init: self.next_init - 1,
+            init,
         };
         let mut entry = Entry::new(&start);
         entry.close(template.duration());

@@ -232,6 +232,8 @@ fn an_init_goes_when_no_segment_needs_it_and_it_is_not_the_newest() {
     catalog.stored(ID, MediaName::Init { number: 1 });
     assert_eq!(catalog.due(Duration::ZERO, WINDOW), []);
     catalog.deleted(ID, MediaName::Segment { epoch: 1, msn: 0 });
+    assert_eq!(catalog.due(Duration::ZERO, WINDOW), [], "an earlier daemon's playlist may name it");
+    catalog.renditions[0].listed_from = Some(0);
     assert_eq!(catalog.due(Duration::ZERO, WINDOW), [(ID, MediaName::Init { number: 0 })]);
     assert_eq!(catalog.due(Duration::ZERO, WINDOW), [], "it is ordered once");
 }

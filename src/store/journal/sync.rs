@@ -2,7 +2,8 @@
 //! than one.
 //!
 //! A few files are synced one by one; more of them with one call for the whole file system, which costs the disk one commit
-//! of its own journal instead of one for each file.
+//! of its own journal instead of one for each file. That call also waits for what others write to the same file system: when
+//! one took longer than [`SLOW_TOGETHER`], files are synced one by one for [`ALONE_FOR`], however many they are.
 //!
 //! The first write after a commit starts the interval; when it is over, every file written since is synced. A power cut
 //! takes at most the interval and the time of one sync. kill -9 takes nothing: what was written is the kernel's.
@@ -24,6 +25,11 @@ use crate::store::stats::Counters;
 
 /// Up to this many files are synced one by one: what else is written to the file system is then not waited for.
 const FEW_FILES: usize = 3;
+/// A sync of the whole file system that takes longer has waited for writes of others: the interval is 200 ms, and a disk that
+/// needs this long for a few MiB of journal is as slow file by file.
+const SLOW_TOGETHER: Duration = Duration::from_secs(1);
+/// For so long files are synced one by one then; the next commit of many files tries the one call again.
+const ALONE_FOR: Duration = Duration::from_secs(60);
 
 /// A journal file that is being written, as writer and syncer share it.
 #[derive(Debug)]
@@ -36,12 +42,24 @@ pub(crate) struct SharedFile {
     dirty: AtomicBool,
     /// A sync failed: what the disk holds of it is unknown, so nothing more is written to it.
     pub failed: AtomicBool,
+    /// Held for a sync of this file alone: the kernel tells of a failed write once, so whoever syncs next must see `failed`.
+    syncing: Mutex<()>,
+    /// The file's name and its snapshot are durable: older files are needed no more for what it tells.
+    pub landed: Arc<AtomicBool>,
 }
 
 impl SharedFile {
     /// A file just made.
     pub fn new(path: PathBuf, file: Arc<dyn AppendFile>) -> Arc<Self> {
-        Arc::new(SharedFile { path, file, dirty: AtomicBool::new(false), failed: AtomicBool::new(false) })
+        let (dirty, failed) = (AtomicBool::new(false), AtomicBool::new(false));
+        Arc::new(SharedFile { path, file, dirty, failed, syncing: Mutex::new(()), landed: Arc::default() })
+    }
+
+    /// A sync has covered the file and its name.
+    fn has_landed(&self) {
+        if !self.failed.load(Ordering::SeqCst) {
+            self.landed.store(true, Ordering::SeqCst);
+        }
     }
 }
 
@@ -68,8 +86,9 @@ pub(crate) struct Syncer {
     clock: SharedClock,
     every: Duration,
     pending: Mutex<Pending>,
-    /// Held for the whole of a commit: what one has taken is not durable before it is through.
-    committing: Mutex<()>,
+    /// Held for the whole of a commit: what one has taken is not durable before it is through. Within it the monotonic time
+    /// before which the file system is not synced as a whole.
+    committing: Mutex<Duration>,
     bell: Condvar,
 }
 
@@ -87,7 +106,7 @@ impl Syncer {
     ) -> std::io::Result<(Arc<Syncer>, Stage<StoreError>)> {
         let pending = Mutex::new(Pending::default());
         let filesystem = files.filesystem(root);
-        let (committing, bell) = (Mutex::new(()), Condvar::new());
+        let (committing, bell) = (Mutex::default(), Condvar::new());
         let syncer = Arc::new(Syncer { files, filesystem, counters, clock, every, pending, committing, bell });
         let body = {
             let syncer = syncer.clone();
@@ -111,10 +130,12 @@ impl Syncer {
         }
     }
 
-    /// Notes a new name in `folder`.
-    pub fn named(&self, folder: PathBuf) {
+    /// Notes a new file and the folders with new names; one commit covers all of them.
+    pub fn begun(&self, file: &Arc<SharedFile>, folders: impl IntoIterator<Item = PathBuf>) {
+        file.dirty.store(true, Ordering::SeqCst);
         self.note(|pending| {
-            pending.folders.insert(folder);
+            pending.files.push(file.clone());
+            pending.folders.extend(folders);
         });
     }
 
@@ -135,7 +156,7 @@ impl Syncer {
     /// # Errors
     /// The first file or folder that could not be synced.
     pub fn commit(&self) -> Result<(), StoreError> {
-        let _one_at_a_time = self.committing.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut together_from = self.committing.lock().unwrap_or_else(PoisonError::into_inner);
         let (files, folders) = {
             let mut pending = self.lock();
             (std::mem::take(&mut pending.files), std::mem::take(&mut pending.folders))
@@ -145,14 +166,40 @@ impl Syncer {
             file.dirty.store(false, Ordering::SeqCst);
         }
         let mut result = match &self.filesystem {
-            Some(filesystem) if files.len() > FEW_FILES => self.sync_together(&**filesystem, &files),
+            Some(filesystem) if files.len() > FEW_FILES && self.clock.monotonic() >= *together_from => {
+                self.sync_together(&**filesystem, &files, &mut together_from)
+            }
             _ => self.sync_each(&files),
         };
+        let mut named = true;
         for folder in folders {
-            let synced = contained(|| self.files.sync_folder(&folder)).map_err(StoreError::disk("sync", &folder));
-            result = result.and(synced.inspect_err(|error| self.failed(error)));
+            let synced = self.sync_folder(&folder);
+            named &= synced.is_ok();
+            result = result.and(synced);
+        }
+        if named {
+            files.iter().for_each(|file| file.has_landed());
         }
         result
+    }
+
+    /// Makes a new file and its name durable now, on the caller's thread, without waiting for what other sessions wrote. The next
+    /// commit covers it all the same.
+    ///
+    /// # Errors
+    /// The file or a folder could not be synced, now or in a commit before.
+    pub fn commit_alone(&self, file: &Arc<SharedFile>, folders: &[PathBuf]) -> Result<(), StoreError> {
+        self.sync_alone(file)?;
+        for folder in folders {
+            self.sync_folder(folder)?;
+        }
+        file.has_landed();
+        Ok(())
+    }
+
+    fn sync_folder(&self, folder: &Path) -> Result<(), StoreError> {
+        let synced = contained(|| self.files.sync_folder(folder)).map_err(StoreError::disk("sync", folder));
+        synced.inspect_err(|error| self.failed(error))
     }
 
     /// All of them, also behind one that fails.
@@ -165,11 +212,34 @@ impl Syncer {
     }
 
     fn sync_alone(&self, file: &Arc<SharedFile>) -> Result<(), StoreError> {
-        self.sync(std::slice::from_ref(file), || file.file.sync())
+        let _one_at_a_time = file.syncing.lock().unwrap_or_else(PoisonError::into_inner);
+        self.sync(std::slice::from_ref(file), || {
+            if file.failed.load(Ordering::SeqCst) {
+                return Err(std::io::Error::other("an earlier sync failed"));
+            }
+            file.file.sync()
+        })
     }
 
-    fn sync_together(&self, filesystem: &dyn Filesystem, files: &[Arc<SharedFile>]) -> Result<(), StoreError> {
-        self.sync(files, || filesystem.sync())
+    fn sync_together(
+        &self,
+        filesystem: &dyn Filesystem,
+        files: &[Arc<SharedFile>],
+        together_from: &mut Duration,
+    ) -> Result<(), StoreError> {
+        let start = self.clock.monotonic();
+        let synced = self.sync(files, || filesystem.sync());
+        let end = self.clock.monotonic();
+        let took = end.saturating_sub(start);
+        if took > SLOW_TOGETHER {
+            *together_from = end + ALONE_FOR;
+            tracing::warn!(
+                ?took,
+                files = files.len(),
+                "a sync of the spool's whole file system was slow, because others write much to it: the journals are synced one by one for a minute"
+            );
+        }
+        synced
     }
 
     /// One call that shall make `files`, of which there is at least one, durable.
@@ -232,7 +302,8 @@ fn contained(call: impl FnOnce() -> std::io::Result<()>) -> std::io::Result<()> 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::clock::SystemClock;
+    use crate::clock::{ManualClock, SystemClock};
+    use crate::media::WallTime;
     use crate::store::files::OsFiles;
     use std::io;
     use std::sync::mpsc::{Sender, channel};
@@ -279,7 +350,7 @@ mod tests {
 
     /// Files whose file system tells of its syncs.
     #[derive(Debug)]
-    struct Together(Arc<Told>);
+    struct Together(Arc<dyn Filesystem>);
 
     impl Filesystem for Told {
         fn sync(&self) -> io::Result<()> {
@@ -293,30 +364,6 @@ mod tests {
         }
         fn create(&self, path: &Path) -> io::Result<Arc<dyn AppendFile>> {
             OsFiles.create(path)
-        }
-        fn read_exact_at(&self, path: &Path, buffer: &mut [u8], offset: u64) -> io::Result<()> {
-            OsFiles.read_exact_at(path, buffer, offset)
-        }
-        fn len(&self, path: &Path) -> io::Result<u64> {
-            OsFiles.len(path)
-        }
-        fn list(&self, folder: &Path) -> io::Result<Vec<String>> {
-            OsFiles.list(folder)
-        }
-        fn remove_file(&self, path: &Path) -> io::Result<()> {
-            OsFiles.remove_file(path)
-        }
-        fn remove_folder(&self, path: &Path) -> io::Result<()> {
-            OsFiles.remove_folder(path)
-        }
-        fn sync_folder(&self, path: &Path) -> io::Result<()> {
-            OsFiles.sync_folder(path)
-        }
-        fn lock(&self, path: &Path) -> io::Result<Result<Box<dyn Send + Sync>, String>> {
-            OsFiles.lock(path)
-        }
-        fn boot_id(&self) -> String {
-            OsFiles.boot_id()
         }
     }
 
@@ -338,6 +385,68 @@ mod tests {
         many.iter().for_each(|file| syncer.written(file));
         syncer.commit().expect_err("failed");
         assert!(many.iter().all(|file| file.failed.load(Ordering::SeqCst)));
+        syncer.stop();
+        stage.join();
+    }
+
+    /// A file system whose sync takes its time, and tells of it.
+    #[derive(Debug)]
+    struct Slow(Arc<ManualClock>, Duration, Told);
+
+    impl Filesystem for Slow {
+        fn sync(&self) -> io::Result<()> {
+            self.0.advance(self.1);
+            AppendFile::sync(&self.2)
+        }
+    }
+
+    #[test]
+    fn a_slow_sync_of_the_file_system_is_not_repeated_for_a_minute() {
+        let (sender, syncs) = channel();
+        let told = |name| Told(Mutex::new(sender.clone()), name);
+        let clock = ManualClock::new(WallTime::from_unix_millis(0));
+        let slow = Arc::new(Slow(clock.clone(), SLOW_TOGETHER + Duration::from_millis(1), told("all")));
+        let hour = Duration::from_secs(3_600);
+        let files = Arc::new(Together(slow));
+        let started = Syncer::start(files, Path::new("/"), Arc::default(), clock.clone(), hour);
+        let (syncer, stage) = started.expect("a thread starts");
+        let many: Vec<_> =
+            (0..=FEW_FILES).map(|n| SharedFile::new(n.to_string().into(), Arc::new(told("one")))).collect();
+        let commit = || {
+            many.iter().for_each(|file| syncer.written(file));
+            syncer.commit().expect("synced");
+            syncs.try_iter().collect::<Vec<_>>()
+        };
+        let alone = ["one"; FEW_FILES + 1];
+        assert_eq!(commit(), ["all"]);
+        assert_eq!(commit(), alone);
+        clock.advance(ALONE_FOR - Duration::from_millis(1));
+        assert_eq!(commit(), alone);
+        clock.advance(Duration::from_millis(1));
+        assert_eq!(commit(), ["all"]);
+        syncer.stop();
+        stage.join();
+    }
+
+    #[test]
+    fn a_new_file_becomes_durable_without_those_of_others() {
+        let (sender, syncs) = channel();
+        let hour = Duration::from_secs(3_600);
+        let started =
+            Syncer::start(Arc::new(OsFiles), Path::new("/nowhere"), Arc::default(), SystemClock::shared(), hour);
+        let (syncer, stage) = started.expect("a thread starts");
+        let file = |name: &'static str| SharedFile::new(name.into(), Arc::new(Told(Mutex::new(sender.clone()), name)));
+        let (own, other) = (file("own"), file("other"));
+        syncer.written(&other);
+        syncer.begun(&own, []);
+        let under_way = syncer.committing.lock().expect("no panic"); // another session's commit takes its time
+        syncer.commit_alone(&own, &[]).expect("synced");
+        drop(under_way);
+        assert_eq!(syncs.try_iter().collect::<Vec<_>>(), ["own"]);
+        assert!(own.landed.load(Ordering::SeqCst) && !other.landed.load(Ordering::SeqCst));
+        own.failed.store(true, Ordering::SeqCst);
+        let error = syncer.commit_alone(&own, &[]).expect_err("what the disk holds is unknown");
+        assert_eq!(error.to_string(), "cannot sync `own`: an earlier sync failed");
         syncer.stop();
         stage.join();
     }
@@ -434,8 +543,14 @@ mod tests {
         let error = syncer.commit().expect_err("failed");
         assert_eq!(error.to_string(), "cannot sync `a`: sending on a closed channel");
         assert!(file.failed.load(Ordering::SeqCst) && counters.snapshot().alarms.disk);
-        syncer.named("/nowhere".into());
+        let (sender, _syncs) = channel();
+        let file = SharedFile::new("b".into(), Arc::new(Told(Mutex::new(sender), "b")));
+        syncer.begun(&file, ["/nowhere".into()]);
         assert!(syncer.commit().expect_err("failed").to_string().starts_with("cannot sync `/nowhere`: "));
+        assert!(!file.landed.load(Ordering::SeqCst), "its name may be gone");
+        syncer.begun(&file, []);
+        syncer.commit().expect("synced");
+        assert!(file.landed.load(Ordering::SeqCst));
         syncer.stop();
         stage.join();
     }

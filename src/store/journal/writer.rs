@@ -5,7 +5,7 @@
 //! are lost.
 
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -58,7 +58,8 @@ impl Journal {
         Journal { spool, tenant, folder, next_number, active: None, pause: None, retired: false, scratch: Vec::new() }
     }
 
-    /// Begins a new file with a snapshot and makes it durable: what a resumed or new session does first.
+    /// Begins a new file with a snapshot and makes it durable: what a resumed or new session does first. It waits for its own
+    /// file alone: the snapshot tells all that an earlier file may lack.
     ///
     /// # Errors
     /// As [`Journal::record`]; the file may be there all the same.
@@ -66,7 +67,16 @@ impl Journal {
         self.active = None;
         self.pause = None;
         self.open_file(snapshot)?;
-        self.commit()
+        match &self.active {
+            Some(active) => self.spool.syncer.commit_alone(&active.shared, &self.folders()),
+            None => Err(self.paused(io::ErrorKind::Other)), // not reached: open_file has set it
+        }
+    }
+
+    /// The folders in which a first file makes names.
+    fn folders(&self) -> Vec<PathBuf> {
+        let below_root = self.folder.ancestors().take_while(|folder| folder.starts_with(&self.spool.root));
+        below_root.map(Path::to_owned).collect()
     }
 
     /// Makes all that was written durable.
@@ -159,7 +169,7 @@ impl Journal {
         Ok((active.number, offset))
     }
 
-    /// Begins a new file. The one before it is superseded once this one's snapshot is written.
+    /// Begins a new file. The one before it is superseded once this one's snapshot is durable.
     fn open_file(&mut self, snapshot: &dyn Snapshot) -> Result<(), StoreError> {
         if self.retired || self.spool.stopped.load(Ordering::SeqCst) {
             return Err(self.paused(io::ErrorKind::NotFound));
@@ -183,12 +193,9 @@ impl Journal {
                 return Err(self.failed("begin", path, error));
             }
         };
-        let age = self.spool.add(&self.tenant, path.clone(), number, len);
-        let shared = SharedFile::new(path, file);
-        self.spool.syncer.written(&shared);
-        for folder in self.folder.ancestors().take_while(|folder| folder.starts_with(&self.spool.root)) {
-            self.spool.syncer.named(folder.to_owned());
-        }
+        let shared = SharedFile::new(path.clone(), file);
+        let age = self.spool.add(&self.tenant, path, (number, len), Some(&shared.landed));
+        self.spool.syncer.begun(&shared, self.folders());
         self.active = Some(Active { shared, number, age, len, snapshot_len: len });
         self.pause = None;
         if self.spool.counters.disk_works() {
