@@ -205,9 +205,17 @@ impl Spool {
         if fits() {
             return Ok(());
         }
-        let mut registry = self.lock();
+        let (mut registry, mut committed) = (self.lock(), false);
         while !fits() {
             let Some((age, originals)) = registry.victim() else {
+                let may_go_soon = |file: &SpoolFile| file.superseded.is_some() && !file.is_superseded();
+                if !committed && registry.files.values().any(may_go_soon) {
+                    drop(registry);
+                    // Raised as an alarm where it fails; then nothing more may go than before.
+                    let _ = self.syncer.commit();
+                    (registry, committed) = (self.lock(), true);
+                    continue;
+                }
                 if self.counters.spool_is_full() {
                     tracing::error!(max_bytes = self.max_bytes, "the spool is full of open files: media is not stored");
                 }
