@@ -256,13 +256,8 @@ fn take_in(shared: &Arc<Shared>, found: Vec<Found>) -> Vec<RecoveredSession> {
 fn make_durable(shared: &Shared, found: &[Found], boot: &str) -> bool {
     let of_this_boot = |found: &&Found| found.catalog.finish.is_none() && found.boot == boot;
     let unsure: Vec<_> = found.iter().filter(of_this_boot).collect();
-    let (spool, files) = (&shared.spool, &*shared.spool.files);
-    let sync = || match files.filesystem(&spool.root) {
-        _ if unsure.is_empty() => Ok(()),
-        Some(filesystem) => filesystem.sync(),
-        None => unsure.iter().try_for_each(|found| sync_found(spool, found)),
-    };
-    let synced = sync();
+    // One by one: most of it is clean, and what others have written to the file system is not waited for.
+    let synced = unsure.iter().try_for_each(|found| sync_found(&shared.spool, found));
     if let Err(error) = &synced {
         shared.counters.disk_failed();
         tracing::error!(%error, "what was found in the spool cannot be made durable; a power cut now may take some of it");
