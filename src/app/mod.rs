@@ -275,6 +275,7 @@ impl Daemon {
         doors: Vec<Entrance>,
     ) {
         names::BUILD_INFO.gauge(&[("version", env!("CARGO_PKG_VERSION"))]).set(1.0);
+        names::TAKEOVERS.counter(&[]).increment(0); // there before the first one
         self.errand_tasks.spawn(keep_house(self.sessions.clone(), metrics.clone(), self.errands.clone()));
         let figures = Figures::new(self.control.clone(), self.sessions.clone(), self.store.clone());
         let live: Arc<dyn api::LiveSessions> = Arc::new(LiveTable::new(self.sessions.clone()));

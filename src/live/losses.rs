@@ -58,7 +58,8 @@ const CAUSES: [Cause; 11] = [
         says: "pictures were left out because a keyframe must come first; a shorter keyframe interval makes this rare",
     },
     Cause {
-        weight: Weight::Lost,
+        // As every broadcast begins; sound that lags has a line of its own.
+        weight: Weight::Mended,
         count: |stats| stats.ingest.dropped.trimmed_audio,
         says: "packets of sound were left out: before the first picture, or at a discontinuity",
     },

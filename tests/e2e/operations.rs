@@ -165,8 +165,13 @@ fn everything_stored_is_counted(url: &str) {
     });
 }
 
-/// Metrics that are there once what they count has happened, which it does not in an ordinary broadcast.
-const WHEN_IT_HAPPENS: [&str; 5] = [
+/// Metrics that are there once what they count has happened, which it does not in an ordinary broadcast; or once it has been measured
+/// for minutes; or with RTMPS.
+const WHEN_IT_HAPPENS: [&str; 9] = [
+    "millstream_ingest_clock_ahead_seconds",
+    "millstream_ingest_clock_skew_ratio",
+    "millstream_tls_certificate_expires_timestamp_seconds",
+    "millstream_tls_certificate_stale",
     "millstream_stage_panics_total",
     "millstream_listen_protocol_errors_total",
     "millstream_encode_over_capacity_total",

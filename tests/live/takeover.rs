@@ -155,6 +155,7 @@ async fn two_encoders_do_not_send_each_other_away_for_ever() {
     let new = rig.join("a", "second").await;
     new.play(&second(), 3_000).await;
     assert_eq!(old.closed().await, CloseReason::TakenOver);
+    listed(&new.session, 2).await; // it has begun before the clock moves on
     old.publisher.finish(Finish::Lost("taken over".to_owned())).await;
     // It reconnects by itself, at growing distances; each time the new one has just been heard.
     let mut sent_ms = 3_000;

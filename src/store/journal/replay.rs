@@ -104,19 +104,26 @@ impl<'a> Reader<'a> {
             return Ok(None);
         };
         self.offset = body_at + u64::from(header.len);
+        // Taken before the payload moves the chunk on, so that nothing is read twice.
+        let part_head = if header.kind == PART_KIND { self.array::<PART_HEAD_BYTES>(body_at)? } else { None };
         let whole = self.checksum(body_at, header.len)? == header.body_crc;
-        let record = if whole { self.record(header, body_at)? } else { None };
+        let record = if whole { self.record(header, body_at, part_head)? } else { None };
         let payload_at = body_at + PART_HEAD_BYTES as u64;
         Ok(Some(record.map_or(Step::Damaged, |record| Step::Record { record, payload_at })))
     }
 
-    fn record(&mut self, header: RecordHeader, body_at: u64) -> Result<Option<Record>, StoreError> {
+    fn record(
+        &mut self,
+        header: RecordHeader,
+        body_at: u64,
+        part_head: Option<[u8; PART_HEAD_BYTES]>,
+    ) -> Result<Option<Record>, StoreError> {
         let len = header.len as usize;
         if header.kind != PART_KIND {
             return Ok(Record::decode(header.kind, self.slice(body_at, len)?).ok());
         }
-        let Some(size) = len.checked_sub(PART_HEAD_BYTES) else { return Ok(None) };
-        let record = Record::decode(header.kind, self.slice(body_at, PART_HEAD_BYTES)?).ok();
+        let Some((size, head)) = len.checked_sub(PART_HEAD_BYTES).zip(part_head) else { return Ok(None) };
+        let record = Record::decode(header.kind, &head).ok();
         Ok(record.map(|record| match record {
             Record::Part(mut head) => {
                 head.entry.size = size;
@@ -130,7 +137,8 @@ impl<'a> Reader<'a> {
         let (mut at, end) = (at, at + u64::from(len));
         let mut crc = 0;
         while at < end {
-            let piece = (end - at).min(CHUNK_BYTES);
+            let held = (self.chunk_at + self.chunk.len() as u64).saturating_sub(at);
+            let piece = (end - at).min(if at >= self.chunk_at && held > 0 { held } else { CHUNK_BYTES });
             crc = crc32c::crc32c_append(crc, self.slice(at, piece as usize)?);
             at += piece;
         }
