@@ -52,12 +52,13 @@ pub(super) async fn end(
     Path(session): Path<String>,
 ) -> Result<Json<SessionRow>, ApiError> {
     let id: SessionId = session.parse().map_err(|_| session_not_found(&session))?;
-    let row = api.control.session(&id).await?;
-    if row.state == SessionState::Ended {
-        return Ok(Json(row));
-    }
+    let before = api.control.session(&id).await?;
+    // Also one that has ended in the database: it may have been about to begin.
     api.live.end(&id).await;
     let row = api.control.end_session(&id).await?;
+    if before.state == SessionState::Ended {
+        return Ok(Json(row));
+    }
     tracing::info!(stream = %row.stream_id, session = %id, "session ended by an administrator");
     Ok(Json(row))
 }

@@ -58,6 +58,15 @@ impl Playback {
         running.window().borrow().clone()
     }
 
+    /// The stored playlist of a session that has ended and is not in memory any more, because the next one has begun or the daemon
+    /// was started anew: whoever still plays it learns that it is over.
+    async fn ended_playlist(&self, stream: &str, session: &str, rendition: &str) -> Result<Playlist, PlaybackError> {
+        let read = self.store.read_playlist(stream, session, Some(rendition)).await;
+        let text = read.map_err(|failure| PlaybackError::Internal(failure.to_string()))?;
+        let ended = text.filter(|text| text.ends_with(b"#EXT-X-ENDLIST\n"));
+        ended.map(|text| Playlist::new(text, true)).ok_or(PlaybackError::Gone)
+    }
+
     /// A file of a session that is not in memory (any more).
     async fn stored(
         &self,
@@ -87,7 +96,7 @@ impl PlaybackSource for Playback {
     async fn media_playlist(&self, stream: &str, session: &str, rendition: &str) -> Result<Playlist, PlaybackError> {
         let Some(window) = self.window(stream, session) else {
             self.stream_title(stream).await?;
-            return Err(PlaybackError::Gone);
+            return self.ended_playlist(stream, session, rendition).await;
         };
         let id = window.find(rendition).ok_or(PlaybackError::NotFound)?;
         let view = window.rendition(id).ok_or(PlaybackError::NotFound)?;

@@ -14,8 +14,10 @@ use crate::media::{Kind, Track};
 use crate::wire::Inbound;
 use crate::wire::flv::{AudioTag, Tag, TagKind, VideoTag, parse_audio, parse_video};
 
-/// Configurations that are kept: one of each kind says all, but for encoders that put a part into the stream.
-const MAX_CONFIGURATIONS: usize = 8;
+/// Configurations that are kept of each kind: one says all, but for encoders that put a part into the stream. None is as long as
+/// this; what is longer is filled up with something else.
+const MAX_CONFIGURATIONS: usize = 4;
+const MAX_CONFIGURATION_BYTES: usize = 64 * 1024;
 /// Sound that is kept: encoders write up to half a second of it ahead of its picture, and AAC has 94 frames a second at most.
 const MAX_SOUNDS: usize = 64;
 const MAX_SOUND_BYTES: usize = 64 * 1024;
@@ -66,10 +68,7 @@ impl Audition {
         }
         let Some(mut unit) = unit else {
             if configuration.is_some() || is_configuration(&tag) {
-                if self.configurations.len() == MAX_CONFIGURATIONS {
-                    self.configurations.pop_front();
-                }
-                self.configurations.push_back(tag);
+                self.keep_configuration(tag);
             }
             return self.patience.check(now).map(|()| false);
         };
@@ -92,6 +91,20 @@ impl Audition {
             self.keep_sound(tag);
         }
         self.patience.check(now).map(|()| false)
+    }
+
+    fn keep_configuration(&mut self, tag: Tag) {
+        let alike = |kept: &Tag| kept.kind == tag.kind && kept.data == tag.data;
+        if tag.data.len() > MAX_CONFIGURATION_BYTES || self.configurations.iter().any(alike) {
+            return;
+        }
+        let of_its_kind = |kept: &Tag| kept.kind == tag.kind;
+        if self.configurations.iter().filter(|kept| of_its_kind(kept)).count() == MAX_CONFIGURATIONS
+            && let Some(oldest) = self.configurations.iter().position(of_its_kind)
+        {
+            self.configurations.remove(oldest);
+        }
+        self.configurations.push_back(tag);
     }
 
     fn keep_sound(&mut self, tag: Tag) {
@@ -169,9 +182,10 @@ mod tests {
             assert_eq!(audition.push(Inbound::Flv(sound(10_000, n)), Duration::ZERO), Ok(false));
         }
         assert_eq!(audition.sounds.len(), 6);
-        let config = |n: u8| AudioTag::Config(Bytes::from(vec![0x11, 0x90 ^ (n & 1) << 3])).to_body();
-        for n in 0..100 {
-            let config = Tag { kind: TagKind::Audio, timestamp_ms: 0, data: config(n) };
+        // Of different lengths, which say the same.
+        let config = |zeros: usize| AudioTag::Config([ASC, &vec![0; zeros]].concat().into()).to_body();
+        for zeros in [0, 0, 0, 1, 2, 3, 4, 5, MAX_CONFIGURATION_BYTES] {
+            let config = Tag { kind: TagKind::Audio, timestamp_ms: 0, data: config(zeros) };
             assert_eq!(audition.push(Inbound::Flv(config), Duration::ZERO), Ok(false));
         }
         assert_eq!(inputs(audition).len(), MAX_CONFIGURATIONS + 6);

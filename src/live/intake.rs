@@ -264,7 +264,7 @@ impl Intake {
             warn!(%rejected, times, "the publisher's media cannot be used: it is disconnected, with this reason");
         }
         // By its number: a newer connection may have come in already, and has done nothing wrong.
-        self.session.dismiss(connection, &CloseReason::Rejected(rejected.to_string()));
+        self.session.dismiss(connection, &CloseReason::Rejected(rejected.to_string()), now.monotonic);
     }
 
     /// What was sent by the one who waits for its turn; what connections sent that were taken over or rejected meanwhile comes
@@ -311,7 +311,7 @@ impl Intake {
         if let Some(times) = self.offences.pass(now.monotonic) {
             warn!(rejected = words, times, "publisher rejected");
         }
-        self.session.dismiss(connection, &CloseReason::Rejected(words));
+        self.session.dismiss(connection, &CloseReason::Rejected(words), now.monotonic);
         self.disconnected(connection, false, now, units)
     }
 

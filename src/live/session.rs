@@ -141,7 +141,7 @@ impl Connection {
     }
 }
 
-/// An encoder that was sent away although it was well, because another one came.
+/// An encoder that was sent away: although it was well, because another one came, or for what it sent.
 #[derive(Debug)]
 struct Evicted {
     by: PublisherId,
@@ -170,6 +170,12 @@ impl Door {
     fn take(&mut self, number: u64) -> Option<Connection> {
         let is_it = |connection: &mut Connection| connection.number == number;
         self.connection.take_if(is_it).or_else(|| self.newcomer.take_if(is_it))
+    }
+
+    /// `by` has to stay away for a while.
+    fn bar(&mut self, by: PublisherId, now: Duration) {
+        self.evicted.retain(|evicted| now < evicted.until && !evicted.by.may_be(&by));
+        self.evicted.push(Evicted { by, until: now.saturating_add(EVICTED_WAIT) });
     }
 
     /// Whether `by` has to stay away, because another encoder has taken its place a short while ago. Whoever asks before the
@@ -205,10 +211,10 @@ pub struct Session {
 #[error("Another encoder publishes to this stream already.")]
 pub struct InUse;
 
-/// Another encoder has taken the newcomer's place a short while ago, and publishes.
+/// The newcomer was sent away a short while ago, and another encoder publishes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "Another encoder took over this stream with a valid key. Stop that one, or do not try for {} s: then this one takes over.",
+    "Another encoder publishes to this stream with a valid key. Stop that one, or do not try for {} s: then this one takes over.",
     EVICTED_WAIT.as_secs()
 )]
 pub struct Barred;
@@ -289,7 +295,8 @@ impl Session {
         let number = self.next_connection.fetch_add(1, Ordering::Relaxed);
         let (close, closed) = watch::channel(None);
         let connection = Connection { number, by, close };
-        if door.connection.is_none() {
+        // Also when the place is free and somebody waits for it: the session's intake decides in the order of its queue.
+        if door.connection.is_none() && door.newcomer.is_none() {
             door.connection = Some(connection);
             self.heard(now);
         } else if let Some(older) = door.newcomer.replace(connection) {
@@ -309,15 +316,23 @@ impl Session {
     }
 
     /// The connection `number`, which waited for its turn, is the publisher from now on. The one before, if there is one, is
-    /// told so, and has to stay away for a while if it was well. False when a newer one is waiting in its place already.
+    /// told so, and has to stay away for a while if it was well. False when that is not to be: the newcomer was told to go
+    /// meanwhile, a newer one waits in its place, or the first one is heard again and stays, where the stream wants it so.
     pub(super) fn promote(&self, number: u64, now: Duration) -> bool {
         let mut door = self.lock_door();
+        let was_heard = door.connection.is_some() && self.is_heard(now);
         let Some(newcomer) = door.newcomer.take_if(|newcomer| newcomer.number == number) else { return false };
-        let was_heard = self.is_heard(now);
+        if newcomer.close.borrow().is_some() {
+            return false;
+        }
+        if was_heard && self.spec.conflict == Conflict::Reject {
+            newcomer.close(&CloseReason::Rejected(InUse.to_string()));
+            return false;
+        }
         if let Some(old) = door.connection.replace(newcomer) {
             old.close(&CloseReason::TakenOver);
             if was_heard {
-                door.evicted.push(Evicted { by: old.by, until: now.saturating_add(EVICTED_WAIT) });
+                door.bar(old.by, now);
             }
         }
         self.heard(now);
@@ -438,10 +453,13 @@ impl Session {
         self.lock_door().take(number);
     }
 
-    /// Forgets the connection `number` and tells it why, if it is still there. One that was taken over has been told.
-    pub(super) fn dismiss(&self, number: u64, reason: &CloseReason) {
-        if let Some(connection) = self.lock_door().take(number) {
+    /// Forgets the connection `number` and tells it why, if it is still there. One that was taken over has been told. It has to
+    /// stay away while another one is well: what it sends cannot be carried, and it mostly comes back with the same.
+    pub(super) fn dismiss(&self, number: u64, reason: &CloseReason, now: Duration) {
+        let mut door = self.lock_door();
+        if let Some(connection) = door.take(number) {
             connection.close(reason);
+            door.bar(connection.by, now);
         }
     }
 

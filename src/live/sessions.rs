@@ -178,11 +178,13 @@ impl Sessions {
         })
     }
 
-    /// Goes on with a session of before the daemon's start: it waits for its publisher, and viewers see its gaps.
+    /// Goes on with a session of before the daemon's start: it waits for its publisher, and viewers see its gaps. Its target
+    /// durations are those that it began with, whatever the configuration says now: a playlist's never change (RFC 8216 6.2.1).
     ///
     /// # Errors
     /// As [`Sessions::start`].
-    pub fn resume(&self, spec: SessionSpec, recovered: RecoveredSession) -> Result<(), PublishError> {
+    pub fn resume(&self, mut spec: SessionSpec, recovered: RecoveredSession) -> Result<(), PublishError> {
+        (spec.hls.segment, spec.hls.part) = (recovered.head.segment_target, recovered.head.part_target);
         self.launch(spec, Some(recovered)).map(|_| ())
     }
 

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::session::{NotTaken, SessionInput};
+use super::session::{HEARD_WITHIN, NotTaken, SessionInput};
 use super::*;
 use crate::clock::{ManualClock, SharedClock};
 use crate::flow::channel::{Receiver, bounded};
@@ -56,12 +56,65 @@ async fn what_one_connection_did_wrong_is_not_told_to_the_next() {
     let second = session.connect(by("second"), Duration::ZERO).await.expect("waits for its turn");
     assert!(!was_told(&first).await);
     assert!(session.promote(second.connection(), Duration::ZERO));
-    session.dismiss(first.connection(), &CloseReason::Rejected("VP6".to_owned()));
+    session.dismiss(first.connection(), &CloseReason::Rejected("VP6".to_owned()), Duration::ZERO);
     assert_eq!(told(&first).await, CloseReason::TakenOver);
     assert!(!was_told(&second).await);
-    session.dismiss(second.connection(), &CloseReason::Rejected("VP6".to_owned()));
+    session.dismiss(second.connection(), &CloseReason::Rejected("VP6".to_owned()), Duration::ZERO);
     assert_eq!(told(&second).await, CloseReason::Rejected("VP6".to_owned()));
     assert_eq!(session.peer(), None);
+}
+
+#[tokio::test]
+async fn who_was_told_to_go_takes_nobodys_place() {
+    let (session, _inputs) = session();
+    let first = session.connect(by("first"), Duration::ZERO).await.expect("taken");
+    let second = session.connect(by("second"), Duration::ZERO).await.expect("waits for its turn");
+    session.disconnect(Some("second"), &CloseReason::KeyRevoked);
+    assert!(!session.promote(second.connection(), Duration::ZERO), "its key was revoked while it waited");
+    assert!(!was_told(&first).await);
+    assert_eq!(session.keys_in_use(), ["first"]);
+}
+
+#[tokio::test]
+async fn who_comes_while_another_waits_for_a_free_place_waits_behind_it() {
+    let (session, _inputs) = session();
+    let first = session.connect(by("first"), Duration::ZERO).await.expect("taken");
+    let second = session.connect(by("second"), Duration::ZERO).await.expect("waits for its turn");
+    session.forget(first.connection());
+    let third = session.connect(by("third"), Duration::ZERO).await.expect("waits for its turn");
+    assert_eq!(told(&second).await, CloseReason::TakenOver);
+    assert!(
+        !session.promote(second.connection(), Duration::ZERO) && session.promote(third.connection(), Duration::ZERO)
+    );
+    assert!(!was_told(&third).await);
+    assert_eq!(session.keys_in_use(), ["third"]);
+}
+
+#[tokio::test]
+async fn the_first_that_is_heard_again_stays_where_it_shall() {
+    let (input, _inputs) = bounded(INTAKE);
+    let spec = SessionSpec { conflict: Conflict::Reject, ..spec() };
+    let session = Arc::new(Session::new(spec, input, SessionState::Starting));
+    let first = session.connect(by("first"), Duration::ZERO).await.expect("taken");
+    let later = HEARD_WITHIN + Duration::from_secs(1);
+    let second = session.connect(by("second"), later).await.expect("the first is not heard");
+    session.heard(later);
+    assert!(!session.promote(second.connection(), later));
+    assert!(
+        matches!(told(&second).await, CloseReason::Rejected(why) if why.contains("publishes to this stream already"))
+    );
+    assert!(!was_told(&first).await);
+}
+
+#[tokio::test]
+async fn who_was_turned_out_for_its_media_stays_out_while_another_is_well() {
+    let (session, _inputs) = session();
+    let first = session.connect(by("first"), Duration::ZERO).await.expect("taken");
+    let second = session.connect(by("second"), Duration::ZERO).await.expect("waits for its turn");
+    session.dismiss(second.connection(), &CloseReason::Rejected("VP6".to_owned()), Duration::ZERO);
+    assert_eq!(session.connect(by("second"), Duration::ZERO).await.err(), Some(NotTaken::TakenOver));
+    session.forget(first.connection());
+    assert!(session.connect(by("second"), Duration::ZERO).await.is_ok(), "it is in nobody's way");
 }
 
 #[tokio::test]

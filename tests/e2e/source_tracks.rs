@@ -382,7 +382,7 @@ fn assert_refused(kind: Kind, messages: &[feeds::Refused]) {
         let last = told.last().expect("it is told something");
         assert_eq!((last.level.as_str(), last.code.as_str()), ("error", "NetStream.Publish.Rejected"), "{words}");
         assert_eq!(last.description, format!("The stream cannot be taken: {words}"));
-        assert!(daemon.log().contains(words), "{words} is in the log");
+        daemon.wait_for_log(words, END_LIMIT);
     }
     for credentials in &credentials {
         let answer = Client::default().get(&daemon.url(&format!("/live/{}/index.m3u8", credentials.stream)));

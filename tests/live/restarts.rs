@@ -5,9 +5,10 @@ use std::time::Duration;
 use millstream::listen::{CloseReason, Finish, Publisher as _};
 use millstream::live::wiring::Stop;
 use millstream::live::{PublishError, SessionSpec, SessionState};
+use millstream::media::Span;
 
 use crate::ingest_support::{Publisher, SMALL_SPS};
-use crate::rig::{GRACE, Rig, by, listed, reached, shape, spec, window, within};
+use crate::rig::{GRACE, Rig, VIDEO, by, listed, reached, shape, spec, window, within};
 use SessionState::{Ended, Live, Reconnecting};
 
 /// A broadcast of `ms` on a daemon that has been stopped and started again.
@@ -42,6 +43,26 @@ async fn a_suspended_session_goes_on_with_gaps_and_then_its_publisher() {
     assert_eq!(rig.told_of("a"), [Reconnecting, SessionState::Starting, Live]);
     rig.shut_down(Stop::End).await;
     assert!(window(&session).await.ended());
+}
+
+#[tokio::test]
+async fn a_resumed_session_keeps_the_target_durations_that_it_began_with() {
+    let (rig, recovered) = restarted(5_000).await;
+    let mut other = SessionSpec { epoch: 2, ..spec("a") };
+    (other.hls.segment, other.hls.part) = (Span::from_secs(6), Span::from_secs(1));
+    rig.sessions.resume(other, recovered).expect("it is resumed");
+    let encoder = rig.join("a", "first").await;
+    encoder.play(&Publisher { first: 1_000, ..Publisher::default() }, 5_000).await;
+    for list in listed(&encoder.session, 4).await {
+        assert!(
+            list.iter().all(|segment| segment.duration.is_some_and(|long| long <= Span::from_millis(2_100))),
+            "{list:?}"
+        );
+    }
+    let text = window(&encoder.session).await.rendition(VIDEO).expect("listed").text();
+    let text = String::from_utf8(text.to_vec()).expect("text");
+    assert!(text.contains("#EXT-X-TARGETDURATION:2\n"), "{text}");
+    rig.shut_down(Stop::End).await;
 }
 
 #[tokio::test]

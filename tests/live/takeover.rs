@@ -52,7 +52,7 @@ async fn assert_barred(rig: &Rig, key: &str) {
     assert!(matches!(refused, Some(PublishError::Barred(_))), "{key}: {refused:?}");
     assert_eq!(
         refused.map(|why| why.to_string()).unwrap_or_default(),
-        "Another encoder took over this stream with a valid key. Stop that one, or do not try for 30 s: then this one takes over."
+        "Another encoder publishes to this stream with a valid key. Stop that one, or do not try for 30 s: then this one takes over."
     );
 }
 
