@@ -36,6 +36,9 @@ pub enum CliError {
         /// Its name.
         name: String,
     },
+    /// A setting was given a value and back to the configuration at once.
+    #[error("{0} gives a value, and --as-configured gives the same setting back: leave one of them out")]
+    TwoWays(&'static str),
     /// The system's clock or a flag leads to no moment that can be written.
     #[error("{0}")]
     Moment(String),

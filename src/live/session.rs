@@ -224,8 +224,8 @@ pub struct Barred;
 pub(super) enum NotTaken {
     /// Another one stays.
     InUse,
-    /// Another one has taken its place, and keeps it for now.
-    TakenOver,
+    /// It was sent away a short while ago, and another one is well.
+    Barred,
     /// It stops, or has stopped.
     Stopping,
 }
@@ -289,7 +289,7 @@ impl Session {
                 return Err(NotTaken::InUse);
             }
             if door.bars(&by, now) {
-                return Err(NotTaken::TakenOver);
+                return Err(NotTaken::Barred);
             }
         }
         let number = self.next_connection.fetch_add(1, Ordering::Relaxed);

@@ -149,7 +149,7 @@ impl Sessions {
         match session.connect(by, self.inner.clock.monotonic()).await {
             Ok(publisher) => return Ok(Some(publisher)),
             Err(NotTaken::InUse) => return Err(InUse.into()),
-            Err(NotTaken::TakenOver) => return Err(Barred.into()),
+            Err(NotTaken::Barred) => return Err(Barred.into()),
             Err(NotTaken::Stopping) => session.through().await,
         }
         if self.table().closed { Err(PublishError::ShuttingDown) } else { Ok(None) }
@@ -169,7 +169,7 @@ impl Sessions {
     pub(super) async fn enter(&self, session: &Arc<Session>, by: PublisherId) -> Result<LivePublisher, PublishError> {
         session.connect(by, self.inner.clock.monotonic()).await.map_err(|not_taken| match not_taken {
             NotTaken::InUse => InUse.into(),
-            NotTaken::TakenOver => Barred.into(),
+            NotTaken::Barred => Barred.into(),
             NotTaken::Stopping if self.table().closed => PublishError::ShuttingDown,
             NotTaken::Stopping => {
                 let SessionSpec { stream, session, .. } = session.spec().clone();

@@ -112,7 +112,7 @@ async fn who_was_turned_out_for_its_media_stays_out_while_another_is_well() {
     let first = session.connect(by("first"), Duration::ZERO).await.expect("taken");
     let second = session.connect(by("second"), Duration::ZERO).await.expect("waits for its turn");
     session.dismiss(second.connection(), &CloseReason::Rejected("VP6".to_owned()), Duration::ZERO);
-    assert_eq!(session.connect(by("second"), Duration::ZERO).await.err(), Some(NotTaken::TakenOver));
+    assert_eq!(session.connect(by("second"), Duration::ZERO).await.err(), Some(NotTaken::Barred));
     session.forget(first.connection());
     assert!(session.connect(by("second"), Duration::ZERO).await.is_ok(), "it is in nobody's way");
 }

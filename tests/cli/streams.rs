@@ -34,7 +34,16 @@ async fn life_of_a_stream(dir: &Path) {
     });
     assert_eq!(changed.json(), expected);
     let enabled = call(dir, &["streams", "update", id, "--enable"]).await;
-    assert!(enabled.out.contains("enabled       yes") && enabled.out.contains("keeps the settings"), "{}", enabled.out);
+    assert!(
+        enabled.out.contains("enabled       yes") && !enabled.out.contains("keeps the settings"),
+        "{}",
+        enabled.out
+    );
+    let waits = call(dir, &["streams", "update", id, "--grace", "20m"]).await;
+    assert!(waits.out.contains("keeps the settings"), "{}", waits.out);
+    call(dir, &["streams", "update", id, "--grace", "5s", "--as-configured", "grace"]).await.failed(
+        "error: --grace gives a value, and --as-configured gives the same setting back: leave one of them out\n",
+    );
 
     let made =
         call(dir, &["keys", "create", "--stream", id, "--label", "obs", "--expires", "30d", "--json"]).await.json();

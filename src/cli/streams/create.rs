@@ -1,16 +1,12 @@
 //! `millstream streams create`
 
-use std::time::Duration;
-
 use clap::Args;
 
+use super::OwnSettings;
 use crate::cli::CliError;
 use crate::cli::args::Json;
 use crate::cli::backend::Backend;
 use crate::cli::output::Output;
-use crate::config::session::parse_grace;
-use crate::config::units::parse_choice;
-use crate::config::{Conflict, OnUnpublish};
 use crate::control::NewStream;
 
 /// Flags of `streams create`.
@@ -22,31 +18,15 @@ pub struct CreateArgs {
     /// Title, for viewers [default: the name]
     #[arg(long)]
     title: Option<String>,
-    /// Built-in ladder preset [default: ladder.preset of the configuration]
-    #[arg(long)]
-    preset: Option<String>,
-    /// How long a session waits for its publisher, up to 30m [default: session.grace]
-    #[arg(long, value_parser = parse_grace, value_name = "DURATION")]
-    grace: Option<Duration>,
-    /// What a clean unpublish does: hold or end [default: session.on_unpublish]
-    #[arg(long, value_parser = |text: &str| parse_choice(text, &OnUnpublish::CHOICES), value_name = "POLICY")]
-    on_unpublish: Option<OnUnpublish>,
-    /// What a second publisher meets: takeover or reject [default: session.conflict]
-    #[arg(long, value_parser = |text: &str| parse_choice(text, &Conflict::CHOICES), value_name = "POLICY")]
-    conflict: Option<Conflict>,
+    #[command(flatten)]
+    own: OwnSettings,
     #[command(flatten)]
     json: Json,
 }
 
 pub(super) async fn run(args: CreateArgs, backend: &Backend, output: &mut Output) -> Result<(), CliError> {
-    let new = NewStream {
-        name: args.name,
-        title: args.title,
-        preset: args.preset,
-        grace: args.grace,
-        on_unpublish: args.on_unpublish,
-        conflict: args.conflict,
-    };
+    let OwnSettings { preset, grace, on_unpublish, conflict } = args.own;
+    let new = NewStream { name: args.name, title: args.title, preset, grace, on_unpublish, conflict };
     let stream = backend.create_stream(new).await?;
     if args.json.json {
         return Ok(output.json(&stream)?);

@@ -7,15 +7,34 @@ mod show;
 mod update;
 
 use std::io;
+use std::time::Duration;
 
-use clap::Subcommand;
+use clap::{Args, Subcommand};
 
 use super::CliError;
 use super::backend::Backend;
 use super::output::{Output, or_dash};
-use crate::config::Config;
-use crate::config::units::duration_text;
+use crate::config::session::parse_grace;
+use crate::config::units::{duration_text, parse_choice};
+use crate::config::{Config, Conflict, OnUnpublish};
 use crate::control::Stream;
+
+/// Settings that a stream may have of its own, in the place of the configuration's.
+#[derive(Debug, Args)]
+pub struct OwnSettings {
+    /// Built-in ladder preset, instead of ladder.preset of the configuration
+    #[arg(long)]
+    preset: Option<String>,
+    /// How long a session waits for its publisher, up to 30m, instead of session.grace
+    #[arg(long, value_parser = parse_grace, value_name = "DURATION")]
+    grace: Option<Duration>,
+    /// What a clean unpublish does: hold or end, instead of session.on_unpublish
+    #[arg(long, value_parser = |text: &str| parse_choice(text, &OnUnpublish::CHOICES), value_name = "POLICY")]
+    on_unpublish: Option<OnUnpublish>,
+    /// What a second publisher meets: takeover or reject, instead of session.conflict
+    #[arg(long, value_parser = |text: &str| parse_choice(text, &Conflict::CHOICES), value_name = "POLICY")]
+    conflict: Option<Conflict>,
+}
 
 /// What to do with streams.
 #[derive(Debug, Subcommand)]

@@ -1,16 +1,12 @@
 //! `millstream streams update`
 
-use std::time::Duration;
-
 use clap::{Args, ValueEnum};
 
+use super::OwnSettings;
 use crate::cli::CliError;
 use crate::cli::args::Json;
 use crate::cli::backend::Backend;
 use crate::cli::output::Output;
-use crate::config::session::parse_grace;
-use crate::config::units::parse_choice;
-use crate::config::{Conflict, OnUnpublish};
 use crate::control::StreamChange;
 
 /// A setting of a stream that the configuration can decide instead.
@@ -21,6 +17,18 @@ enum Own {
     #[value(name = "on_unpublish")]
     OnUnpublish,
     Conflict,
+}
+
+impl Own {
+    /// The flag that gives the stream a value of its own.
+    const fn flag(self) -> &'static str {
+        match self {
+            Own::Preset => "--preset",
+            Own::Grace => "--grace",
+            Own::OnUnpublish => "--on-unpublish",
+            Own::Conflict => "--conflict",
+        }
+    }
 }
 
 /// Flags of `streams update`.
@@ -38,18 +46,8 @@ pub struct UpdateArgs {
     /// Refuse publishing; whoever publishes to it is disconnected
     #[arg(long)]
     disable: bool,
-    /// Built-in ladder preset
-    #[arg(long)]
-    preset: Option<String>,
-    /// How long a session waits for its publisher, up to 30m
-    #[arg(long, value_parser = parse_grace, value_name = "DURATION")]
-    grace: Option<Duration>,
-    /// What a clean unpublish does: hold or end
-    #[arg(long, value_parser = |text: &str| parse_choice(text, &OnUnpublish::CHOICES), value_name = "POLICY")]
-    on_unpublish: Option<OnUnpublish>,
-    /// What a second publisher meets: takeover or reject
-    #[arg(long, value_parser = |text: &str| parse_choice(text, &Conflict::CHOICES), value_name = "POLICY")]
-    conflict: Option<Conflict>,
+    #[command(flatten)]
+    own: OwnSettings,
     /// Settings that the configuration shall decide again, separated by commas
     #[arg(long, value_delimiter = ',', value_name = "SETTING")]
     as_configured: Vec<Own>,
@@ -58,20 +56,35 @@ pub struct UpdateArgs {
 }
 
 pub(super) async fn run(args: UpdateArgs, backend: &Backend, output: &mut Output) -> Result<(), CliError> {
+    let OwnSettings { preset, grace, on_unpublish, conflict } = args.own;
     let given_back = |own| args.as_configured.contains(&own);
     let change = StreamChange {
         title: args.title,
         enabled: (args.enable || args.disable).then_some(args.enable),
-        preset: given_back(Own::Preset).then_some(None).or(args.preset.map(Some)),
-        grace: given_back(Own::Grace).then_some(None).or(args.grace.map(Some)),
-        on_unpublish: given_back(Own::OnUnpublish).then_some(None).or(args.on_unpublish.map(Some)),
-        conflict: given_back(Own::Conflict).then_some(None).or(args.conflict.map(Some)),
+        preset: setting(Own::Preset, preset, &given_back)?,
+        grace: setting(Own::Grace, grace, &given_back)?,
+        on_unpublish: setting(Own::OnUnpublish, on_unpublish, &given_back)?,
+        conflict: setting(Own::Conflict, conflict, &given_back)?,
     };
+    let is_for_sessions =
+        change.preset.is_some() || change.grace.is_some() || change.on_unpublish.is_some() || change.conflict.is_some();
     let stream = backend.stream(&args.stream).await?;
     let stream = backend.update_stream(&stream.id, change).await?;
     if args.json.json {
         return Ok(output.json(&stream)?);
     }
     super::print(&stream, output)?;
-    Ok(output.line("\nA session that runs keeps the settings that it began with.")?)
+    if is_for_sessions {
+        output.line("\nA session that runs keeps the settings that it began with.")?;
+    }
+    Ok(())
+}
+
+/// What becomes of a setting: a value of its own, the configuration's, or nothing.
+fn setting<T>(own: Own, value: Option<T>, given_back: &impl Fn(Own) -> bool) -> Result<Option<Option<T>>, CliError> {
+    match (given_back(own), value) {
+        (true, Some(_)) => Err(CliError::TwoWays(own.flag())),
+        (true, None) => Ok(Some(None)),
+        (false, value) => Ok(value.map(Some)),
+    }
 }
