@@ -491,7 +491,8 @@ fn a_packager_that_left_ends_the_ladder_with_a_reason() {
     }
     let (output, collected) = bounded(bound);
     drop(collected);
-    let inputs = millstream::transcode::TranscodeInputs { video: Some(receiver), audio: None };
+    let patience = millstream::transcode::Patience::default();
+    let inputs = millstream::transcode::TranscodeInputs { video: Some(receiver), audio: None, patience };
     let (told, tells) = std::sync::mpsc::channel();
     let ladder = millstream::transcode::Transcoder::start(
         "t",

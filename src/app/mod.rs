@@ -52,6 +52,7 @@ use crate::live::{HlsSpec, SessionChange, SessionEvent, SessionSpec, SessionStat
 use crate::store::{RecoveredSession, SessionHead, Store, StoreError, StoreSettings};
 use crate::telemetry::panics::{contained, contained_now};
 use crate::telemetry::{Metrics, MetricsError, names};
+use crate::transcode::Patience;
 use crate::web;
 
 use admission::KeyAdmission;
@@ -354,6 +355,7 @@ pub fn http_router(
 pub struct Specs {
     preset: Arc<Preset>,
     hls: HlsSpec,
+    patience: Patience,
     session: crate::config::Session,
 }
 
@@ -362,6 +364,7 @@ impl Specs {
         Ok(Specs {
             preset: Arc::new(Preset::load(&config.ladder.preset)?),
             hls: hls_spec(config),
+            patience: Patience::new(config.ladder.patience),
             session: config.session.clone(),
         })
     }
@@ -381,6 +384,7 @@ impl Specs {
             epoch,
             preset,
             hls: self.hls,
+            patience: self.patience,
             grace: stream.grace.unwrap_or(self.session.grace),
             on_unpublish: stream.on_unpublish.unwrap_or(self.session.on_unpublish),
             conflict: stream.conflict.unwrap_or(self.session.conflict),

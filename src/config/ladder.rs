@@ -2,10 +2,12 @@
 //! preset holds is `preset`'s business.
 
 use std::fmt;
+use std::ops::RangeInclusive;
 
 use super::key::{Key, KeyType, Section};
 use super::reader::Reader;
 use super::units;
+use crate::media::Span;
 
 const SECTION: Section = Section::Named("ladder");
 
@@ -37,8 +39,21 @@ const OVER_CAPACITY: Key = Key {
           expensive first, and at last only a copy of the source; `refuse` turns its encoder away.",
 };
 
+const PATIENCE: Key = Key {
+    section: SECTION,
+    name: "patience",
+    kind: KeyType::Duration,
+    default: "1s",
+    doc: "How late pictures may reach the encoders of a machine that cannot follow, before some are left out of all encoded rungs \
+          (200ms to 30s). Three times as late only the first picture of each segment is encoded, and more than six times that \
+          never waits. Longer rides out longer stalls of the machine, and lets viewers of encoded rungs fall behind by as much.",
+};
+
 /// All keys of the section.
-pub(super) const KEYS: &[Key] = &[PRESET, CAPACITY, OVER_CAPACITY];
+pub(super) const KEYS: &[Key] = &[PRESET, CAPACITY, OVER_CAPACITY, PATIENCE];
+
+/// Below this the encoders' own threads are late enough; above, the queue is memory.
+const PATIENCE_MILLIS: RangeInclusive<i64> = 200..=30_000;
 
 /// How much the machine may be asked to encode.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -84,6 +99,8 @@ pub struct Ladder {
     pub capacity: Capacity,
     /// What becomes of a session beyond that.
     pub over_capacity: OverCapacity,
+    /// How late pictures may be before some are left out.
+    pub patience: Span,
 }
 
 impl Ladder {
@@ -92,7 +109,17 @@ impl Ladder {
             preset: reader.read(&PRESET, units::parse_text),
             capacity: reader.read(&CAPACITY, parse_capacity),
             over_capacity: reader.read(&OVER_CAPACITY, |text| units::parse_choice(text, &OverCapacity::CHOICES)),
+            patience: reader.read(&PATIENCE, parse_patience),
         }
+    }
+}
+
+fn parse_patience(text: &str) -> Result<Span, String> {
+    let patience = units::parse_duration(text).map(Span::from_std).map_err(|error| error.to_string())?;
+    if PATIENCE_MILLIS.contains(&patience.to_millis()) {
+        Ok(patience)
+    } else {
+        Err(format!("{text} is out of range: write 200ms to 30s"))
     }
 }
 

@@ -231,6 +231,8 @@ fn values_out_of_range() {
             "[ladder]\nover_capacity = 'refused'",
             "a.toml:2: ladder.over_capacity: \"refused\" is not one of degrade, refuse; did you mean \"refuse\"?",
         ),
+        ("[ladder]\npatience = '199ms'", "a.toml:2: ladder.patience: 199ms is out of range: write 200ms to 30s"),
+        ("[ladder]\npatience = '31s'", "a.toml:2: ladder.patience: 31s is out of range: write 200ms to 30s"),
         ("[session]\nmax_bitrate = '499k'", "a.toml:2: session.max_bitrate: 499k is not between 500k and 400M"),
         ("[session]\nmax_bitrate = '401M'", "a.toml:2: session.max_bitrate: 401M is not between 500k and 400M"),
         (

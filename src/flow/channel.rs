@@ -307,6 +307,16 @@ impl<T: Weigh> Sender<T> {
         result
     }
 
+    /// Lets `prune` take items out of those that wait, and hands these back: what a sender may do who would rather lose what is
+    /// old than what is new.
+    pub fn prune(&self, prune: impl FnOnce(&mut VecDeque<T>) -> Vec<T>) -> Vec<T> {
+        let mut state = self.0.lock();
+        let pruned = prune(&mut state.items);
+        let bytes = pruned.iter().map(Weigh::weight).fold(0, usize::saturating_add);
+        state.bytes = state.bytes.saturating_sub(bytes);
+        pruned
+    }
+
     /// A gauge on this queue.
     pub fn depth(&self) -> Depth<T> {
         Depth(self.0.clone())
@@ -404,6 +414,20 @@ mod tests {
         assert_eq!(sender.try_send(Item(0)), Ok(()));
         assert_eq!(sender.try_send(Item(0)), Err(TrySendError::Full(Item(0))));
         assert_eq!((sender.depth().items(), sender.depth().bytes()), (2, 0));
+    }
+
+    #[test]
+    fn what_a_sender_takes_out_makes_room_in_both_bounds() {
+        let (sender, receiver) = bounded(Bound { items: 3, bytes: 10 });
+        for item in [2, 5, 3] {
+            sender.send(Item(item)).expect("room");
+        }
+        assert_eq!(sender.prune(|items| items.remove(1).into_iter().collect()), [Item(5)]);
+        assert_eq!((sender.depth().items(), sender.depth().bytes()), (2, 5));
+        assert_eq!(sender.try_send(Item(6)), Err(TrySendError::Full(Item(6))));
+        assert_eq!(sender.try_send(Item(4)), Ok(()));
+        drop(sender);
+        assert_eq!(receiver.iter().collect::<Vec<_>>(), [Item(2), Item(3), Item(4)]);
     }
 
     #[test]

@@ -4,6 +4,7 @@
 //! itself, or says openly that it holds the writer back. Publishing takes no lock: the list of edges is replaced as a
 //! whole when a reader comes or goes.
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
@@ -36,10 +37,10 @@ impl Carry for crate::media::Unit {
 pub enum WhenFull {
     /// The writer waits: nothing is lost on this edge, and a slow reader slows the source down.
     Block,
-    /// Packets are dropped and counted, from the first that finds no room until the next video keyframe that finds some:
-    /// the reader sees whole groups of pictures and a hole between them. What is not droppable is let in beyond the bound, and
-    /// the writer does not wait.
-    DropToKeyframe,
+    /// Packets are dropped and counted: of those that wait, the rest of the oldest group of pictures, up to the next video
+    /// keyframe; where none waits behind it, what comes until the next. The reader sees keyframes, each with the packets right
+    /// behind it, or none of them. What is not droppable is let in beyond the bound, and the writer does not wait.
+    KeepKeyframes,
 }
 
 /// What is not droppable may pass the bound of a full edge by this many items: cuts of some minutes. After that the writer waits,
@@ -64,22 +65,29 @@ impl<T: Carry> Edge<T> {
         }
         match self.when_full {
             WhenFull::Block => return self.note(self.sender.send(item.clone()).is_ok()),
-            WhenFull::DropToKeyframe if !item.droppable() => {
+            WhenFull::KeepKeyframes if !item.droppable() => {
                 return self.note(self.sender.send_beyond(item.clone(), NOTICES).is_ok());
             }
-            WhenFull::DropToKeyframe => {}
+            WhenFull::KeepKeyframes => {}
         }
         if self.dropping.load(Ordering::Relaxed) && !item.resumes() {
             self.dropped.fetch_add(1, Ordering::Relaxed);
             return;
         }
-        match self.sender.try_send(item.clone()) {
-            Ok(()) => self.dropping.store(false, Ordering::Relaxed),
-            Err(TrySendError::Closed(_)) => self.note(false),
-            Err(TrySendError::Full(_)) => {
+        let mut item = item.clone();
+        loop {
+            item = match self.sender.try_send(item) {
+                Ok(()) => return self.dropping.store(false, Ordering::Relaxed),
+                Err(TrySendError::Closed(_)) => return self.note(false),
+                Err(TrySendError::Full(item)) => item,
+            };
+            let pruned = self.sender.prune(|waiting| shorten_oldest_group(waiting, item.resumes()));
+            if pruned.is_empty() {
                 self.dropping.store(true, Ordering::Relaxed);
                 self.dropped.fetch_add(1, Ordering::Relaxed);
+                return;
             }
+            self.dropped.fetch_add(pruned.len() as u64, Ordering::Relaxed);
         }
     }
 
@@ -88,6 +96,19 @@ impl<T: Carry> Edge<T> {
             self.closed.store(true, Ordering::Relaxed);
         }
     }
+}
+
+/// Takes out the first run of packets that has a keyframe behind it, or will have one: `resumes` says that of what comes next.
+fn shorten_oldest_group<T: Carry>(waiting: &mut VecDeque<T>, resumes: bool) -> Vec<T> {
+    let is_lost = |item: &T| item.droppable() && !item.resumes();
+    let Some(begin) = waiting.iter().position(is_lost) else { return Vec::new() };
+    let next = waiting.iter().skip(begin).position(Carry::resumes).map(|behind| begin + behind);
+    let Some(end) = next.or(resumes.then_some(waiting.len())) else { return Vec::new() };
+    let (lost, notices): (Vec<_>, Vec<_>) = waiting.drain(begin..end).partition(is_lost);
+    let tail = waiting.split_off(begin);
+    waiting.extend(notices);
+    waiting.extend(tail);
+    lost
 }
 
 /// An edge's figures, for metrics.
@@ -220,8 +241,8 @@ mod tests {
     #[test]
     fn a_slow_reader_loses_whole_groups_counts_them_and_hurts_nobody() {
         let hub = Hub::default();
-        let fast = hub.subscribe("fast", LARGE, WhenFull::DropToKeyframe);
-        let slow = hub.subscribe("slow", SMALL, WhenFull::DropToKeyframe);
+        let fast = hub.subscribe("fast", LARGE, WhenFull::KeepKeyframes);
+        let slow = hub.subscribe("slow", SMALL, WhenFull::KeepKeyframes);
         for item in [Key(0), Delta(1), Delta(2)] {
             hub.publish(&item);
         }
@@ -235,9 +256,26 @@ mod tests {
     }
 
     #[test]
+    fn the_oldest_groups_are_cut_short_and_every_keyframe_stays() {
+        let hub = Hub::default();
+        let slow = hub.subscribe("slow", Bound { items: 6, bytes: 1_000 }, WhenFull::KeepKeyframes);
+        for item in [Key(0), Delta(1), Notice, Delta(2), Key(3), Delta(4), Delta(5)] {
+            hub.publish(&item);
+        }
+        assert_eq!(hub.stats(), [EdgeStats { name: "slow", items: 5, bytes: 5, dropped: 2 }]);
+        assert_eq!((slow.try_recv(), slow.try_recv(), slow.try_recv()), (Some(Key(0)), Some(Notice), Some(Key(3))));
+        // None of them has a keyframe behind it, until one comes.
+        for item in [Delta(6), Delta(7), Delta(8), Delta(9), Delta(10), Delta(11), Key(12), Delta(13)] {
+            hub.publish(&item);
+        }
+        hub.close();
+        assert_eq!(slow.iter().collect::<Vec<_>>(), [Key(12), Delta(13)]);
+    }
+
+    #[test]
     fn drops_are_counted_per_edge() {
         let hub = Hub::default();
-        let _slow = hub.subscribe("slow", SMALL, WhenFull::DropToKeyframe);
+        let _slow = hub.subscribe("slow", SMALL, WhenFull::KeepKeyframes);
         for item in [Key(0), Delta(1), Delta(2), Delta(3), Key(4)] {
             hub.publish(&item);
         }
@@ -247,7 +285,7 @@ mod tests {
     #[test]
     fn what_is_not_droppable_passes_a_full_edge_and_holds_nobody_until_there_is_too_much() {
         let hub = Hub::default();
-        let reader = hub.subscribe("reader", SMALL, WhenFull::DropToKeyframe);
+        let reader = hub.subscribe("reader", SMALL, WhenFull::KeepKeyframes);
         for item in [Key(0), Delta(1), Delta(2)] {
             hub.publish(&item);
         }

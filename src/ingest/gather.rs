@@ -18,6 +18,9 @@ const LOOK_AHEAD_WAIT: Duration = Duration::from_millis(250);
 const LOOK_AHEAD_PICTURES: usize = 5;
 /// Sound older than this before the first keyframe is not kept: it would be trimmed anyway.
 const MAX_SOUND: Span = Span::from_secs(10);
+/// A publisher that brings less media than half of the time waited stands still (a hole in its network, a host that gave its time to
+/// others): its second track may lie right behind. It is waited for so many times longer.
+const WAITS_OF_A_STALL: u32 = 4;
 /// The wait is over when so much is held: twice the largest message.
 pub(super) const MAX_BYTES: usize = 32 << 20;
 /// And when so many packets are, each of which costs memory beside its bytes: [`MAX_SOUND`] at 96 kHz is a quarter of it.
@@ -139,8 +142,9 @@ impl Gather {
     /// The next time at which waiting longer may be pointless.
     pub(super) fn deadline(&self, now: Duration) -> Option<Duration> {
         let second_track = self.since.map(|since| since.saturating_add(self.wait));
+        let stall = self.since.map(|since| since.saturating_add(self.wait * WAITS_OF_A_STALL));
         let pictures = self.keyframe_at.map(|since| since.saturating_add(LOOK_AHEAD_WAIT));
-        second_track.into_iter().chain(pictures).filter(|deadline| *deadline > now).min()
+        [second_track, stall, pictures].into_iter().flatten().filter(|deadline| *deadline > now).min()
     }
 
     /// All that was held, in order of arrival. Where a keyframe leads, it is the one to begin with.
@@ -153,7 +157,15 @@ impl Gather {
     }
 
     fn has_waited(&self, now: Duration) -> bool {
-        self.is_full() || self.since.is_some_and(|since| now >= since.saturating_add(self.wait))
+        let waited = |waits: u32| self.since.is_some_and(|since| now >= since.saturating_add(self.wait * waits));
+        self.is_full() || (waited(1) && self.held_media() >= self.wait / 2) || waited(WAITS_OF_A_STALL)
+    }
+
+    /// From the first stamp to the last.
+    fn held_media(&self) -> Duration {
+        let stamps = || self.samples.iter().map(|sample| sample.source);
+        let span = stamps().max().zip(stamps().min()).map(|(last, first)| last - first);
+        span.unwrap_or(Span::ZERO).to_std()
     }
 
     fn has_looked_ahead(&self, wanted: Wanted, now: Duration) -> bool {
@@ -226,14 +238,23 @@ mod tests {
     #[test]
     fn both_tracks_are_awaited_for_a_bounded_time() {
         assert!(gather([picture(0, 66), sound(5)]).is_complete(BOTH, SOON));
-        let video = gather([picture(0, 66)]);
+        let video = gather([picture(0, 66), picture(500, 66)]);
         assert!(!video.is_complete(BOTH, SOON) && video.is_complete(BOTH, SECOND));
         assert!(video.is_complete(Wanted { audio: false, ..BOTH }, SOON));
-        let audio = gather([sound(0)]);
+        let audio = gather([sound(0), sound(500)]);
         assert!(!audio.is_complete(BOTH, SECOND), "a keyframe was announced");
         let unannounced = Wanted { video_configured: false, ..BOTH };
         assert!(!audio.is_complete(unannounced, SOON) && audio.is_complete(unannounced, SECOND));
         assert!(!gather([]).is_complete(BOTH, SECOND));
+    }
+
+    #[test]
+    fn a_publisher_that_stands_still_is_waited_for_longer() {
+        let video = gather([picture(0, 66), picture(467, 66)]);
+        assert!(!video.is_complete(BOTH, 3 * SECOND), "its sound may be right behind");
+        assert!(video.is_complete(BOTH, 4 * SECOND));
+        let deadlines = [SOON, SECOND, 4 * SECOND].map(|now| video.deadline(now).map(|at| at.as_millis()));
+        assert_eq!(deadlines, [Some(250), Some(4_000), None]);
     }
 
     #[test]
@@ -300,6 +321,7 @@ mod tests {
         let gather = gather([sound(0), sample(Kind::Video, 100, 0, true)]);
         assert_eq!(gather.deadline(SOON), Some(Duration::from_millis(350)));
         assert_eq!(gather.deadline(Duration::from_millis(350)), Some(SECOND));
-        assert_eq!(gather.deadline(SECOND), None);
+        assert_eq!(gather.deadline(SECOND), Some(4 * SECOND));
+        assert_eq!(gather.deadline(4 * SECOND), None);
     }
 }

@@ -44,6 +44,7 @@ use std::time::Duration;
 use crate::config::preset::Preset;
 use crate::config::{Conflict, OnUnpublish};
 use crate::media::{Kind, Span};
+use crate::transcode::Patience;
 
 pub use publisher::LivePublisher;
 pub use session::{Barred, InUse, PublisherId, Session, SessionState};
@@ -62,6 +63,8 @@ pub struct SessionSpec {
     pub preset: Arc<Preset>,
     /// Target durations and window.
     pub hls: HlsSpec,
+    /// How late pictures may reach the encoders.
+    pub patience: Patience,
     /// How long the session waits for a publisher to come back.
     pub grace: Duration,
     /// What a clean unpublish means.

@@ -31,7 +31,7 @@ use crate::media::{CutKind, Kind, Output, Unit};
 use crate::package::{LatePackets, PackageSettings, Packager, Window};
 use crate::store::{Finish, ResumePoint, SessionWriter};
 use crate::transcode::threads::{AUDIO_INPUT, video_input};
-use crate::transcode::{LadderStats, Plan, TranscodeError, TranscodeInputs, Transcoder};
+use crate::transcode::{LadderStats, Patience, Plan, TranscodeError, TranscodeInputs, Transcoder};
 
 /// Connection -> intake, `Block`: about 4 s of a 1080p60 push, or less of a heavy one. TCP carries the pressure on.
 pub const INTAKE: Bound = Bound { items: 512, bytes: 8 << 20 };
@@ -225,8 +225,9 @@ impl Feeds {
             None => (None, false),
         };
         let inputs = TranscodeInputs {
-            video: encodes_video.then(|| video_edge(&hub, plan)),
+            video: encodes_video.then(|| video_edge(&hub, plan, spec.patience)),
             audio: encodes_audio.then(|| audio_edge(&hub)),
+            patience: spec.patience,
         };
         let needed = inputs.video.is_some() || inputs.audio.is_some();
         let transcoder = if needed {
@@ -256,12 +257,12 @@ impl Feeds {
     }
 }
 
-/// Hub -> decode, `DropToKeyframe`, 6 s of the source: slow encoders make the decoder drop frames long before this is
-/// full. It fills when decoding itself stalls; then the hole is GAP on the encoded rungs, and the copied rung does not
-/// notice.
-fn video_edge(hub: &Hub<Unit>, plan: &Plan) -> Receiver<Unit> {
-    let bound = video_input(plan.source_rate);
-    hub.subscribe_to("video", bound, WhenFull::DropToKeyframe, |unit| concerns(unit, Kind::Video))
+/// Hub -> decode, `KeepKeyframes`, six times the session's patience: slow encoders make the decoder drop frames long before this is
+/// full. It fills when decoding itself stalls, as on a machine whose host gives it no time; then segments of the encoded rungs
+/// have fewer pictures, but each begins with its own, and the copied rung does not notice.
+fn video_edge(hub: &Hub<Unit>, plan: &Plan, patience: Patience) -> Receiver<Unit> {
+    let bound = video_input(plan.source_rate, patience);
+    hub.subscribe_to("video", bound, WhenFull::KeepKeyframes, |unit| concerns(unit, Kind::Video))
 }
 
 fn audio_edge(hub: &Hub<Unit>) -> Receiver<Unit> {

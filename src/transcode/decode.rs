@@ -14,7 +14,7 @@ use super::libav::LibavError;
 use super::libav::decoder::VideoDecoder;
 use super::libav::deinterlacer::Deinterlacer;
 use super::libav::frame::Picture;
-use super::pace::{Lateness, Overload, OverloadChange, PacketTime, Shedder, backlog};
+use super::pace::{Lateness, Overload, OverloadChange, PacketTime, Patience, Shedder};
 use super::rung::RungItem;
 use super::stats::{DecodeCounters, RungCounters};
 use crate::clock::SharedClock;
@@ -59,6 +59,7 @@ pub(super) struct Decode {
     /// There from the first interlaced picture on, until the decoder is emptied.
     deinterlacer: Option<Deinterlacer>,
     cuts: VecDeque<Cut>,
+    patience: Patience,
     shedder: Shedder,
     overload: Overload,
     packet_time: PacketTime,
@@ -100,6 +101,7 @@ impl Decode {
         clock: SharedClock,
         counters: Arc<DecodeCounters>,
         threads: u32,
+        patience: Patience,
     ) -> Self {
         Decode {
             input,
@@ -111,7 +113,8 @@ impl Decode {
             decoder: None,
             deinterlacer: None,
             cuts: VecDeque::new(),
-            shedder: Shedder::default(),
+            patience,
+            shedder: Shedder::new(patience),
             overload: Overload::default(),
             packet_time: PacketTime::new(None),
             lateness: Lateness::default(),
@@ -353,7 +356,7 @@ impl Decode {
     }
 
     fn backlog(&self) -> Span {
-        backlog(self.late, self.packet_time.of(self.input.items()))
+        self.patience.backlog(self.late, self.packet_time.of(self.input.items()))
     }
 
     /// Says it once when overload begins, and once when it is over.
@@ -439,7 +442,8 @@ mod tests {
         let (sender, _rung) = bounded(Bound { items: 8, bytes: 1 << 20 });
         let edge = RungEdge { sender, counters: Arc::default(), active: true };
         let counters = Arc::<DecodeCounters>::default();
-        let mut decode = Decode::new(input, vec![edge], SystemClock::shared(), counters.clone(), 1);
+        let mut decode =
+            Decode::new(input, vec![edge], SystemClock::shared(), counters.clone(), 1, Patience::default());
         let began = decode.overload.note(Timestamp::ZERO, true);
         decode.tell(began, Timestamp::ZERO);
         counters.backlog.set_time(Duration::from_secs(2));
@@ -456,7 +460,7 @@ mod tests {
     /// PTS in milliseconds that frames get whose packets say these, and were decoded `step_ms` apart.
     fn risen(step_ms: i64, stamps: &[i64]) -> Vec<i64> {
         let (_source, input) = bounded(Bound { items: 8, bytes: 1 << 20 });
-        let mut decode = Decode::new(input, Vec::new(), SystemClock::shared(), Arc::default(), 1);
+        let mut decode = Decode::new(input, Vec::new(), SystemClock::shared(), Arc::default(), 1, Patience::default());
         (0..100).for_each(|n| decode.packet_time.packet(Timestamp::from_millis(n * step_ms)));
         let risen = stamps.iter().map(|stamp| decode.rising_pts(Some(Timestamp::from_millis(*stamp))));
         risen.map(|pts| pts.to_units(1_000)).collect()

@@ -52,6 +52,7 @@ use crate::media::codec::h264::H264Error;
 
 pub use conversions::Conversions;
 pub use libav::LibavError;
+pub use pace::Patience;
 pub use plan::{Plan, PlanError, plan};
 pub use stats::LadderStats;
 pub use threads::{TranscodeInputs, Transcoder};

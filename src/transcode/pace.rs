@@ -57,14 +57,53 @@ impl FrameCap {
     }
 }
 
-/// So much may wait that came at once, before it is too much: a burst is caught up with, and nothing of it is late.
-const BURST: Span = Span::from_millis(3_000);
-/// Backlog of undecoded video from which on frames are dropped.
-const OVERLOAD_BACKLOG: Span = Span::from_millis(1_000);
-/// Backlog below which dropping ends.
-const RELIEVED_BACKLOG: Span = Span::from_millis(250);
-/// Backlog from which on only frames that begin a segment are kept: what bounds the latency of an overloaded ladder.
-const MAX_BACKLOG: Span = Span::from_millis(3_000);
+/// How late frames may reach the encoders before some are left out: the backlog of undecoded video from which on they are dropped.
+/// All other bounds of an overloaded ladder are multiples of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Patience(Span);
+
+impl Patience {
+    /// This long, or the least span there is.
+    pub fn new(overloaded: Span) -> Self {
+        Patience(overloaded.max(Span::from_flicks(1)))
+    }
+
+    /// Behind so much backlog only frames that begin a segment are kept: what bounds the latency of an overloaded ladder. As much
+    /// may wait that came at once, before it counts: a burst is caught up with, and nothing of it is late.
+    fn longest(self) -> Span {
+        self.0.saturating_mul(3)
+    }
+
+    /// So much of the source may wait undecoded at all.
+    pub(super) fn queue(self) -> Span {
+        self.0.saturating_mul(6)
+    }
+
+    /// So much in thousandths of the backlog from which on frames are dropped.
+    fn thousandths_of(self, backlog: Span) -> i64 {
+        let thousandths = i128::from(backlog.flicks().max(0)) * 1_000 / i128::from(self.0.flicks());
+        i64::try_from(thousandths).unwrap_or(i64::MAX)
+    }
+
+    /// How far a ladder is behind: how late its packets are taken, or when more waits than a burst may bring, how much more.
+    /// The second is for sources that are faster than real time for long; their packets would find the queue full.
+    pub(super) fn backlog(self, late: Span, waiting: Span) -> Span {
+        late.max(waiting - self.longest())
+    }
+}
+
+impl Default for Patience {
+    fn default() -> Self {
+        Patience(Span::from_secs(1))
+    }
+}
+
+/// Thousandths of the patience below which dropping ends.
+const RELIEVED: i64 = 250;
+/// And from which on it begins.
+const OVERLOADED: i64 = 1_000;
+/// And from which on only frames that begin a segment are kept.
+const LONGEST: i64 = 3_000;
 /// A ladder counts as overloaded until no frame was dropped for so long: near the limit dropping comes and goes, and
 /// nobody wants to be told of each time.
 const CALM: Span = Span::from_millis(5_000);
@@ -73,21 +112,27 @@ const FULL_SHARE: i64 = 1_000;
 
 /// Drops frames for all rungs when the encoders are slower than the source.
 ///
-/// The measure is the [`backlog`] in front of the decoder: the encoders' queues block it, so their slowness piles up
-/// there. Dropping begins with one second of backlog, and
+/// The measure is the [`Patience::backlog`] in front of the decoder: the encoders' queues block it, so their slowness piles up
+/// there. Dropping begins when the backlog is the [`Patience`], and
 /// from then on a share of the frames is kept that falls as the backlog grows, so that both settle where the encoders
-/// can just follow; it ends when less than a quarter of a second waits. What is kept is spread evenly.
+/// can just follow; it ends when less than a quarter of it waits. What is kept is spread evenly.
 #[derive(Debug, Default)]
 pub(super) struct Shedder {
+    patience: Patience,
     shedding: bool,
     /// What the next frame may cost, in thousandths of a frame.
     credit: i64,
 }
 
 impl Shedder {
+    pub(super) fn new(patience: Patience) -> Self {
+        Shedder { patience, ..Shedder::default() }
+    }
+
     /// Whether the next frame goes to the encoders, with so much source waiting.
     pub(super) fn admits(&mut self, backlog: Span, begins_segment: bool) -> bool {
-        self.shedding = backlog >= OVERLOAD_BACKLOG || (self.shedding && backlog >= RELIEVED_BACKLOG);
+        let backlog = self.patience.thousandths_of(backlog);
+        self.shedding = backlog >= OVERLOADED || (self.shedding && backlog >= RELIEVED);
         if !self.shedding {
             self.credit = 0;
             return true;
@@ -101,22 +146,15 @@ impl Shedder {
     }
 }
 
-/// How far a ladder is behind: how late its packets are taken, or when more waits than a burst may bring, how much more.
-/// The second is for sources that are faster than real time for long; their packets would find the queue full.
-pub(super) fn backlog(late: Span, waiting: Span) -> Span {
-    late.max(waiting - BURST)
-}
-
-/// How many of a thousand frames are kept: all with a quarter of a second of backlog, half with one second, a third with
-/// two, none with three.
-fn share(backlog: Span) -> i64 {
-    let millis = (backlog.flicks() / Span::from_millis(1).flicks()).max(0);
-    if backlog >= MAX_BACKLOG {
+/// How many of a thousand frames are kept with so many thousandths of the patience in backlog: all with a quarter of it, half with
+/// one, a third with two, none with three.
+fn share(backlog: i64) -> i64 {
+    if backlog >= LONGEST {
         0
-    } else if backlog >= OVERLOAD_BACKLOG {
-        FULL_SHARE * 1_000 / (millis + 1_000)
+    } else if backlog >= OVERLOADED {
+        FULL_SHARE * 1_000 / (backlog + 1_000)
     } else {
-        FULL_SHARE - (millis - 250).max(0) * 500 / 750
+        FULL_SHARE - (backlog - RELIEVED).max(0) * 500 / 750
     }
 }
 
@@ -295,6 +333,16 @@ mod tests {
         assert_eq!(run(&mut shedder, 999, &[]), "kkkkkkkkkkkk", "it is over, so it takes a second of backlog again");
     }
 
+    #[test]
+    fn patience_stretches_every_bound() {
+        let mut shedder = Shedder::new(Patience::new(Span::from_secs(10)));
+        let mut kept = |millis: i64| (0..12).filter(|_| shedder.admits(Span::from_millis(millis), false)).count();
+        assert_eq!([9_999, 10_000, 29_999, 30_000, 2_500, 2_499].map(&mut kept), [12, 6, 3, 0, 12, 12]);
+        let patience = Patience::new(Span::from_secs(10));
+        assert_eq!(patience.backlog(Span::ZERO, Span::from_secs(31)), Span::from_secs(1));
+        assert_eq!((patience.queue(), Patience::default().queue()), (Span::from_secs(60), Span::from_secs(6)));
+    }
+
     /// One decoder and encoder in virtual time, fed at 60 frames/s with a segment every 2 s.
     struct Simulated {
         shedder: Shedder,
@@ -373,9 +421,10 @@ mod tests {
     #[test]
     fn a_burst_is_no_backlog_until_it_is_large() {
         let millis = Span::from_millis;
-        assert!(backlog(millis(10), millis(3_900)) < OVERLOAD_BACKLOG);
-        assert_eq!(backlog(millis(10), millis(4_000)), OVERLOAD_BACKLOG);
-        assert_eq!(backlog(millis(1_200), millis(1_200)), millis(1_200));
+        let backlog = |late, waiting| Patience::default().backlog(millis(late), millis(waiting));
+        assert_eq!(backlog(10, 3_900), millis(900));
+        assert_eq!(backlog(10, 4_000), millis(1_000));
+        assert_eq!(backlog(1_200, 1_200), millis(1_200));
     }
 
     #[test]

@@ -20,6 +20,7 @@ use super::TranscodeError;
 use super::audio::Audio;
 use super::decode::{Decode, RungEdge};
 use super::libav::{self, audio_encoder::AUDIO_ENCODER, video_encoder::VIDEO_ENCODER};
+use super::pace::Patience;
 use super::plan::{Plan, PlannedRung};
 use super::rung::{Rung, RungItem};
 use super::stats::{AudioCounters, DecodeCounters, LadderStats, RungCounters};
@@ -32,9 +33,6 @@ use crate::media::segment::{RenditionId, RenditionUnit};
 
 /// What the edge from the hub to the decoder may hold in bytes: 5 s of 50 Mbit/s.
 pub const VIDEO_INPUT_BYTES: usize = 32 << 20;
-/// And in time. Behind 3 s of backlog only the first frame of each segment is encoded; what waits longer than this is
-/// dropped undecoded, which bounds how far the encoded rungs can be behind.
-pub const VIDEO_INPUT_SECS: usize = 6;
 
 /// What the edge from the hub to the audio encoder should hold: 20 s of AAC, at any bitrate that AAC has.
 pub const AUDIO_INPUT: Bound = Bound { items: 1_024, bytes: 4 << 20 };
@@ -42,12 +40,15 @@ pub const AUDIO_INPUT: Bound = Bound { items: 1_024, bytes: 4 << 20 };
 /// Pictures between decoder and one rung: enough to ride out a slow frame. The pixels are shared by all rungs.
 pub const RUNG_QUEUE: Bound = Bound { items: 6, bytes: 64 << 20 };
 
-/// The bound of the edge from the hub to the decoder, for a source that states so many frames per second.
-pub fn video_input(frame_rate: Option<(u32, u32)>) -> Bound {
+/// The bound of the edge from the hub to the decoder, for a source that states so many frames per second: what waits longer than six
+/// times the patience is dropped undecoded, which bounds how far the encoded rungs can be behind.
+pub fn video_input(frame_rate: Option<(u32, u32)>, patience: Patience) -> Bound {
     let (num, den) = frame_rate.filter(|(_, den)| *den > 0).unwrap_or((60, 1));
     let per_second = usize::try_from(num.div_ceil(den)).unwrap_or(usize::MAX);
     // Rates that no camera has are no reason for a queue of nothing, or of everything.
-    Bound { items: per_second.clamp(10, 120) * VIDEO_INPUT_SECS, bytes: VIDEO_INPUT_BYTES }
+    let per_second = i64::try_from(per_second.clamp(10, 120)).unwrap_or(120);
+    let items = patience.queue().saturating_mul(per_second).to_units(1);
+    Bound { items: usize::try_from(items).unwrap_or(0).max(60), bytes: VIDEO_INPUT_BYTES }
 }
 
 /// Where a ladder takes its packets from. Each receiver sees every `Track`, `Cut` and `End`, and the packets of its kind.
@@ -57,6 +58,8 @@ pub struct TranscodeInputs {
     pub video: Option<Receiver<Unit>>,
     /// Audio units; dropped at once if audio is copied.
     pub audio: Option<Receiver<Unit>>,
+    /// How late pictures may be.
+    pub patience: Patience,
 }
 
 /// A running ladder. Dropping it does not stop its threads: end its inputs, then [`Transcoder::join`].
@@ -142,7 +145,8 @@ impl Transcoder {
             ladder.audio = Some(counters);
         }
         if let Some(input) = video {
-            let body = Decode::new(input, edges, clock, ladder.decode.clone(), plan.decode_threads);
+            let (counters, threads) = (ladder.decode.clone(), plan.decode_threads);
+            let body = Decode::new(input, edges, clock, counters, threads, inputs.patience);
             ladder.spawn(format!("dec-{name}"), &span, &watch, move || body.run())?;
         }
         if threads == 0 {

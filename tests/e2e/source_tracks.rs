@@ -140,6 +140,7 @@ fn push_one(daemon: &Daemon, credentials: &Credentials, feed: Feed, late: bool) 
     let publisher = RawPublisher::start(daemon.rtmp, &credentials.secret, feed);
     let open = || Follower::open(&daemon.url(""), &credentials.stream, FIRST_SEGMENT_LIMIT);
     let mut first = open();
+    publisher.go_on();
     let mut newcomer = None;
     if late {
         first.until(END_LIMIT, "the late track is listed", |_| {

@@ -491,7 +491,8 @@ fn parameter_sets_in_band_are_enough() {
 fn pictures_without_any_parameter_sets_are_refused_in_words() {
     use crate::support::daemon::Home;
     use crate::support::publisher::RawPublisher;
-    let source = Odd { seconds: 14, ..Odd::named("long") }.source();
+    // More media behind the 12 s of patience than fit into the session's queue, so that the goodbye cannot be read before the verdict.
+    let source = Odd { seconds: 30, ..Odd::named("long") }.source();
     let _turn = machine::shared("pictures_without_any_parameter_sets_are_refused_in_words");
     let home = Home::new(test_preset("auto-360p-240p"));
     let credentials = home.credentials();

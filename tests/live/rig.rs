@@ -170,6 +170,7 @@ pub fn spec(stream: &str) -> SessionSpec {
         epoch: 1,
         preset: Arc::new(Preset::load("passthrough").expect("an embedded preset")),
         hls: HlsSpec { segment: Span::from_secs(2), part: Span::from_millis(334), window: Span::from_secs(60) },
+        patience: millstream::transcode::Patience::default(),
         grace: GRACE,
         on_unpublish: OnUnpublish::Hold,
         conflict: Conflict::Takeover,

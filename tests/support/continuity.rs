@@ -20,11 +20,12 @@ mod tests;
 use std::collections::BTreeSet;
 use std::ops::{Range, RangeInclusive};
 use std::path::Path;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use super::boxes::{self, Init, Sample};
 use super::content;
 use super::follower::{Follower, Rendition};
+use super::machine;
 use super::playlist::Entry;
 
 /// A date leaves media time by at most 0.5 ms per segment, and is written in whole milliseconds.
@@ -32,8 +33,10 @@ const SLEW_US: i64 = 1_500;
 /// EXTINF has five decimals: half of the last one, and one microsecond for our own division.
 const DECIMALS_US: u64 = 6;
 /// What the daemon takes for a hole ends with the arrival of media, and begins with the end of the last picture, which was shown
-/// some frames behind its sending. On a busy machine arrivals are late.
+/// some frames behind its sending. On a busy machine arrivals are late; the time that it stood still comes on top.
 const ARRIVAL_US: i64 = 300_000;
+/// What a test does between its start and the first picture's arrival.
+const BEFORE_FIRST: Duration = Duration::from_secs(10);
 /// Where a hole ends, the timeline goes on where it was: to a frame of 10 frames/s, and one of sound.
 const JOINT_US: i64 = 125_000;
 const FLICKS: i64 = 705_600_000;
@@ -57,6 +60,8 @@ impl Stretch {
 /// Everything that was listed of a session.
 #[derive(Clone, Debug)]
 pub struct History {
+    /// How long the machine stood still meanwhile: arrivals may be so much later than they were sent.
+    pub stalled: Duration,
     /// Video rungs, then audio.
     pub lanes: Vec<Lane>,
 }
@@ -101,7 +106,10 @@ pub type Checked = Result<(), String>;
 impl History {
     /// Reads all of what `seen` has; `folder` takes the files that are decoded.
     pub fn of(seen: &Follower, folder: &Path) -> Self {
-        History { lanes: seen.renditions.iter().map(|rendition| Lane::of(rendition, folder)).collect() }
+        let lanes: Vec<_> = seen.renditions.iter().map(|rendition| Lane::of(rendition, folder)).collect();
+        let first = lanes.iter().find_map(|lane| unix_micros(&lane.listed.first()?.entry.wall));
+        let began = Duration::from_micros(first.map_or(0, i64::cast_unsigned)).saturating_sub(BEFORE_FIRST);
+        History { stalled: machine::stalled_since(SystemTime::UNIX_EPOCH + began), lanes }
     }
 
     /// Asserts every rule of a session that was sent in these stretches.
@@ -115,11 +123,12 @@ impl History {
     ///
     /// Says which rendition broke it, and where.
     pub fn check(&self, stretches: &[Stretch]) -> Checked {
+        let late = ARRIVAL_US + micros(self.stalled);
         for lane in &self.lanes {
             let within = |checked: Checked| checked.map_err(|words| format!("{}: {words}", lane.name));
             within(sequence(lane))?;
-            within(broken(lane, stretches))?;
-            within(dated(lane, stretches))?;
+            within(broken(lane, stretches, late))?;
+            within(dated(lane, stretches, late))?;
             within(timed(lane))?;
             within(shown(lane, stretches))?;
         }
@@ -215,8 +224,8 @@ fn sequence(lane: &Lane) -> Checked {
 }
 
 /// One discontinuity between two stretches. Gaps stand before a discontinuity or at the end, and there are as many as fit into the
-/// hole; behind the last stretch any number.
-fn broken(lane: &Lane, stretches: &[Stretch]) -> Checked {
+/// hole, when media may come `late` microseconds after they were sent; behind the last stretch any number.
+fn broken(lane: &Lane, stretches: &[Stretch], late: i64) -> Checked {
     let runs = lane.runs();
     rule(runs.len() == stretches.len(), || format!("{} stretches for {} that were sent", runs.len(), stretches.len()))?;
     for (at, (run, stretch)) in runs.iter().zip(stretches).enumerate() {
@@ -226,7 +235,7 @@ fn broken(lane: &Lane, stretches: &[Stretch]) -> Checked {
             format!("stretch {at}: media behind a gap without a discontinuity")
         })?;
         rule(media > 0, || format!("stretch {at} has no media"))?;
-        let expected = gaps_in(stretch.away, lane.target);
+        let expected = gaps_in(stretch.away, lane.target, late);
         rule(at + 1 == runs.len() || expected.contains(&gaps), || {
             format!("stretch {at}: {gaps} gaps where {expected:?} fit into {:?}", stretch.away)
         })?;
@@ -235,13 +244,14 @@ fn broken(lane: &Lane, stretches: &[Stretch]) -> Checked {
 }
 
 /// How many gaps fit into a hole of about `away`: one is announced when its time is over.
-fn gaps_in(away: Duration, target: Duration) -> RangeInclusive<usize> {
+fn gaps_in(away: Duration, target: Duration, late: i64) -> RangeInclusive<usize> {
     let count = |us: i64| usize::try_from(us.max(0) / micros(target).max(1)).unwrap_or(0);
-    count(micros(away) - ARRIVAL_US)..=count(micros(away) + ARRIVAL_US)
+    count(micros(away) - late)..=count(micros(away) + late)
 }
 
-/// Dates advance by durations within a stretch and through gaps; over a discontinuity, by the length of the hole.
-fn dated(lane: &Lane, stretches: &[Stretch]) -> Checked {
+/// Dates advance by durations within a stretch and through gaps; over a discontinuity, by the length of the hole, when media may
+/// come `late` microseconds after they were sent.
+fn dated(lane: &Lane, stretches: &[Stretch], late: i64) -> Checked {
     // Sound is cut at its first frame behind the cut, so its durations are off by up to a frame: its dates are those of the video.
     if lane.pictures.is_empty() {
         return Ok(());
@@ -263,7 +273,7 @@ fn dated(lane: &Lane, stretches: &[Stretch]) -> Checked {
         let (hole, away) = (date(&pair[1][0])? - until(last)?, micros(stretch.away));
         let left_out = date(&pair[1][0])? - until(&pair[0][pair[0].len() - 1])?;
         rule(left_out >= -SLEW_US, || format!("the date of {} goes back by {} us", pair[1][0].entry.msn, -left_out))?;
-        rule((hole - away).abs() <= ARRIVAL_US, || {
+        rule((hole - away).abs() <= late, || {
             format!("dates step by {hole} us before {}, over a hole of {away}", pair[1][0].entry.msn)
         })?;
     }

@@ -99,6 +99,8 @@ impl Home {
             .env("MILLSTREAM_RTMP__LISTEN", "127.0.0.1:0")
             .env("MILLSTREAM_RTMPS__LISTEN", "127.0.0.1:0")
             .env("MILLSTREAM_LOG__FORMAT", "json")
+            // Pictures are counted, also when the machine stands still meanwhile. Tests of overload have their own.
+            .env("MILLSTREAM_LADDER__PATIENCE", "30s")
             .envs(self.settings.iter().map(|(variable, value)| (variable, value)));
         command
     }

@@ -51,7 +51,14 @@ impl Default for Client {
 impl Client {
     /// Sends a request and reads the whole answer.
     pub fn request(&self, method: &str, url: &str, headers: &[(&str, &str)]) -> Answer {
-        self.try_request(method, url, headers).unwrap_or_else(|error| panic!("{method} {url}: {error}"))
+        let answer = match self.try_request(method, url, headers) {
+            // A server may close a connection that is idle in the moment in which it is used again (RFC 9112 9.5).
+            Err(error) if method == "GET" && error.is_request() && !error.is_timeout() => {
+                self.try_request(method, url, headers)
+            }
+            answer => answer,
+        };
+        answer.unwrap_or_else(|error| panic!("{method} {url}: {error:?}"))
     }
 
     fn try_request(&self, method: &str, url: &str, headers: &[(&str, &str)]) -> Result<Answer, reqwest::Error> {

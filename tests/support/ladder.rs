@@ -17,7 +17,7 @@ use millstream::media::codec::aac;
 use millstream::media::codec::h264::{AvcConfig, track_from_parameter_sets};
 use millstream::media::segment::RenditionUnit;
 use millstream::media::{AudioTrack, Cut, CutKind, Kind, Packet, Span, Timestamp, Track, Unit, VideoTrack, WallTime};
-use millstream::transcode::{LadderStats, Plan, TranscodeError, TranscodeInputs, Transcoder, plan};
+use millstream::transcode::{LadderStats, Patience, Plan, TranscodeError, TranscodeInputs, Transcoder, plan};
 
 /// Where session timelines start.
 pub const START: Timestamp = Timestamp::from_millis(10_000);
@@ -212,7 +212,7 @@ pub fn run(preset: &Preset, video: Option<Vec<Unit>>, audio: Option<Vec<Unit>>, 
             receiver
         })
     };
-    let inputs = TranscodeInputs { video: input(video), audio: input(audio) };
+    let inputs = TranscodeInputs { video: input(video), audio: input(audio), patience: Patience::default() };
     let (output, collected) = bounded::<RenditionUnit>(Bound { items: 16, bytes: 16 << 20 });
     let (tell, tells) = mpsc::channel();
     let ended = move |outcome: &Outcome<TranscodeError>| tell.send(format!("{outcome:?}")).unwrap_or(());

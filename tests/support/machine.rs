@@ -1,9 +1,9 @@
 //! Who may use the machine at the same time, and what happens to a test that hangs.
 
 use std::sync::mpsc::{RecvTimeoutError, Sender, channel};
-use std::sync::{OnceLock, RwLock, RwLockReadGuard, RwLockWriteGuard};
+use std::sync::{Mutex, OnceLock, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant, SystemTime};
 
 /// Longest time that one test may take, waiting for its turn not counted.
 /// The longest form of the soak adds its own length.
@@ -27,7 +27,35 @@ enum Place {
 
 fn machine() -> &'static RwLock<()> {
     static MACHINE: OnceLock<RwLock<()>> = OnceLock::new();
-    MACHINE.get_or_init(RwLock::default)
+    MACHINE.get_or_init(|| {
+        thread::spawn(note_stalls);
+        RwLock::default()
+    })
+}
+
+/// A thread that wanted to wake after this...
+const TICK: Duration = Duration::from_millis(20);
+/// ...and woke so much later did not get the machine: its host gave the time to others, or everything on it was stopped.
+const STALL: Duration = Duration::from_millis(100);
+
+/// When the machine stood still, by its clock, and how long.
+static STALLS: Mutex<Vec<(SystemTime, Duration)>> = Mutex::new(Vec::new());
+
+fn note_stalls() {
+    loop {
+        let (date, began) = (SystemTime::now(), Instant::now());
+        thread::sleep(TICK);
+        let late = began.elapsed().saturating_sub(TICK);
+        if late > STALL {
+            STALLS.lock().unwrap_or_else(PoisonError::into_inner).push((date, late));
+        }
+    }
+}
+
+/// How long this machine stood still since `date`, in all: what no check of dates can expect of anybody.
+pub fn stalled_since(date: SystemTime) -> Duration {
+    let stalls = STALLS.lock().unwrap_or_else(PoisonError::into_inner);
+    stalls.iter().filter(|(began, late)| *began + *late >= date).map(|(_, late)| *late).sum()
 }
 
 /// Runs beside other tests.

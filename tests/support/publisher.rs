@@ -19,6 +19,8 @@ use super::source::Source;
 
 /// Longest time until the daemon answers a command.
 const ANSWER_LIMIT: Duration = Duration::from_secs(20);
+/// Longest time that a test holds back what is to be sent.
+const HOLD_LIMIT: Duration = Duration::from_secs(60);
 const HANDSHAKE_BYTES: usize = 1_536;
 /// The field that says that four more bytes hold the time.
 const EXTENDED: u32 = 0xFF_FFFF;
@@ -33,6 +35,7 @@ pub struct Feed {
     chunk_bytes: u32,
     tags_per_message: usize,
     speed_percent: u64,
+    held_from_ms: Option<u64>,
     ending: Ending,
 }
 
@@ -57,7 +60,14 @@ impl Feed {
 
     /// The same, of tags that a test has put together.
     pub fn from(tags: Vec<Tag>) -> Self {
-        Feed { tags, chunk_bytes: 4_096, tags_per_message: 1, speed_percent: 100, ending: Ending::Unpublish }
+        Feed {
+            tags,
+            chunk_bytes: 4_096,
+            tags_per_message: 1,
+            speed_percent: 100,
+            held_from_ms: None,
+            ending: Ending::Unpublish,
+        }
     }
 
     /// Changes, drops, adds or moves tags. They are sent in their order, none before it is due.
@@ -101,6 +111,13 @@ impl Feed {
             let from = due(tags, from_ms);
             tags.iter_mut().skip(from).for_each(|tag| tag.move_stamp(by_ms));
         })
+    }
+
+    /// Holds back what is due from `from_ms` on until [`RawPublisher::go_on`], and then goes on in real time.
+    #[must_use]
+    pub fn hold_from(mut self, from_ms: u64) -> Self {
+        self.held_from_ms = Some(from_ms);
+        self
     }
 
     /// What happens behind the last tag.
@@ -186,6 +203,11 @@ impl RawPublisher {
         assert_eq!(sent, Some(true), "not sent within {limit:?}: {:?}", self.statuses());
     }
 
+    /// Lets go what [`Feed::hold_from`] holds back.
+    pub fn go_on(&self) {
+        self.heard.change(|state| state.let_go = true);
+    }
+
     /// When everything was sent; `None` before that.
     pub fn sent_at(&self) -> Option<Instant> {
         self.heard.lock().sent
@@ -237,13 +259,20 @@ fn shake_hands(socket: &mut TcpStream) {
 
 /// Sends the tags when they are due. Ends early when the connection does.
 fn push(feed: &Feed, writer: &Mutex<Writer>, heard: &Heard) {
-    let began = Instant::now();
+    let mut began = Instant::now();
+    let mut held_from_ms = feed.held_from_ms;
     let mut rest = &feed.tags[..];
     while let Some(first) = rest.first() {
         let is_media = |tag: &&Tag| tag.kind != Kind::Script;
         let count = rest.iter().take(feed.tags_per_message).take_while(is_media).count().max(1);
         let (now, later) = rest.split_at(count);
-        let due = Duration::from_millis(now[count - 1].due_ms * 100 / feed.speed_percent);
+        let due_ms = now[count - 1].due_ms;
+        let due = Duration::from_millis(due_ms * 100 / feed.speed_percent);
+        if held_from_ms.take_if(|from_ms| due_ms >= *from_ms).is_some() {
+            let gone = heard.wait(HOLD_LIMIT, |state| (state.let_go || state.closed || state.dropped).then_some(()));
+            gone.expect("what is held is let go");
+            began = began.max(Instant::now() - due);
+        }
         if !heard.pause_until(began + due) {
             return;
         }
@@ -282,6 +311,7 @@ struct State {
     closed: bool,
     sent: Option<Instant>,
     mute: bool,
+    let_go: bool,
     dropped: bool,
 }
 

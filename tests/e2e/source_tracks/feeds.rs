@@ -75,7 +75,8 @@ fn late(kind: Kind) -> Feed {
         tags.retain(|tag| tag.kind != kind || tag.is_config() || tag.due_ms >= AWAY_FROM_MS);
         let config = tags.iter_mut().find(|tag| tag.kind == kind && tag.is_config()).expect("a configuration");
         (config.due_ms, config.stamp_ms) = (AWAY_FROM_MS - 10, AWAY_FROM_MS as u32 - 10);
-    })
+    }) // Who watches from the beginning is there before it.
+    .hold_from(AWAY_FROM_MS - 10)
 }
 
 fn vanishing(kind: Kind) -> Feed {

@@ -51,7 +51,8 @@ fn lane(name: &str, timescale: u32, count: u32, pictures: Vec<Vec<Option<u32>>>)
 fn whole() -> History {
     let pictures = || [0..90, 0..60].map(|range| range.map(Some).collect()).to_vec();
     let video = |name| lane(name, 90_000, 30, pictures());
-    History { lanes: vec![video("360p"), video("240p"), lane("audio", 48_000, 50, Vec::new())] }
+    let lanes = vec![video("360p"), video("240p"), lane("audio", 48_000, 50, Vec::new())];
+    History { stalled: Duration::ZERO, lanes }
 }
 
 /// Changes one lane of a whole history, and finds `words` in what is said of it.
@@ -106,7 +107,7 @@ fn a_discontinuity_too_many_or_too_few_is_found() {
 
 #[test]
 fn gaps_are_those_that_fit_into_the_hole() {
-    let in_hole = |millis| gaps_in(Duration::from_millis(millis), TARGET);
+    let in_hole = |millis| gaps_in(Duration::from_millis(millis), TARGET, ARRIVAL_US);
     assert_eq!((in_hole(300), in_hole(1_500), in_hole(5_000)), (0..=0, 1..=1, 4..=5));
 }
 
