@@ -7,8 +7,8 @@ cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
 [ "$#" -eq 0 ] || die "test has no options: for a part of it call cargo test with a filter"
 
-# Tests hang, or they are done in this time on two cores. Building is not counted.
-test_limit_seconds=900
+# Tests hang, or they are done in this time on two cores, also beside noisy neighbours. Building is not counted.
+test_limit_seconds=1800
 demo_limit_seconds=180
 logs=target/test-logs
 closing=()
