@@ -11,7 +11,7 @@ use millstream::clock::Clock;
 use millstream::store::{Filesystem, Finish, StoreError, TraceBegin};
 use millstream::telemetry::Metrics;
 use millstream::telemetry::trace::{Traces, queue, resource};
-use store_support::disk::Mood;
+use store_support::disk::{HeldDisk, Mood};
 use store_support::*;
 
 #[tokio::test(start_paused = true)]
@@ -146,6 +146,27 @@ async fn closing_gives_up_at_its_deadline_and_the_next_start_goes_on() {
     assert!(session.clean);
     until_playlist(&store, "s1", None, |text| !text.is_empty()).await;
     assert_eq!(store.stats().backlog_objects, 0);
+}
+
+#[tokio::test]
+async fn a_closed_store_has_nothing_under_way_on_its_disk() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let disk = Arc::new(HeldDisk::default());
+    let (bench, objects) = Bench::scripted(folder.path());
+    objects.hold();
+    let (store, _) = bench.with_disk(&disk).open().await;
+    let mut writer = store.begin(head("s1", 1)).expect("begun");
+    append_inits(&mut writer);
+    disk.hold();
+    objects.release(1); // and the journal takes note of what was put
+    let noted = tokio::time::timeout(Duration::from_secs(60), disk.until_held()).await;
+    let mut closing = std::pin::pin!(store.close(Duration::ZERO));
+    // Nothing ends this wait early but a store that does not keep its word.
+    let early = tokio::time::timeout(Duration::from_millis(300), &mut closing).await;
+    disk.release();
+    assert!(noted.is_ok() && early.is_err(), "{noted:?}, closed while a write was held: {}", early.is_ok());
+    closing.await.expect("the disk is well");
+    assert!(disk.is_at_rest());
 }
 
 #[tokio::test]

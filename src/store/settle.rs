@@ -116,10 +116,10 @@ impl Drop for Round<'_> {
 impl Shared {
     /// Syncs the file system of the objects on a thread that may block.
     async fn sync_objects(self: &Arc<Self>) -> std::io::Result<()> {
-        let shared = self.clone();
-        let synced = tokio::task::spawn_blocking(move || match &shared.backend.filesystem {
-            Some(filesystem) => filesystem.sync(),
-            None => Ok(()),
+        let (shared, running) = (self.clone(), self.tasks.token());
+        let synced = tokio::task::spawn_blocking(move || {
+            let _running = running;
+            shared.backend.filesystem.as_ref().map_or(Ok(()), |filesystem| filesystem.sync())
         });
         // A panic, which counts as a failure, or the runtime is going down.
         synced.await.unwrap_or_else(|error| Err(std::io::Error::other(error)))

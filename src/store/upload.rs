@@ -391,8 +391,13 @@ impl Shared {
     }
 
     /// Runs `work` on a thread that may block, and waits for it. `None` when the runtime is going down. A panic in it is the
-    /// caller's.
+    /// caller's. It runs to its end also when nobody waits any more, and the store is not closed before.
     pub(crate) async fn blocking<T: Send + 'static>(&self, work: impl FnOnce() -> T + Send + 'static) -> Option<T> {
+        let running = self.tasks.token();
+        let work = move || {
+            let _running = running;
+            work()
+        };
         match tokio::task::spawn_blocking(work).await {
             Ok(done) => Some(done),
             Err(error) if error.is_panic() => resume_unwind(error.into_panic()),

@@ -3,7 +3,7 @@
 use std::io;
 use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Condvar, Mutex};
 
 use millstream::store::{AppendFile, Files, OsFiles};
 use tokio::sync::watch;
@@ -59,6 +59,74 @@ impl Files for FaultyDisk {
 
     fn boot_id(&self) -> String {
         format!("boot {}", self.boots.load(Ordering::SeqCst))
+    }
+}
+
+/// [`OsFiles`] whose writes wait while they are held.
+#[derive(Debug, Default)]
+pub struct HeldDisk(Arc<Held>);
+
+#[derive(Debug, Default)]
+struct Held {
+    held: Mutex<bool>,
+    released: Condvar,
+    /// Writes that have begun while they were held.
+    begun: watch::Sender<u64>,
+    /// And have ended.
+    ended: AtomicU64,
+}
+
+impl HeldDisk {
+    /// Writes wait from now on.
+    pub fn hold(&self) {
+        *self.0.held.lock().expect("no panic") = true;
+    }
+
+    /// Lets all go on.
+    pub fn release(&self) {
+        *self.0.held.lock().expect("no panic") = false;
+        self.0.released.notify_all();
+    }
+
+    /// Until a write waits.
+    pub async fn until_held(&self) {
+        self.0.begun.subscribe().wait_for(|writes| *writes > 0).await.expect("the disk is there");
+    }
+
+    /// Every write that waited has ended.
+    pub fn is_at_rest(&self) -> bool {
+        self.0.ended.load(Ordering::SeqCst) == *self.0.begun.borrow()
+    }
+}
+
+impl Files for HeldDisk {
+    fn create(&self, path: &Path) -> io::Result<Arc<dyn AppendFile>> {
+        Ok(Arc::new(HeldFile { file: OsFiles.create(path)?, disk: self.0.clone() }))
+    }
+}
+
+#[derive(Debug)]
+struct HeldFile {
+    file: Arc<dyn AppendFile>,
+    disk: Arc<Held>,
+}
+
+impl AppendFile for HeldFile {
+    fn append(&self, slices: &[&[u8]]) -> io::Result<()> {
+        let held = self.disk.held.lock().expect("no panic");
+        if !*held {
+            drop(held);
+            return self.file.append(slices);
+        }
+        self.disk.begun.send_modify(|count| *count += 1);
+        drop(self.disk.released.wait_while(held, |held| *held).expect("no panic"));
+        let appended = self.file.append(slices);
+        self.disk.ended.fetch_add(1, Ordering::SeqCst);
+        appended
+    }
+
+    fn sync(&self) -> io::Result<()> {
+        self.file.sync()
     }
 }
 
