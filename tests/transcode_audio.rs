@@ -94,11 +94,15 @@ fn check_onsets(found: &[Timestamp], expected: &[Timestamp]) {
 fn packets_are_counted_from_the_first_pts_less_the_priming_and_beeps_stay_in_place() {
     for rate in [44_100, 48_000] {
         let source = audio(&beeps(rate, 2, 3), Span::ZERO);
-        let ran = ladder(whole(&source, &[cut(0, at(0)), cut(1, at(1_000)), cut(2, at(2_000))]));
+        // Sound begins behind the picture that the session begins with.
+        let ran = ladder(whole(&source, &[cut(0, at(-100)), cut(1, at(1_000)), cut(2, at(2_000))]));
         let units = &ran.units[0];
         let packets = packets_of(units);
         assert_eq!(packets[0].pts, source.packets[0].pts - samples(1_024), "{rate}");
         check_counted(&packets);
+        // With it, there is no room for what holds none of the source's sound; all else is the same.
+        let at_once = ladder(whole(&source, &[cut(0, at(0)), cut(1, at(1_000)), cut(2, at(2_000))]));
+        assert!(packets_of(&at_once.units[0]) == packets[1..], "{rate}: {}", shape(&at_once.units[0]));
         let source_end = source.packets.last().expect("some").pts + source.packets[0].duration;
         let end = packets.last().expect("some").pts + samples(1_024);
         assert!(end >= source_end && end - source_end < samples(1_024), "{rate}: {end} for {source_end}");
@@ -199,7 +203,7 @@ fn a_source_that_never_speaks_is_silence_too_but_not_in_a_gap() {
     let ran = ladder(units);
     let packets = packets_of(&ran.units[0]);
     check_counted(&packets);
-    assert_eq!(packets[0].pts, at(0) - samples(1_024));
+    assert_eq!(packets[0].pts, at(0), "behind the cut, without what only primes the encoder");
     let end = packets.last().expect("some").pts + samples(1_024);
     assert!(end >= at(2_000) && end < at(2_000) + samples(1_024), "{end}");
     assert_eq!(cuts_of(&ran.units[0]).len(), 5);

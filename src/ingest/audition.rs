@@ -1,23 +1,20 @@
 //! What a newcomer sends before it takes over from a publisher that is still there.
 //!
 //! It is read and judged as a publisher's media is, and nothing of it reaches the session: an encoder of the wrong codec, or
-//! one that never sends a keyframe, is turned away and has disturbed nobody. With its first keyframe it is ready; then what
-//! it needs to be understood (configurations, the sound just before) is handed on as if it had come at that moment.
+//! one that never sends a keyframe, is turned away and has disturbed nobody. With its first keyframe it is ready; then the
+//! reader goes on for the session where it stands, with all configurations that it has read, and the sound just before is
+//! handed on as if it had come at that moment.
 
 use std::collections::VecDeque;
 use std::time::Duration;
 
-use super::demux::{Demux, Demuxed};
+use super::Rejected;
+use super::demux::{AccessUnit, Demux, Demuxed};
 use super::patience::Patience;
-use super::{Input, Rejected};
-use crate::media::{Kind, Track};
+use super::unwrap::step_ms;
+use crate::media::{Kind, Packet, Span, Timestamp, Unit};
 use crate::wire::Inbound;
-use crate::wire::flv::{AudioTag, Tag, TagKind, VideoTag, parse_audio, parse_video};
 
-/// Configurations that are kept of each kind: one says all, but for encoders that put a part into the stream. None is as long as
-/// this; what is longer is filled up with something else.
-const MAX_CONFIGURATIONS: usize = 4;
-const MAX_CONFIGURATION_BYTES: usize = 64 * 1024;
 /// Sound that is kept: encoders write up to half a second of it ahead of its picture, and AAC has 94 frames a second at most.
 const MAX_SOUNDS: usize = 64;
 const MAX_SOUND_BYTES: usize = 64 * 1024;
@@ -32,10 +29,20 @@ pub struct Audition {
     /// Pictures came, or were announced.
     pictures: bool,
     first_sound: Option<Duration>,
-    configurations: VecDeque<Tag>,
-    sounds: VecDeque<Tag>,
+    sounds: VecDeque<AccessUnit>,
     sound_bytes: usize,
-    last: Option<Tag>,
+    last: Option<AccessUnit>,
+    /// The newest stamp, and how far its clock has come.
+    stamp_ms: Option<u32>,
+    at_ms: i64,
+}
+
+/// What a newcomer leaves to the ingest of the session that it takes over.
+pub(super) struct Heir {
+    pub demux: Demux,
+    pub patience: Patience,
+    /// The sound just before, and what made it ready.
+    pub units: Vec<AccessUnit>,
 }
 
 impl Audition {
@@ -47,32 +54,36 @@ impl Audition {
             patience: Patience::default(),
             pictures: false,
             first_sound: None,
-            configurations: VecDeque::new(),
             sounds: VecDeque::new(),
             sound_bytes: 0,
             last: None,
+            stamp_ms: None,
+            at_ms: 0,
         }
     }
 
-    /// Takes what the newcomer sent at the monotonic time `now`; whether it is ready to take over.
+    /// Takes what the newcomer sent at the monotonic time `now`; whether it is ready to take over. To `out` is appended what it
+    /// is, for whoever judges it: tracks and packets, on a timeline of its own that begins at 0.
     ///
     /// # Errors
     /// It sends what cannot be carried: close its connection with these words.
-    pub fn push(&mut self, unit: Inbound, now: Duration) -> Result<bool, Rejected> {
+    pub fn push(&mut self, unit: Inbound, now: Duration, out: &mut Vec<Unit>) -> Result<bool, Rejected> {
         let Inbound::Flv(tag) = unit;
         let Demuxed { configuration, unit } = self.demux.push(&tag)?;
-        let video_configured = matches!(&configuration, Some(new) if matches!(*new.track, Track::Video(_)));
-        if video_configured || self.demux.awaits_parameter_sets() {
-            self.pictures = true;
+        if let Some(configuration) = configuration {
+            if configuration.track.kind() == Kind::Audio {
+                self.forget_sound(); // what it describes is to come
+            }
+            self.pictures |= configuration.track.kind() == Kind::Video;
+            out.push(Unit::Track(configuration.track));
+        }
+        self.pictures |= self.demux.awaits_parameter_sets();
+        if self.pictures {
             self.patience.wait_for_keyframe(now);
         }
-        let Some(mut unit) = unit else {
-            if configuration.is_some() || is_configuration(&tag) {
-                self.keep_configuration(tag);
-            }
-            return self.patience.check(now).map(|()| false);
-        };
+        let Some(mut unit) = unit else { return self.patience.check(now).map(|()| false) };
         self.patience.judge(&mut unit)?;
+        out.push(Unit::Packet(self.packet(&unit)));
         let ready = match unit.kind {
             Kind::Video => {
                 self.pictures = true;
@@ -84,110 +95,104 @@ impl Audition {
             }
         };
         if ready {
-            self.last = Some(tag);
+            self.last = Some(unit);
             return Ok(true);
         }
         if unit.kind == Kind::Audio {
-            self.keep_sound(tag);
+            self.keep_sound(unit);
         }
         self.patience.check(now).map(|()| false)
     }
 
-    fn keep_configuration(&mut self, tag: Tag) {
-        let alike = |kept: &Tag| kept.kind == tag.kind && kept.data == tag.data;
-        if tag.data.len() > MAX_CONFIGURATION_BYTES || self.configurations.iter().any(alike) {
-            return;
-        }
-        let of_its_kind = |kept: &Tag| kept.kind == tag.kind;
-        if self.configurations.iter().filter(|kept| of_its_kind(kept)).count() == MAX_CONFIGURATIONS
-            && let Some(oldest) = self.configurations.iter().position(of_its_kind)
-        {
-            self.configurations.remove(oldest);
-        }
-        self.configurations.push_back(tag);
+    fn packet(&mut self, unit: &AccessUnit) -> Packet {
+        self.at_ms += self.stamp_ms.replace(unit.stamp_ms).map_or(0, |last| step_ms(last, unit.stamp_ms));
+        let dts = Timestamp::from_millis(self.at_ms);
+        let pts = dts + Span::from_millis(i64::from(unit.composition_ms));
+        let (kind, keyframe, data) = (unit.kind, unit.keyframe, unit.data.clone());
+        Packet { kind, dts, pts, duration: Span::ZERO, keyframe, data }
     }
 
-    fn keep_sound(&mut self, tag: Tag) {
-        self.sound_bytes += tag.data.len();
-        self.sounds.push_back(tag);
+    fn keep_sound(&mut self, sound: AccessUnit) {
+        self.sound_bytes += sound.data.len();
+        self.sounds.push_back(sound);
         while self.sounds.len() > MAX_SOUNDS || self.sound_bytes > MAX_SOUND_BYTES {
             let Some(oldest) = self.sounds.pop_front() else { return };
             self.sound_bytes -= oldest.data.len();
         }
     }
 
-    /// What the session must be told for the newcomer to go on from here, the keyframe last.
-    pub fn into_inputs(self) -> impl Iterator<Item = Input> {
-        self.configurations.into_iter().chain(self.sounds).chain(self.last).map(|tag| Input::Media(Inbound::Flv(tag)))
+    fn forget_sound(&mut self) {
+        self.sounds.clear();
+        self.sound_bytes = 0;
     }
-}
 
-/// Also one that says nothing yet, such as the length of NAL sizes alone.
-fn is_configuration(tag: &Tag) -> bool {
-    match tag.kind {
-        TagKind::Video => matches!(parse_video(&tag.data), Ok(VideoTag::Config(_))),
-        TagKind::Audio => matches!(parse_audio(&tag.data), Ok(AudioTag::Config(_))),
-        TagKind::Script => false,
+    /// What the session goes on with. What was left out meanwhile was nobody's loss, and is not counted.
+    pub(super) fn into_heir(mut self) -> Heir {
+        self.demux.forget_skipped();
+        Heir { demux: self.demux, patience: self.patience, units: self.sounds.into_iter().chain(self.last).collect() }
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::wire::flv::{AudioTag, Tag, TagKind};
     use bytes::Bytes;
 
     /// AAC-LC, 48 kHz, stereo.
     const ASC: &[u8] = &[0x11, 0x90];
 
-    fn sound(bytes: usize, stamp_ms: u32) -> Tag {
-        Tag { kind: TagKind::Audio, timestamp_ms: stamp_ms, data: AudioTag::Frame(vec![1; bytes].into()).to_body() }
+    fn audio(tag: &AudioTag, stamp_ms: u32) -> Inbound {
+        Inbound::Flv(Tag { kind: TagKind::Audio, timestamp_ms: stamp_ms, data: tag.to_body() })
+    }
+
+    fn sound(bytes: usize, stamp_ms: u32) -> Inbound {
+        audio(&AudioTag::Frame(vec![1; bytes].into()), stamp_ms)
     }
 
     fn announced() -> Audition {
         let mut audition = Audition::new(Duration::from_secs(1));
-        let config = AudioTag::Config(Bytes::from_static(ASC)).to_body();
-        let config = Tag { kind: TagKind::Audio, timestamp_ms: 0, data: config };
-        assert_eq!(audition.push(Inbound::Flv(config), Duration::ZERO), Ok(false));
+        let (config, mut out) = (AudioTag::Config(Bytes::from_static(ASC)), Vec::new());
+        assert_eq!(audition.push(audio(&config, 0), Duration::ZERO, &mut out), Ok(false));
+        assert!(matches!(&out[..], [Unit::Track(_)]), "{out:?}");
         audition
     }
 
-    fn inputs(audition: Audition) -> Vec<Tag> {
-        let tags = audition.into_inputs().map(|input| match input {
-            Input::Media(Inbound::Flv(tag)) => tag,
-            other => panic!("{other:?}"),
-        });
-        tags.collect()
+    fn stamps(audition: Audition) -> Vec<u32> {
+        audition.into_heir().units.iter().map(|unit| unit.stamp_ms).collect()
     }
 
     #[test]
     fn sound_alone_is_ready_behind_the_wait_and_brings_what_came_before() {
-        let mut audition = announced();
+        let (mut audition, mut out) = (announced(), Vec::new());
+        let late = u32::MAX - 1; // the clock wraps
         for n in 0..3 {
-            assert_eq!(audition.push(Inbound::Flv(sound(3, n)), Duration::from_millis(400 * u64::from(n))), Ok(false));
+            let at = Duration::from_millis(400 * u64::from(n));
+            assert_eq!(audition.push(sound(3, late.wrapping_add(n)), at, &mut out), Ok(false));
         }
-        assert_eq!(audition.push(Inbound::Flv(sound(3, 3)), Duration::from_secs(1)), Ok(true));
-        let tags = inputs(audition);
-        assert!(is_configuration(&tags[0]));
-        assert_eq!(tags[1..].iter().map(|tag| tag.timestamp_ms).collect::<Vec<_>>(), [0, 1, 2, 3]);
+        assert_eq!(audition.push(sound(3, late.wrapping_add(3)), Duration::from_secs(1), &mut out), Ok(true));
+        let judged: Vec<_> =
+            out.iter().map(|unit| if let Unit::Packet(it) = unit { it.dts } else { panic!() }).collect();
+        assert_eq!(judged, [0, 1, 2, 3].map(Timestamp::from_millis));
+        assert_eq!(audition.demux.configurations().count(), 1);
+        assert_eq!(stamps(audition), [late, u32::MAX, 0, 1]);
     }
 
     #[test]
-    fn what_is_kept_is_bounded() {
-        let mut audition = announced();
+    fn what_is_kept_is_bounded_and_of_the_newest_configuration() {
+        let (mut audition, mut out) = (announced(), Vec::new());
         for n in 0..1_000 {
-            assert_eq!(audition.push(Inbound::Flv(sound(3, n)), Duration::ZERO), Ok(false));
+            assert_eq!(audition.push(sound(3, n), Duration::ZERO, &mut out), Ok(false));
         }
         assert_eq!(audition.sounds.len(), MAX_SOUNDS);
         for n in 1_000..1_100 {
-            assert_eq!(audition.push(Inbound::Flv(sound(10_000, n)), Duration::ZERO), Ok(false));
+            assert_eq!(audition.push(sound(10_000, n), Duration::ZERO, &mut out), Ok(false));
         }
         assert_eq!(audition.sounds.len(), 6);
-        // Of different lengths, which say the same.
-        let config = |zeros: usize| AudioTag::Config([ASC, &vec![0; zeros]].concat().into()).to_body();
-        for zeros in [0, 0, 0, 1, 2, 3, 4, 5, MAX_CONFIGURATION_BYTES] {
-            let config = Tag { kind: TagKind::Audio, timestamp_ms: 0, data: config(zeros) };
-            assert_eq!(audition.push(Inbound::Flv(config), Duration::ZERO), Ok(false));
-        }
-        assert_eq!(inputs(audition).len(), MAX_CONFIGURATIONS + 6);
+        let mono = AudioTag::Config(Bytes::from_static(&[0x11, 0x88]));
+        assert_eq!(audition.push(audio(&mono, 1_100), Duration::ZERO, &mut out), Ok(false));
+        assert_eq!(audition.push(sound(3, 1_101), Duration::ZERO, &mut out), Ok(false));
+        assert_eq!(audition.sound_bytes, 3);
+        assert_eq!(stamps(audition), [1_101]);
     }
 }

@@ -49,6 +49,12 @@ pub(super) struct Configuration {
     pub reorder_frames: Option<u32>,
 }
 
+impl Configuration {
+    fn of_audio(track: AudioTrack) -> Self {
+        Configuration { track: Arc::new(Track::Audio(track)), reorder_frames: None }
+    }
+}
+
 /// What one tag holds; the configuration comes first.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct Demuxed {
@@ -73,6 +79,8 @@ pub(super) struct Demux {
     sets: ParameterSets,
     length_size: Option<u8>,
     video: Option<VideoTrack>,
+    /// Of `video`.
+    reorder_frames: Option<u32>,
     audio: Option<AudioTrack>,
     damaged_in_a_row: u32,
     /// Pictures before the first parameter sets, and the stamp of the first of them.
@@ -90,6 +98,20 @@ struct ParameterSets {
 impl Demux {
     pub(super) fn skipped(&self) -> Skipped {
         self.skipped
+    }
+
+    /// What was left out so far is not to be counted.
+    pub(super) fn forget_skipped(&mut self) {
+        self.skipped = Skipped::default();
+    }
+
+    /// What the tracks are at the moment, video first.
+    pub(super) fn configurations(&self) -> impl Iterator<Item = Configuration> + use<> {
+        let reorder_frames = self.reorder_frames;
+        let video =
+            self.video.clone().map(|track| Configuration { track: Arc::new(Track::Video(track)), reorder_frames });
+        let audio = self.audio.clone().map(Configuration::of_audio);
+        video.into_iter().chain(audio)
     }
 
     /// Pictures come, and nothing yet that says how to decode them.
@@ -133,8 +155,7 @@ impl Demux {
                     return Ok(Demuxed::default());
                 }
                 self.audio = Some(track.clone());
-                let track = Arc::new(Track::Audio(track));
-                Ok(Demuxed { configuration: Some(Configuration { track, reorder_frames: None }), unit: None })
+                Ok(Demuxed { configuration: Some(Configuration::of_audio(track)), unit: None })
             }
             AudioTag::Frame(data) if data.is_empty() => self.empty(),
             AudioTag::Frame(_) if self.audio.is_none() => {
@@ -244,7 +265,7 @@ impl Demux {
         if self.video.as_ref() == Some(&track) {
             return Ok(None);
         }
-        self.video = Some(track.clone());
+        (self.video, self.reorder_frames) = (Some(track.clone()), reorder_frames);
         Ok(Some(Configuration { track: Arc::new(Track::Video(track)), reorder_frames }))
     }
 }

@@ -60,7 +60,8 @@ use crate::media::{Kind, Span, Timestamp, Track, Unit, VideoTrack, WallTime};
 use crate::wire::Inbound;
 use crate::wire::flv::{FlvError, Tag, TagKind};
 
-use demux::{AccessUnit, Demux};
+use audition::Heir;
+use demux::{AccessUnit, Configuration, Demux};
 use gather::{Gather, Sample, Wanted};
 use patience::Patience;
 use runs::Runs;
@@ -76,7 +77,8 @@ pub const GATHER_BYTES: usize = gather::MAX_BYTES;
 /// What happens at the door, in order.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Input {
-    /// A publisher was admitted. While another is connected, it takes over.
+    /// A publisher was admitted and is the session's from now on; one that was connected has gone. Who waits for its turn while
+    /// another one publishes is read by an [`Audition`] and comes in by [`Ingest::take_over`].
     Connected,
     /// It sent something.
     Media(Inbound),
@@ -327,6 +329,12 @@ impl Ingest {
         self.copy_rule = rule;
     }
 
+    /// The session cannot carry the track of this kind that has just joined it: disconnect its publisher. From the next connection on
+    /// it is as if none had come.
+    pub fn decline(&mut self, kind: Kind) {
+        self.session.decline(kind);
+    }
+
     /// Why the source may not be copied any more, if it has changed so.
     pub fn copy_obstacle(&self) -> Option<CopyObstacle> {
         self.copy_obstacle
@@ -355,6 +363,26 @@ impl Ingest {
         stats
     }
 
+    /// A newcomer is the publisher from now on, in place of another one or of nobody: what it sent is read already.
+    pub fn take_over(&mut self, newcomer: Audition, now: Now, out: &mut Vec<Unit>) {
+        if self.session.has_ended() {
+            return;
+        }
+        self.poll(now, out);
+        self.connect(now, out);
+        let Heir { demux, patience, units } = newcomer.into_heir();
+        (self.demux, self.patience) = (demux, patience);
+        self.video_configured = self.demux.awaits_parameter_sets();
+        for configuration in self.demux.configurations() {
+            self.configure(configuration, now);
+        }
+        for unit in units {
+            self.count(unit.kind, unit.data.len());
+            self.place(unit, now, out);
+        }
+        self.begin_run_if_complete(now, out);
+    }
+
     fn connect(&mut self, now: Now, out: &mut Vec<Unit>) {
         self.disconnect(now, out);
         self.connected = true;
@@ -378,34 +406,45 @@ impl Ingest {
 
     fn media(&mut self, tag: &Tag, now: Now, out: &mut Vec<Unit>) -> Result<(), Rejected> {
         self.last_media = now.monotonic;
-        self.stats.bytes += tag.data.len() as u64;
         match tag.kind {
-            TagKind::Video => self.stats.video_messages += 1,
-            TagKind::Audio => self.stats.audio_messages += 1,
-            TagKind::Script => {}
+            TagKind::Video => self.count(Kind::Video, tag.data.len()),
+            TagKind::Audio => self.count(Kind::Audio, tag.data.len()),
+            TagKind::Script => self.stats.bytes += tag.data.len() as u64,
         }
         let demuxed = self.demux.push(tag)?;
         // Its parameter sets are still to come, among the pictures.
         self.video_configured |= self.demux.awaits_parameter_sets();
         if let Some(configuration) = demuxed.configuration {
-            if let Track::Video(video) = &*configuration.track {
-                self.video_configured = true;
-                if self.session.run().is_none() {
-                    self.patience.wait_for_keyframe(now.monotonic);
-                }
-                self.judge_copy(video);
-                self.reorder_frames = configuration.reorder_frames;
-            }
-            if let Some(gather) = &mut self.gather {
-                self.stats.dropped.stale += gather.forget(configuration.track.kind());
-            }
-            self.session.configure(configuration.track);
+            self.configure(configuration, now);
         }
         if let Some(mut unit) = demuxed.unit {
             self.stats.repairs += u64::from(self.patience.judge(&mut unit)?);
             self.place(unit, now, out);
         }
         self.patience.check(now.monotonic)
+    }
+
+    fn count(&mut self, kind: Kind, bytes: usize) {
+        self.stats.bytes += bytes as u64;
+        match kind {
+            Kind::Video => self.stats.video_messages += 1,
+            Kind::Audio => self.stats.audio_messages += 1,
+        }
+    }
+
+    fn configure(&mut self, configuration: Configuration, now: Now) {
+        if let Track::Video(video) = &*configuration.track {
+            self.video_configured = true;
+            if self.session.run().is_none() {
+                self.patience.wait_for_keyframe(now.monotonic);
+            }
+            self.judge_copy(video);
+            self.reorder_frames = configuration.reorder_frames;
+        }
+        if let Some(gather) = &mut self.gather {
+            self.stats.dropped.stale += gather.forget(configuration.track.kind());
+        }
+        self.session.configure(configuration.track);
     }
 
     fn judge_copy(&mut self, video: &VideoTrack) {

@@ -48,10 +48,10 @@ impl Members {
         }
     }
 
-    fn join(&mut self, kind: Kind) {
+    fn set(&mut self, kind: Kind, is_member: bool) {
         match kind {
-            Kind::Video => self.video = true,
-            Kind::Audio => self.audio = true,
+            Kind::Video => self.video = is_member,
+            Kind::Audio => self.audio = is_member,
         }
     }
 }
@@ -148,6 +148,13 @@ impl Session {
 
     pub(super) fn set_long_gop(&mut self, long_gop: LongGop) {
         self.cuts.set_long_gop(long_gop);
+    }
+
+    pub(super) fn decline(&mut self, kind: Kind) {
+        if let Some(members) = &mut self.members {
+            members.set(kind, false);
+        }
+        self.announced[kind as usize] = None;
     }
 
     pub(super) fn end_copy(&mut self) {
@@ -259,7 +266,7 @@ impl Session {
     /// Gives a cut out, and before it the track that joins with it.
     fn cut(&mut self, planned: Planned, observed: Now, out: &mut Vec<Unit>) {
         if let (Some(kind), Some(members)) = (self.joining.take(), &mut self.members) {
-            members.join(kind);
+            members.set(kind, true);
             self.announce(kind, out);
             if let Some(flow) = self.flow.as_mut() {
                 flow.floor = flow.floor.max(planned.at);

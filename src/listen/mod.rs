@@ -184,6 +184,12 @@ pub enum CloseReason {
     /// Another encoder took the stream over.
     #[error("Another encoder took over this stream with a valid key.")]
     TakenOver,
+    /// It waited to take the stream over, and a newer encoder waits in its place.
+    #[error("A newer encoder with a valid key waits to take this stream over; this one's wait is over.")]
+    Superseded,
+    /// It waited to take the stream over, and the encoder that is there turned out to be well and stays.
+    #[error("Another encoder publishes to this stream already.")]
+    InUse,
     /// The daemon stops.
     #[error("The server is shutting down. Reconnect in a moment.")]
     ShuttingDown,
@@ -211,6 +217,8 @@ impl CloseReason {
             CloseReason::KeyRevoked => "key_revoked",
             CloseReason::StreamDeleted => "stream_deleted",
             CloseReason::TakenOver => "taken_over",
+            CloseReason::Superseded => "superseded",
+            CloseReason::InUse => "in_use",
             CloseReason::ShuttingDown => "shutting_down",
             CloseReason::SessionEnded => "session_ended",
             CloseReason::NoMedia(_) => "no_media",

@@ -12,6 +12,7 @@ use tracing::warn;
 
 use crate::config::OverCapacity;
 use crate::config::preset::Preset;
+use crate::listen::CloseReason;
 use crate::media::segment::Renditions;
 use crate::media::{AudioTrack, Span, VideoTrack};
 use crate::transcode::PlanError;
@@ -35,6 +36,16 @@ pub enum Denied {
         /// What is left of the capacity.
         free: Load,
     },
+}
+
+impl Denied {
+    /// What the publisher is told.
+    pub fn told(&self) -> CloseReason {
+        match self {
+            Denied::Plan(why) => CloseReason::Rejected(why.to_string()),
+            full @ Denied::Full { .. } => CloseReason::NoCapacity(full.to_string()),
+        }
+    }
 }
 
 /// What a session asks for.

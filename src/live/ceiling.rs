@@ -6,7 +6,7 @@
 //! not a session's: see the HTTP server's own limits.
 
 use super::HlsSpec;
-use super::limits::AVERAGED_OVER;
+use super::limits::{AVERAGED_OVER, RENEWED_EVERY};
 use super::wiring::{AUDIO_EDGE, INTAKE, PACKAGE, STORE};
 use crate::config::preset::{EncodePreset, Preset};
 use crate::flow::channel::Bound;
@@ -72,10 +72,11 @@ fn queues(max_message: u64) -> u64 {
     connection + GATHER_BYTES as u64 + VIDEO_INPUT_BYTES as u64 + bounds.iter().map(queue).sum::<u64>()
 }
 
-/// The window: its horizon, the segment that is leaving it, the open one, and what a source may send ahead.
+/// The window: its horizon, the segment that is leaving it, the open one, and what a source may send ahead, and its successors.
 fn media(plan: &Plan, hls: &HlsSpec, max_bitrate: u64) -> u64 {
     let held = horizon(hls.window) + hls.segment.saturating_mul(2) + Span::from_secs(1);
-    let copied = bytes_in(max_bitrate, held + AVERAGED_OVER);
+    let allowances = 2 + held.to_millis() / RENEWED_EVERY.to_millis();
+    let copied = bytes_in(max_bitrate, held + AVERAGED_OVER.saturating_mul(allowances));
     let encoded = plan.rungs.iter().filter_map(|rung| rung.encode.as_ref());
     let encoded: u64 = encoded.map(|encode| bytes_in(encode.maxrate + encode.maxrate / 20, held)).sum();
     copied + encoded

@@ -11,9 +11,9 @@ use tracing::{Span as LogSpan, error, info, warn};
 
 use super::capacity::{Denied, EncodeCapacity, Share, Wanted};
 use super::copied::CopiedRung;
-use super::launch::SECOND_TRACK_WAIT;
 use super::limits::SourceLimit;
 use super::losses::Losses;
+use super::newcomer::Newcomer;
 use super::session::{Session, SessionInput, SessionState};
 use super::stats::{self, Rates, SessionStats};
 use super::wiring::{Feeds, OnFailure, Stop, WireError, Wires};
@@ -23,7 +23,7 @@ use crate::config::OnUnpublish;
 use crate::flow::channel::{Receiver, RecvError};
 use crate::flow::hub::EdgeStats;
 use crate::flow::stage::{self, Outcome};
-use crate::ingest::{self, Audition, Ingest, LongGop, Now};
+use crate::ingest::{self, Ingest, LongGop, Now};
 use crate::listen::CloseReason;
 use crate::media::segment::{RenditionId, Renditions};
 use crate::media::{CutKind, Kind, Output, Track, Unit};
@@ -73,19 +73,15 @@ impl IntakeError {
     /// What the publisher is told: whose fault it is, never what is broken inside.
     fn told(&self) -> CloseReason {
         match self {
-            IntakeError::Denied(Denied::Plan(why)) => CloseReason::Rejected(why.to_string()),
-            IntakeError::Denied(full @ Denied::Full { .. }) => CloseReason::NoCapacity(full.to_string()),
+            IntakeError::Denied(denied) => denied.told(),
             IntakeError::OtherRenditions { .. } => CloseReason::SessionEnded,
             IntakeError::Wire(_) | IntakeError::Stage { .. } | IntakeError::Panicked(_) => CloseReason::Failed,
         }
     }
 }
 
-/// A connection that waits for its turn.
-pub(super) struct Newcomer {
-    connection: u64,
-    audition: Audition,
-}
+/// What becomes of the session by something that happened.
+type Taken = Result<Option<Stop>, IntakeError>;
 
 /// The intake thread's own state.
 pub(super) struct Intake {
@@ -107,9 +103,10 @@ pub(super) struct Intake {
     pub connection: Option<u64>,
     /// Somebody who came while `connection` was there.
     pub newcomer: Option<Newcomer>,
-    /// The highest number of a connection so far. Of two that come at once, the lower number may arrive last; it has been
-    /// taken over already.
+    /// The highest number of a connection so far. Of two that come at once, the lower number may arrive last: it never has its turn.
     pub newest_connection: u64,
+    /// The last publisher has ended the broadcast, and somebody was on the way in who may go on with it.
+    pub goodbye: bool,
     /// Monotonic end of the grace time; set while nobody is connected.
     pub grace_ends: Option<Duration>,
     pub stats_due: Duration,
@@ -124,8 +121,8 @@ pub(super) struct Intake {
     /// What the ladder takes of it; given back with this.
     pub shares: Vec<Share>,
     pub limit: SourceLimit,
-    /// What the publisher sent that the session cannot bear, in words.
-    pub offence: Option<String>,
+    /// The publisher sent what the session cannot bear: what it is told.
+    pub offence: Option<CloseReason>,
     /// An encoder that is sent away for its media mostly comes back with the same, for ever.
     pub unusable: LogGate,
     pub offences: LogGate,
@@ -158,7 +155,7 @@ impl Intake {
             self.end_for_viewers_and_store();
         }
         let state = if stop == Stop::End { SessionState::Ended } else { SessionState::Reconnecting };
-        self.session.stopped(state, self.clock.monotonic());
+        self.session.stopped(state);
         info!(state = state.as_str(), "session stopped");
         self.announce(state);
         result
@@ -214,7 +211,7 @@ impl Intake {
             }
             self.ingest.poll(now, &mut units);
             self.hand_on(&mut units)?;
-            if let Some(stop) = self.turn_out_an_offender(now, &mut units) {
+            if let Some(stop) = self.turn_out_an_offender(now, &mut units)? {
                 return Ok(stop);
             }
             if self.grace_ends.is_some_and(|end| now.monotonic >= end) {
@@ -236,16 +233,15 @@ impl Intake {
         }
     }
 
-    fn take(&mut self, input: SessionInput, now: Now, units: &mut Vec<Unit>) -> Result<Option<Stop>, IntakeError> {
+    fn take(&mut self, input: SessionInput, now: Now, units: &mut Vec<Unit>) -> Taken {
         match input {
             SessionInput::Connected { connection } => self.connected(connection, now, units),
             SessionInput::Media { connection, unit } if self.connection == Some(connection) => {
-                self.session.heard(now.monotonic);
-                return Ok(self.media(connection, ingest::Input::Media(unit), now, units));
+                return self.media(connection, unit, now, units);
             }
-            SessionInput::Media { connection, unit } => return Ok(self.newcomers_media(connection, unit, now, units)),
+            SessionInput::Media { connection, unit } => return self.newcomers_media(connection, unit, now, units),
             SessionInput::Disconnected { connection, clean } => {
-                return Ok(self.disconnected(connection, clean, now, units));
+                return self.disconnected(connection, clean, now, units);
             }
             SessionInput::Failed { stage, why } => return Err(IntakeError::Stage { stage, why }),
             SessionInput::Stop(stop) => return Ok(Some(stop)),
@@ -253,113 +249,114 @@ impl Intake {
         Ok(None)
     }
 
-    fn media(&mut self, connection: u64, media: ingest::Input, now: Now, units: &mut Vec<Unit>) -> Option<Stop> {
-        let rejected = self.ingest.push(media, now, units).err()?;
-        self.reject(connection, &rejected, now);
+    fn media(&mut self, connection: u64, unit: Inbound, now: Now, units: &mut Vec<Unit>) -> Taken {
+        let Err(rejected) = self.ingest.push(ingest::Input::Media(unit), now, units) else { return Ok(None) };
+        self.reject(connection, &CloseReason::Rejected(rejected.to_string()), now);
         self.disconnected(connection, false, now, units)
     }
 
-    fn reject(&mut self, connection: u64, rejected: &ingest::Rejected, now: Now) {
+    fn reject(&mut self, connection: u64, reason: &CloseReason, now: Now) {
         if let Some(times) = self.unusable.pass(now.monotonic) {
-            warn!(%rejected, times, "the publisher's media cannot be used: it is disconnected, with this reason");
+            warn!(rejected = %reason, times, "the publisher's media cannot be used: it is disconnected, with this reason");
         }
         // By its number: a newer connection may have come in already, and has done nothing wrong.
-        self.session.dismiss(connection, &CloseReason::Rejected(rejected.to_string()), now.monotonic);
+        self.session.dismiss(connection, reason);
     }
 
     /// What was sent by the one who waits for its turn; what connections sent that were taken over or rejected meanwhile comes
     /// here too, and is left out.
-    fn newcomers_media(&mut self, connection: u64, unit: Inbound, now: Now, units: &mut Vec<Unit>) -> Option<Stop> {
-        let newcomer = self.newcomer.as_mut().filter(|newcomer| newcomer.connection == connection)?;
-        match newcomer.audition.push(unit, now.monotonic) {
-            Ok(false) => None,
-            Ok(true) => {
-                let newcomer = self.newcomer.take()?;
-                if !self.session.promote(connection, now.monotonic) {
-                    return None;
-                }
+    fn newcomers_media(&mut self, connection: u64, unit: Inbound, now: Now, units: &mut Vec<Unit>) -> Taken {
+        let Some(mut newcomer) = self.newcomer.take_if(|newcomer| newcomer.connection == connection) else {
+            return Ok(None);
+        };
+        match newcomer.push(unit, now.monotonic, self.decodes(), |track| self.check_room_for(track)) {
+            Ok(false) => self.newcomer = Some(newcomer),
+            Ok(true) if self.session.promote(connection) => {
                 info!("another encoder takes over");
                 telemetry::names::TAKEOVERS.counter(&[]).increment(1);
                 self.tell_ingest(ingest::Input::Disconnected, now, units);
-                self.its_turn(newcomer, now, units)
+                self.its_turn(newcomer, now, units)?;
             }
-            Err(rejected) => {
-                self.newcomer = None;
-                self.reject(connection, &rejected, now);
-                None
-            }
+            Ok(true) => {}
+            Err(reason) => self.reject(connection, &reason, now),
         }
+        Ok(None)
     }
 
-    /// The newcomer is the session's publisher from here on; the one before has gone.
-    fn its_turn(&mut self, newcomer: Newcomer, now: Now, units: &mut Vec<Unit>) -> Option<Stop> {
-        let Newcomer { connection, audition } = newcomer;
-        self.begin(connection, now, units);
-        for input in audition.into_inputs() {
-            let stop = self.media(connection, input, now, units);
-            if stop.is_some() || self.connection != Some(connection) {
-                return stop;
-            }
-        }
-        None
+    /// The newcomer is the session's publisher from here on. What the one before has left is handed on first, so that each
+    /// answers for its own media only.
+    fn its_turn(&mut self, newcomer: Newcomer, now: Now, units: &mut Vec<Unit>) -> Result<(), IntakeError> {
+        self.hand_on(units)?;
+        self.offence = None;
+        self.limit.renew();
+        self.ingest.take_over(newcomer.audition, now, units);
+        self.begin(newcomer.connection);
+        Ok(())
     }
 
     /// Disconnects the publisher if it sent what the session cannot bear. What was taken before stays.
-    fn turn_out_an_offender(&mut self, now: Now, units: &mut Vec<Unit>) -> Option<Stop> {
-        let words = self.offence.take()?;
-        let connection = self.connection?;
+    fn turn_out_an_offender(&mut self, now: Now, units: &mut Vec<Unit>) -> Taken {
+        let Some((reason, connection)) = self.offence.take().zip(self.connection) else { return Ok(None) };
         if let Some(times) = self.offences.pass(now.monotonic) {
-            warn!(rejected = words, times, "publisher rejected");
+            warn!(rejected = %reason, times, "publisher rejected");
         }
-        self.session.dismiss(connection, &CloseReason::Rejected(words), now.monotonic);
+        self.session.dismiss(connection, &reason);
         self.disconnected(connection, false, now, units)
     }
 
     fn connected(&mut self, connection: u64, now: Now, units: &mut Vec<Unit>) {
         if connection < self.newest_connection {
-            return;
+            return; // a newer one that came at the same moment has told it so
         }
         self.newest_connection = connection;
         if self.connection.is_some() {
             info!("another encoder connected; it takes over with its first keyframe");
-            self.newcomer = Some(Newcomer { connection, audition: Audition::new(SECOND_TRACK_WAIT.to_std()) });
-            return;
+            self.newcomer = Some(Newcomer::new(connection, self.session.spec().max_bitrate));
+        } else {
+            // Also when it has been told to go meanwhile, as at a stop: what it has sent until then is the session's.
+            self.session.promote(connection);
+            self.tell_ingest(ingest::Input::Connected, now, units);
+            self.begin(connection);
         }
-        self.session.promote(connection, now.monotonic);
-        self.begin(connection, now, units);
     }
 
-    /// A connection without another one before it.
-    fn begin(&mut self, connection: u64, now: Now, units: &mut Vec<Unit>) {
+    /// A connection without another one before it, which ingest knows.
+    fn begin(&mut self, connection: u64) {
         self.connection = Some(connection);
         self.grace_ends = None;
-        self.tell_ingest(ingest::Input::Connected, now, units);
+        self.goodbye = false;
         self.change_to(if self.is_fed() { SessionState::Live } else { SessionState::Starting });
     }
 
-    fn disconnected(&mut self, connection: u64, clean: bool, now: Now, units: &mut Vec<Unit>) -> Option<Stop> {
+    fn disconnected(&mut self, connection: u64, clean: bool, now: Now, units: &mut Vec<Unit>) -> Taken {
         self.session.forget(connection);
         self.newcomer.take_if(|newcomer| newcomer.connection == connection);
         if self.connection != Some(connection) {
-            return None;
+            let nobody_comes = self.goodbye && self.connection.is_none() && !self.session.is_awaited();
+            return Ok(nobody_comes.then_some(Stop::End));
         }
         self.connection = None;
         self.tell_ingest(ingest::Input::Disconnected, now, units);
         if let Some(newcomer) = self.newcomer.take()
-            && self.session.promote(newcomer.connection, now.monotonic)
+            && self.session.promote(newcomer.connection)
         {
             info!(clean, "the publisher left; another encoder is there");
-            return self.its_turn(newcomer, now, units);
+            self.its_turn(newcomer, now, units)?;
+            return Ok(None);
         }
         if clean && self.session.spec().on_unpublish == OnUnpublish::End {
-            info!("the publisher ended the broadcast");
-            return Some(Stop::End);
+            // Who has come in meanwhile is in the queue in a moment, or has gone.
+            self.goodbye = self.session.is_awaited();
+            if !self.goodbye {
+                info!("the publisher ended the broadcast");
+                return Ok(Some(Stop::End));
+            }
         }
         let grace = self.session.spec().grace;
         info!(clean, grace_secs = grace.as_secs(), "the publisher left; the session waits");
         self.grace_ends = Some(now.monotonic.saturating_add(grace));
         self.change_to(SessionState::Reconnecting);
-        None
+        Ok(None)
     }
 
     /// Connects and disconnects cannot be refused by ingest; only media can.
@@ -385,7 +382,7 @@ impl Intake {
             if let Unit::Cut(cut) = &unit {
                 self.discontinuities += u64::from(cut.discontinuity);
             }
-            let offence = self.limit.offence_of(&unit);
+            let offence = self.limit.offence_of(&unit).map(CloseReason::Rejected);
             self.offence = self.offence.take().or(offence);
             self.watch_copy(&unit);
             if let Some(wires) = &mut self.wires {
@@ -466,11 +463,19 @@ impl Intake {
 
     /// A track came late: its renditions join the session's. They begin with the next cut, which the caller hands on.
     fn join(&mut self, kind: Kind) -> Result<(), IntakeError> {
+        let Some(track) = self.tracks.get(&kind).cloned() else { return Ok(()) };
+        let (fitted, share) = match self.admit_late(&track) {
+            Ok(admitted) => admitted,
+            Err(denied) => {
+                // Its publisher is at fault, or the machine is full: those who watch the rest keep it.
+                self.tracks.remove(&kind);
+                self.ingest.decline(kind);
+                self.offence.get_or_insert(denied.told());
+                return Ok(());
+            }
+        };
         let spec = self.session.spec();
-        let Some((wires, track)) = self.wires.as_mut().zip(self.tracks.get(&kind)) else { return Ok(()) };
-        let (video, audio) = (track.as_video(), track.as_audio());
-        let wanted = Wanted { preset: &spec.preset, segment: spec.hls.segment, video, audio, had: None };
-        let (fitted, share) = admitted(&self.capacity, wanted)?;
+        let Some(wires) = &mut self.wires else { return Ok(()) };
         self.shares.push(share);
         let plan = fitted.plan.behind(wires.outlet.count());
         self.reasons.extend(told(&plan));
@@ -486,6 +491,23 @@ impl Intake {
         );
         self.tell(SessionChange::TrackJoined(kind));
         Ok(())
+    }
+
+    fn admit_late(&self, track: &Track) -> Result<(Fitted, Share), Denied> {
+        let spec = self.session.spec();
+        let (video, audio) = (track.as_video(), track.as_audio());
+        admitted(&self.capacity, Wanted { preset: &spec.preset, segment: spec.hls.segment, video, audio, had: None })
+    }
+
+    /// Whether the session can take a newcomer's track: one that it has not would have to join it.
+    fn check_room_for(&self, track: &Track) -> Result<(), Denied> {
+        if self.lacks(track.kind()) { self.admit_late(track).map(|_| ()) } else { Ok(()) }
+    }
+
+    /// Whether pictures are decoded, or would be if they came.
+    fn decodes(&self) -> bool {
+        let has_pictures = self.is_fed() && !self.lacks(Kind::Video);
+        if has_pictures { self.limit.is_decoded() } else { self.session.spec().preset.is_encoded() }
     }
 
     fn is_fed(&self) -> bool {

@@ -80,6 +80,7 @@ pub(super) fn launch(
         connection: None,
         newcomer: None,
         newest_connection: 0,
+        goodbye: false,
         grace_ends,
         losses: Losses::default(),
         stats_due: began.monotonic.saturating_add(STATS_EVERY),
@@ -112,13 +113,13 @@ fn spawn_intake(
     intake: Intake,
     inputs: Receiver<SessionInput>,
 ) -> Result<Stage<IntakeError>, WireError> {
-    let (name, clock, session) = (format!("intake-{}", session.spec().session), intake.clock.clone(), session.clone());
+    let (name, session) = (format!("intake-{}", session.spec().session), session.clone());
     let body = move || intake.run(&inputs);
     let ended = move |outcome: &Outcome<IntakeError>| {
         if let Outcome::Panicked(message) = outcome {
             error!(panic = message, "the intake panicked while it stopped");
             session.close_door(&CloseReason::Failed);
-            session.stopped(SessionState::Ended, clock.monotonic());
+            session.stopped(SessionState::Ended);
         }
         session.set_through();
     };

@@ -5,12 +5,14 @@
 //! what the window counts: a burst at twice real time is no more media, and a source whose clock stands still is.
 
 use crate::media::{Cut, CutKind, Packet, Span, Timestamp, Track, Unit};
-use crate::transcode::plan::check_decodable;
+use crate::transcode::plan::check_picture;
 
 /// What a packet costs beside its payload, in the media's index and in queues.
 const PACKET_OVERHEAD_BYTES: u64 = 64;
 /// The bitrate is an average over this long: a large keyframe is nothing to complain about.
 pub(super) const AVERAGED_OVER: Span = Span::from_secs(4);
+/// The allowance is given anew once in this much media, however often publishers follow each other.
+pub(super) const RENEWED_EVERY: Span = Span::from_secs(120);
 
 /// A source's allowance: fills with media time, is spent by packets.
 #[derive(Debug)]
@@ -20,18 +22,35 @@ pub(super) struct SourceLimit {
     left: u64,
     /// The newest time seen.
     at: Option<Timestamp>,
+    /// The newest time when the allowance was given anew.
+    renewed_at: Option<Timestamp>,
     /// The ladder decodes the source, so that its pictures may not be of any size.
     decoded: bool,
 }
 
 impl SourceLimit {
     pub(super) fn new(bits_per_second: u64) -> Self {
-        let mut limit = SourceLimit { bits_per_second, left: 0, at: None, decoded: false };
+        let mut limit = SourceLimit { bits_per_second, left: 0, at: None, renewed_at: None, decoded: false };
         limit.left = limit.most();
         limit
     }
 
+    /// Another publisher begins. What the one before has spent is not its debt, unless there was another one a short while ago: those
+    /// who take turns shall not get more out of it.
+    pub(super) fn renew(&mut self) {
+        let Some(at) = self.at else { return };
+        if self.renewed_at.is_none_or(|last| at - last >= RENEWED_EVERY) {
+            self.renewed_at = Some(at);
+            self.left = self.most();
+        }
+    }
+
     /// Whether the ladder decodes what it is given.
+    pub(super) fn is_decoded(&self) -> bool {
+        self.decoded
+    }
+
+    /// Sets whether the ladder decodes what it is given.
     pub(super) fn set_decoded(&mut self, decoded: bool) {
         self.decoded = decoded;
     }
@@ -39,8 +58,8 @@ impl SourceLimit {
     /// Takes a unit of the session's timeline. Says, for the publisher, what of it the session cannot bear.
     pub(super) fn offence_of(&mut self, unit: &Unit) -> Option<String> {
         match unit {
-            Unit::Track(track) if self.decoded => match track.as_ref() {
-                Track::Video(video) => check_decodable(video).err().map(|why| why.to_string()),
+            Unit::Track(track) => match track.as_ref() {
+                Track::Video(video) => check_picture(video, self.decoded).err().map(|why| why.to_string()),
                 Track::Audio(_) => None,
             },
             unit => self.is_passed_by(unit).then(|| self.words()),
@@ -133,6 +152,23 @@ mod tests {
         let mut limit = SourceLimit::new(8_000_000);
         assert_eq!(first_passed(&mut limit, (0..100_000).map(|_| packet(0, 36))), Some(40_000));
         assert!(limit.words().contains("8000 kbit/s"));
+    }
+
+    #[test]
+    fn another_publisher_begins_without_debts_but_not_again_and_again() {
+        let mut limit = SourceLimit::new(8_000_000);
+        let mut whole = |at_ms| first_passed(&mut limit, [packet(at_ms, 3_999_900), packet(at_ms, 100)]);
+        assert_eq!(whole(1_000), Some(1));
+        assert_eq!(whole(1_000), Some(0), "its own debt");
+        let mut another = |at_ms| {
+            limit.renew();
+            first_passed(&mut limit, [packet(at_ms, 3_999_900), packet(at_ms, 100)])
+        };
+        assert_eq!(another(1_000), Some(1));
+        assert_eq!([another(1_000), another(2_000)], [Some(0); 2]);
+        assert_eq!(first_passed(&mut limit, [packet(121_000, 3_999_900)]), None);
+        limit.renew();
+        assert_eq!(first_passed(&mut limit, [packet(121_000, 3_999_900)]), None);
     }
 
     #[test]

@@ -9,6 +9,8 @@
 //! | [`session`] | one session as everyone but its own threads sees it |
 //! | `intake` | the thread that owns its timeline: connections, grace time, the ladder's start |
 //! | [`capacity`] | who uses how much of the machine's encode capacity: the admission rule |
+//! | `newcomer` | who waits for its turn while another one publishes |
+//! | `pulse` | when a connection's media came |
 //! | `limits` | how much a source may send |
 //! | [`ceiling`] | the most memory that a session can hold |
 //! | `copied` | when a copied rung is encoded instead, and why |
@@ -29,8 +31,10 @@ mod latency;
 mod launch;
 mod limits;
 mod losses;
+mod newcomer;
 mod packaging;
 pub mod publisher;
+mod pulse;
 pub mod session;
 pub mod sessions;
 pub mod stats;

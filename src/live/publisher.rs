@@ -4,7 +4,9 @@ use std::sync::Arc;
 
 use tokio::sync::watch;
 
+use super::pulse::Pulse;
 use super::session::{Session, SessionInput};
+use crate::clock::SharedClock;
 use crate::listen::{CloseReason, Finish, Publisher};
 use crate::wire::Inbound;
 
@@ -13,13 +15,31 @@ use crate::wire::Inbound;
 pub struct LivePublisher {
     session: Arc<Session>,
     connection: u64,
+    pulse: Arc<Pulse>,
     close: watch::Receiver<Option<CloseReason>>,
     finished: bool,
 }
 
+/// Units of a connection are being handed over, until this is dropped.
+struct HandingOver<'a> {
+    pulse: &'a Pulse,
+    clock: &'a SharedClock,
+}
+
+impl Drop for HandingOver<'_> {
+    fn drop(&mut self) {
+        self.pulse.end(self.clock.monotonic());
+    }
+}
+
 impl LivePublisher {
-    pub(super) fn new(session: Arc<Session>, connection: u64, close: watch::Receiver<Option<CloseReason>>) -> Self {
-        LivePublisher { session, connection, close, finished: false }
+    pub(super) fn new(
+        session: Arc<Session>,
+        connection: u64,
+        pulse: Arc<Pulse>,
+        close: watch::Receiver<Option<CloseReason>>,
+    ) -> Self {
+        LivePublisher { session, connection, pulse, close, finished: false }
     }
 
     /// The session that this connection publishes into.
@@ -42,8 +62,14 @@ impl Publisher for LivePublisher {
         if self.close.borrow().is_some() {
             return Err(self.reason());
         }
-        let connection = self.connection;
-        let inputs = units.map(|unit| SessionInput::Media { connection, unit });
+        let (connection, pulse) = (self.connection, &*self.pulse);
+        let _until_it_is_in = HandingOver { pulse, clock: self.session.clock() };
+        let inputs = units.map(|unit| {
+            if unit.is_media() {
+                pulse.begin();
+            }
+            SessionInput::Media { connection, unit }
+        });
         self.session.input().send_each_async(inputs).await.map_err(|_| self.reason())
     }
 

@@ -13,8 +13,10 @@ use tokio_util::sync::CancellationToken;
 use tracing::error;
 
 use super::SessionSpec;
+use super::pulse::Pulse;
 use super::stats::SessionStats;
 use super::wiring::Stop;
+use crate::clock::SharedClock;
 use crate::config::Conflict;
 use crate::flow::channel::{Sender, TrySendError, Weigh};
 use crate::listen::CloseReason;
@@ -131,10 +133,30 @@ impl PublisherId {
 struct Connection {
     number: u64,
     by: PublisherId,
+    /// Monotonic time at which it came, or became the publisher.
+    since: Duration,
+    pulse: Arc<Pulse>,
+    /// The session's intake has taken it for the publisher.
+    began: bool,
     close: watch::Sender<Option<CloseReason>>,
 }
 
 impl Connection {
+    /// Whether it came, or was heard, a short while ago, so that it is not just a connection that nobody has closed.
+    fn is_well(&self, now: Duration) -> bool {
+        let last = self.pulse.last(now).map_or(self.since, |heard| heard.max(self.since));
+        now.saturating_sub(last) <= HEARD_WITHIN
+    }
+
+    /// Whether media of it can have come into the session.
+    fn has_published(&self, now: Duration) -> bool {
+        self.began && self.pulse.last(now).is_some()
+    }
+
+    fn is_told_to_go(&self) -> bool {
+        self.close.borrow().is_some()
+    }
+
     /// Tells the connection to go, and why. The first reason stays.
     fn close(&self, reason: &CloseReason) {
         self.close.send_if_modified(|told| told.is_none() && told.replace(reason.clone()).is_none());
@@ -191,6 +213,7 @@ impl Door {
 #[derive(Debug)]
 pub struct Session {
     spec: SessionSpec,
+    clock: SharedClock,
     input: Sender<SessionInput>,
     state: watch::Sender<SessionState>,
     door: Mutex<Door>,
@@ -198,8 +221,6 @@ pub struct Session {
     /// Set when the renditions are known; changes tell waiting viewers.
     window: watch::Sender<Option<Arc<Window>>>,
     stats: ArcSwap<SessionStats>,
-    /// Monotonic time in milliseconds at which the publisher was last heard.
-    heard_at_ms: AtomicU64,
     /// Monotonic time of the end.
     ended_at: OnceLock<Duration>,
     /// All its threads have ended.
@@ -265,26 +286,28 @@ impl Session {
         &self.input
     }
 
+    pub(super) fn clock(&self) -> &SharedClock {
+        &self.clock
+    }
+
     /// Makes the caller the session's publisher, or says why not. While another one publishes, the caller takes over with its
-    /// first keyframe. `now` is the monotonic time.
-    pub(super) async fn connect(
-        self: &Arc<Self>,
-        by: PublisherId,
-        now: Duration,
-    ) -> Result<super::LivePublisher, NotTaken> {
-        let publisher = self.register(by, now)?;
+    /// first keyframe.
+    pub(super) async fn connect(self: &Arc<Self>, by: PublisherId) -> Result<super::LivePublisher, NotTaken> {
+        let publisher = self.register(by)?;
         let connected = SessionInput::Connected { connection: publisher.connection() };
         // A session that has closed its door meanwhile has told the publisher so.
         let _ = self.input.send_async(connected).await;
         Ok(publisher)
     }
 
-    fn register(self: &Arc<Self>, by: PublisherId, now: Duration) -> Result<super::LivePublisher, NotTaken> {
+    /// The first half of [`Session::connect`]: it has its place, and the intake does not know it yet.
+    pub(super) fn register(self: &Arc<Self>, by: PublisherId) -> Result<super::LivePublisher, NotTaken> {
+        let now = self.clock.monotonic();
         let mut door = self.lock_door();
         if door.closed {
             return Err(NotTaken::Stopping);
         }
-        if door.connection.is_some() && self.is_heard(now) {
+        if door.connection.as_ref().is_some_and(|first| first.is_well(now)) {
             if self.spec.conflict == Conflict::Reject {
                 return Err(NotTaken::InUse);
             }
@@ -294,49 +317,48 @@ impl Session {
         }
         let number = self.next_connection.fetch_add(1, Ordering::Relaxed);
         let (close, closed) = watch::channel(None);
-        let connection = Connection { number, by, close };
+        let pulse = Arc::new(Pulse::new());
+        let connection = Connection { number, by, since: now, pulse: pulse.clone(), began: false, close };
         // Also when the place is free and somebody waits for it: the session's intake decides in the order of its queue.
         if door.connection.is_none() && door.newcomer.is_none() {
             door.connection = Some(connection);
-            self.heard(now);
         } else if let Some(older) = door.newcomer.replace(connection) {
-            older.close(&CloseReason::TakenOver);
+            older.close(&CloseReason::Superseded);
         }
-        Ok(super::LivePublisher::new(self.clone(), number, closed))
+        Ok(super::LivePublisher::new(self.clone(), number, pulse, closed))
     }
 
-    /// The publisher sent something.
-    pub(super) fn heard(&self, now: Duration) {
-        self.heard_at_ms.store(u64::try_from(now.as_millis()).unwrap_or(u64::MAX), Ordering::Relaxed);
-    }
-
-    /// Whether the publisher was heard a short while ago, so that it is not just a connection that nobody has closed.
-    fn is_heard(&self, now: Duration) -> bool {
-        now.saturating_sub(Duration::from_millis(self.heard_at_ms.load(Ordering::Relaxed))) <= HEARD_WITHIN
-    }
-
-    /// The connection `number`, which waited for its turn, is the publisher from now on. The one before, if there is one, is
-    /// told so, and has to stay away for a while if it was well. False when that is not to be: the newcomer was told to go
-    /// meanwhile, a newer one waits in its place, or the first one is heard again and stays, where the stream wants it so.
-    pub(super) fn promote(&self, number: u64, now: Duration) -> bool {
+    /// The connection `number` is the publisher from now on. The one before, if there is one, is told so, and has to stay away
+    /// for a while if it was well and has published. False when that is not to be: the connection was told to go meanwhile, a newer
+    /// one waits in its place, or the first one is heard again and stays, where the stream wants it so.
+    pub(super) fn promote(&self, number: u64) -> bool {
+        let now = self.clock.monotonic();
         let mut door = self.lock_door();
-        let was_heard = door.connection.is_some() && self.is_heard(now);
+        if let Some(first) = door.connection.as_mut().filter(|first| first.number == number) {
+            (first.since, first.began) = (now, true);
+            return !first.is_told_to_go();
+        }
         let Some(newcomer) = door.newcomer.take_if(|newcomer| newcomer.number == number) else { return false };
-        if newcomer.close.borrow().is_some() {
+        if newcomer.is_told_to_go() {
             return false;
         }
-        if was_heard && self.spec.conflict == Conflict::Reject {
-            newcomer.close(&CloseReason::Rejected(InUse.to_string()));
+        let first_is_well = door.connection.as_ref().is_some_and(|first| first.is_well(now));
+        if first_is_well && self.spec.conflict == Conflict::Reject {
+            newcomer.close(&CloseReason::InUse);
             return false;
         }
-        if let Some(old) = door.connection.replace(newcomer) {
+        if let Some(old) = door.connection.replace(Connection { since: now, began: true, ..newcomer }) {
             old.close(&CloseReason::TakenOver);
-            if was_heard {
+            if first_is_well && old.has_published(now) {
                 door.bar(old.by, now);
             }
         }
-        self.heard(now);
         true
+    }
+
+    /// Whether somebody has come in and not had its turn.
+    pub(super) fn is_awaited(&self) -> bool {
+        self.lock_door().newcomer.is_some()
     }
 
     /// Closes the publishing connection, and one that is about to take over, if they came with this key; any key when `None`.
@@ -402,16 +424,16 @@ impl Session {
         }
     }
 
-    pub(super) fn new(spec: SessionSpec, input: Sender<SessionInput>, state: SessionState) -> Self {
+    pub(super) fn new(spec: SessionSpec, clock: SharedClock, input: Sender<SessionInput>, state: SessionState) -> Self {
         Session {
             spec,
+            clock,
             input,
             state: watch::Sender::new(state),
             door: Mutex::default(),
             next_connection: AtomicU64::new(1),
             window: watch::Sender::new(None),
             stats: ArcSwap::default(),
-            heard_at_ms: AtomicU64::new(0),
             ended_at: OnceLock::new(),
             through: CancellationToken::new(),
         }
@@ -431,10 +453,10 @@ impl Session {
     }
 
     /// The threads are done. Whoever waits for a window waits in vain and sees the channel's last value.
-    pub(super) fn stopped(&self, state: SessionState, now: Duration) {
+    pub(super) fn stopped(&self, state: SessionState) {
         if state == SessionState::Ended {
             // Set once: the intake thread stops once.
-            let _ = self.ended_at.set(now);
+            let _ = self.ended_at.set(self.clock.monotonic());
         }
         self.state.send_replace(state);
     }
@@ -455,7 +477,8 @@ impl Session {
 
     /// Forgets the connection `number` and tells it why, if it is still there. One that was taken over has been told. It has to
     /// stay away while another one is well: what it sends cannot be carried, and it mostly comes back with the same.
-    pub(super) fn dismiss(&self, number: u64, reason: &CloseReason, now: Duration) {
+    pub(super) fn dismiss(&self, number: u64, reason: &CloseReason) {
+        let now = self.clock.monotonic();
         let mut door = self.lock_door();
         if let Some(connection) = door.take(number) {
             connection.close(reason);

@@ -146,7 +146,7 @@ impl Sessions {
             table.by_stream.get(stream).map(|running| running.session.clone())
         };
         let Some(session) = session else { return Ok(None) };
-        match session.connect(by, self.inner.clock.monotonic()).await {
+        match session.connect(by).await {
             Ok(publisher) => return Ok(Some(publisher)),
             Err(NotTaken::InUse) => return Err(InUse.into()),
             Err(NotTaken::Barred) => return Err(Barred.into()),
@@ -167,7 +167,7 @@ impl Sessions {
 
     /// Joins a session that was launched for this publisher.
     pub(super) async fn enter(&self, session: &Arc<Session>, by: PublisherId) -> Result<LivePublisher, PublishError> {
-        session.connect(by, self.inner.clock.monotonic()).await.map_err(|not_taken| match not_taken {
+        session.connect(by).await.map_err(|not_taken| match not_taken {
             NotTaken::InUse => InUse.into(),
             NotTaken::Barred => Barred.into(),
             NotTaken::Stopping if self.table().closed => PublishError::ShuttingDown,
@@ -264,7 +264,7 @@ impl Sessions {
         let span = info_span!(parent: None, "session", stream = spec.stream, session = spec.session);
         let (input, inputs) = bounded(INTAKE);
         let state = if recovered.is_some() { SessionState::Reconnecting } else { SessionState::Starting };
-        let session = Arc::new(Session::new(spec, input, state));
+        let session = Arc::new(Session::new(spec, self.inner.clock.clone(), input, state));
         let (store, clock, capacity) =
             (self.inner.store.clone(), self.inner.clock.clone(), self.inner.capacity.clone());
         let around = Surroundings { store, clock, capacity, tell };

@@ -12,6 +12,8 @@ use crate::media::{Cut, CutKind, Kind, Packet, Timestamp, Track, Unit, VideoTrac
 use crate::package::{PackageSettings, Packager, Window, WindowSettings};
 use crate::store::{Store, StoreSettings};
 use crate::transcode;
+use crate::wire::Inbound;
+use crate::wire::flv::{Tag, TagKind};
 use bytes::Bytes;
 use latency::Latency;
 use wiring::{Feeds, INTAKE, OnFailure, Outlet, Stop, Wires};
@@ -31,10 +33,21 @@ fn spec() -> SessionSpec {
     }
 }
 
-/// A session whose intake is the test.
+/// A session whose intake is the test, and its time.
+fn session_of(spec: SessionSpec) -> (Arc<Session>, Receiver<SessionInput>, Arc<ManualClock>) {
+    let ((input, inputs), clock) = (bounded(INTAKE), ManualClock::new(WallTime::default()));
+    (Arc::new(Session::new(spec, clock.clone(), input, SessionState::Starting)), inputs, clock)
+}
+
 fn session() -> (Arc<Session>, Receiver<SessionInput>) {
-    let (input, inputs) = bounded(INTAKE);
-    (Arc::new(Session::new(spec(), input, SessionState::Starting)), inputs)
+    let (session, inputs, _) = session_of(spec());
+    (session, inputs)
+}
+
+/// A connection brings a message of this kind.
+async fn brings(publisher: &LivePublisher, kind: TagKind) {
+    let tag = Tag { kind, timestamp_ms: 0, data: [0x14, 0, 0, 0, 0].as_slice().into() };
+    publisher.send(std::iter::once(Inbound::Flv(tag))).await.expect("taken");
 }
 
 fn by(key: &str) -> PublisherId {
@@ -53,14 +66,14 @@ async fn was_told(publisher: &LivePublisher) -> bool {
 #[tokio::test]
 async fn what_one_connection_did_wrong_is_not_told_to_the_next() {
     let (session, _inputs) = session();
-    let first = session.connect(by("first"), Duration::ZERO).await.expect("taken");
-    let second = session.connect(by("second"), Duration::ZERO).await.expect("waits for its turn");
+    let first = session.connect(by("first")).await.expect("taken");
+    let second = session.connect(by("second")).await.expect("waits for its turn");
     assert!(!was_told(&first).await);
-    assert!(session.promote(second.connection(), Duration::ZERO));
-    session.dismiss(first.connection(), &CloseReason::Rejected("VP6".to_owned()), Duration::ZERO);
+    assert!(session.promote(second.connection()));
+    session.dismiss(first.connection(), &CloseReason::Rejected("VP6".to_owned()));
     assert_eq!(told(&first).await, CloseReason::TakenOver);
     assert!(!was_told(&second).await);
-    session.dismiss(second.connection(), &CloseReason::Rejected("VP6".to_owned()), Duration::ZERO);
+    session.dismiss(second.connection(), &CloseReason::Rejected("VP6".to_owned()));
     assert_eq!(told(&second).await, CloseReason::Rejected("VP6".to_owned()));
     assert_eq!(session.peer(), None);
 }
@@ -68,10 +81,10 @@ async fn what_one_connection_did_wrong_is_not_told_to_the_next() {
 #[tokio::test]
 async fn who_was_told_to_go_takes_nobodys_place() {
     let (session, _inputs) = session();
-    let first = session.connect(by("first"), Duration::ZERO).await.expect("taken");
-    let second = session.connect(by("second"), Duration::ZERO).await.expect("waits for its turn");
+    let first = session.connect(by("first")).await.expect("taken");
+    let second = session.connect(by("second")).await.expect("waits for its turn");
     session.disconnect(Some("second"), &CloseReason::KeyRevoked);
-    assert!(!session.promote(second.connection(), Duration::ZERO), "its key was revoked while it waited");
+    assert!(!session.promote(second.connection()), "its key was revoked while it waited");
     assert!(!was_told(&first).await);
     assert_eq!(session.keys_in_use(), ["first"]);
 }
@@ -79,53 +92,89 @@ async fn who_was_told_to_go_takes_nobodys_place() {
 #[tokio::test]
 async fn who_comes_while_another_waits_for_a_free_place_waits_behind_it() {
     let (session, _inputs) = session();
-    let first = session.connect(by("first"), Duration::ZERO).await.expect("taken");
-    let second = session.connect(by("second"), Duration::ZERO).await.expect("waits for its turn");
+    let first = session.connect(by("first")).await.expect("taken");
+    let second = session.connect(by("second")).await.expect("waits for its turn");
     session.forget(first.connection());
-    let third = session.connect(by("third"), Duration::ZERO).await.expect("waits for its turn");
-    assert_eq!(told(&second).await, CloseReason::TakenOver);
-    assert!(
-        !session.promote(second.connection(), Duration::ZERO) && session.promote(third.connection(), Duration::ZERO)
-    );
+    let third = session.connect(by("third")).await.expect("waits for its turn");
+    assert_eq!(told(&second).await, CloseReason::Superseded, "it has taken nothing that another one took");
+    assert!(!session.promote(second.connection()) && session.promote(third.connection()));
     assert!(!was_told(&third).await);
     assert_eq!(session.keys_in_use(), ["third"]);
 }
 
 #[tokio::test]
 async fn the_first_that_is_heard_again_stays_where_it_shall() {
-    let (input, _inputs) = bounded(INTAKE);
-    let spec = SessionSpec { conflict: Conflict::Reject, ..spec() };
-    let session = Arc::new(Session::new(spec, input, SessionState::Starting));
-    let first = session.connect(by("first"), Duration::ZERO).await.expect("taken");
-    let later = HEARD_WITHIN + Duration::from_secs(1);
-    let second = session.connect(by("second"), later).await.expect("the first is not heard");
-    session.heard(later);
-    assert!(!session.promote(second.connection(), later));
-    assert!(
-        matches!(told(&second).await, CloseReason::Rejected(why) if why.contains("publishes to this stream already"))
-    );
+    let (session, _inputs, clock) = session_of(SessionSpec { conflict: Conflict::Reject, ..spec() });
+    let first = session.connect(by("first")).await.expect("taken");
+    clock.advance(HEARD_WITHIN + Duration::from_secs(1));
+    brings(&first, TagKind::Script).await;
+    let second = session.connect(by("second")).await.expect("nothing is heard of the first, and nothing seen");
+    brings(&first, TagKind::Audio).await;
+    assert!(!session.promote(second.connection()));
+    assert_eq!(told(&second).await, CloseReason::InUse);
     assert!(!was_told(&first).await);
+}
+
+#[tokio::test]
+async fn a_publisher_is_well_while_a_slow_session_does_not_take_what_it_sends() {
+    let (session, inputs, clock) = session_of(SessionSpec { conflict: Conflict::Reject, ..spec() });
+    let first = session.connect(by("first")).await.expect("taken");
+    while session.input().try_send(SessionInput::Disconnected { connection: 0, clean: true }).is_ok() {}
+    let mut sending = Box::pin(brings(&first, TagKind::Audio));
+    assert!(tokio::time::timeout(Duration::ZERO, &mut sending).await.is_err(), "the queue is full");
+    clock.advance(HEARD_WITHIN * 10);
+    assert_eq!(session.connect(by("second")).await.err(), Some(NotTaken::InUse));
+    inputs.recv().expect("it is full");
+    sending.await;
+    clock.advance(HEARD_WITHIN);
+    assert_eq!(session.connect(by("second")).await.err(), Some(NotTaken::InUse), "from now on it counts");
+    clock.advance(Duration::from_millis(1));
+    inputs.recv().expect("it is full");
+    assert!(session.connect(by("second")).await.is_ok());
+}
+
+#[tokio::test]
+async fn who_never_published_is_not_kept_away() {
+    let (session, inputs) = session();
+    let (older, newer) = (session.register(by("older")), session.register(by("newer")));
+    let (older, newer) = (older.expect("taken"), newer.expect("waits for its turn"));
+    // The newer one is in the queue first, and the older one has begun to send.
+    brings(&older, TagKind::Video).await;
+    assert!(session.promote(newer.connection()));
+    assert_eq!(told(&older).await, CloseReason::TakenOver);
+    assert!(session.register(by("older")).is_ok(), "it has been nobody's publisher");
+    // Nor one that had its turn and sent nothing.
+    let third = session.register(by("third")).expect("waits for its turn");
+    assert!(session.promote(third.connection()));
+    assert_eq!(told(&newer).await, CloseReason::TakenOver);
+    assert!(session.register(by("newer")).is_ok(), "it has sent nothing");
+    // Who has is.
+    brings(&third, TagKind::Video).await;
+    let fourth = session.register(by("fourth")).expect("waits for its turn");
+    assert!(session.promote(fourth.connection()));
+    assert_eq!(session.register(by("third")).err(), Some(NotTaken::Barred));
+    drop(inputs);
 }
 
 #[tokio::test]
 async fn who_was_turned_out_for_its_media_stays_out_while_another_is_well() {
     let (session, _inputs) = session();
-    let first = session.connect(by("first"), Duration::ZERO).await.expect("taken");
-    let second = session.connect(by("second"), Duration::ZERO).await.expect("waits for its turn");
-    session.dismiss(second.connection(), &CloseReason::Rejected("VP6".to_owned()), Duration::ZERO);
-    assert_eq!(session.connect(by("second"), Duration::ZERO).await.err(), Some(NotTaken::Barred));
+    let first = session.connect(by("first")).await.expect("taken");
+    let second = session.connect(by("second")).await.expect("waits for its turn");
+    session.dismiss(second.connection(), &CloseReason::Rejected("VP6".to_owned()));
+    assert_eq!(session.connect(by("second")).await.err(), Some(NotTaken::Barred));
     session.forget(first.connection());
-    assert!(session.connect(by("second"), Duration::ZERO).await.is_ok(), "it is in nobody's way");
+    assert!(session.connect(by("second")).await.is_ok(), "it is in nobody's way");
 }
 
 #[tokio::test]
 async fn a_session_that_stops_takes_nobody_and_keeps_its_first_word() {
     let (session, inputs) = session();
-    let first = session.connect(by("first"), Duration::ZERO).await.expect("taken");
+    let first = session.connect(by("first")).await.expect("taken");
     session.disconnect(None, &CloseReason::StreamDeleted);
     session.stop(Stop::End, &CloseReason::SessionEnded);
     assert_eq!(told(&first).await, CloseReason::StreamDeleted);
-    assert_eq!(session.connect(by("late"), Duration::ZERO).await.err(), Some(NotTaken::Stopping));
+    assert_eq!(session.connect(by("late")).await.err(), Some(NotTaken::Stopping));
     assert!(matches!(inputs.recv(), Some(SessionInput::Connected { connection: 1 })));
     assert!(matches!(inputs.recv(), Some(SessionInput::Stop(Stop::End))));
 }
@@ -133,7 +182,7 @@ async fn a_session_that_stops_takes_nobody_and_keeps_its_first_word() {
 #[tokio::test]
 async fn a_goodbye_that_is_cut_off_counts_as_a_loss() {
     let (session, inputs) = session();
-    let publisher = session.connect(by("first"), Duration::ZERO).await.expect("taken");
+    let publisher = session.connect(by("first")).await.expect("taken");
     while session.input().try_send(SessionInput::Disconnected { connection: 0, clean: true }).is_ok() {}
     let cut_off = tokio::time::timeout(Duration::ZERO, publisher.finish(crate::listen::Finish::Unpublished)).await;
     assert!(cut_off.is_err(), "the queue is full");
@@ -141,12 +190,47 @@ async fn a_goodbye_that_is_cut_off_counts_as_a_loss() {
     assert!(matches!(told, Some(SessionInput::Disconnected { clean: false, .. })), "{told:?}");
 }
 
+/// Sessions on a clock, in a folder that goes with them.
+async fn sessions(folder: &tempfile::TempDir) -> Sessions {
+    let clock = ManualClock::new(WallTime::from_unix_millis(1_795_244_400_000));
+    let (store, _) = Store::open(StoreSettings::new("memory:", folder.path()), clock.clone()).await.expect("a store");
+    Sessions::new(store, clock, |_| ())
+}
+
+async fn reached(session: &Session, state: SessionState) {
+    let mut states = session.states();
+    let limit = Duration::from_secs(30);
+    let reached = tokio::time::timeout(limit, states.wait_for(|now| *now == state)).await;
+    reached.unwrap_or_else(|_| panic!("it is never {state}")).expect("it is held");
+}
+
+#[tokio::test]
+async fn a_broadcast_whose_publisher_ends_it_goes_on_with_who_has_just_come_in() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let sessions = sessions(&folder).await;
+    let spec = SessionSpec { on_unpublish: OnUnpublish::End, ..spec() };
+    let first = sessions.start(spec, by("first")).await.expect("it starts");
+    let session = sessions.find("stream").expect("it runs");
+    // It has its place, and the intake is not told yet.
+    let second = session.register(by("second")).expect("waits for its turn");
+    first.finish(crate::listen::Finish::Unpublished).await;
+    reached(&session, SessionState::Reconnecting).await;
+    let connected = SessionInput::Connected { connection: second.connection() };
+    session.input().send_async(connected).await.expect("it runs");
+    reached(&session, SessionState::Starting).await;
+    // And when who has come in goes again without a word, nobody is waited for.
+    let third = session.register(by("third")).expect("waits for its turn");
+    second.finish(crate::listen::Finish::Unpublished).await;
+    reached(&session, SessionState::Reconnecting).await;
+    drop(third);
+    reached(&session, SessionState::Ended).await;
+    tokio::task::spawn_blocking(move || sessions.shut_down(Stop::End)).await.expect("no panic");
+}
+
 #[tokio::test]
 async fn of_two_that_come_at_once_the_newer_stays_whoever_is_heard_first() {
     let folder = tempfile::tempdir().expect("a folder");
-    let clock = ManualClock::new(WallTime::from_unix_millis(1_795_244_400_000));
-    let (store, _) = Store::open(StoreSettings::new("memory:", folder.path()), clock.clone()).await.expect("a store");
-    let sessions = Sessions::new(store, clock, |_| ());
+    let sessions = sessions(&folder).await;
     let older = sessions.start(spec(), by("older")).await.expect("it starts");
     let newer = sessions.connect("stream", by("newer")).await.expect("it may").expect("it runs");
     let session = sessions.find("stream").expect("it runs");
@@ -154,12 +238,7 @@ async fn of_two_that_come_at_once_the_newer_stays_whoever_is_heard_first() {
     session.input().send_async(again).await.expect("it runs");
     older.finish(crate::listen::Finish::Lost("taken over".to_owned())).await;
     // Told of what it sends, the newer one is the publisher; nobody's words would be ignored.
-    let tag = crate::wire::flv::Tag {
-        kind: crate::wire::flv::TagKind::Video,
-        timestamp_ms: 0,
-        data: [0x14, 0, 0, 0, 0].as_slice().into(),
-    };
-    newer.send(std::iter::once(crate::wire::Inbound::Flv(tag))).await.expect("taken");
+    brings(&newer, TagKind::Video).await;
     let limit = Duration::from_secs(30);
     let reason = tokio::time::timeout(limit, newer.closed()).await.expect("it was heard");
     assert!(matches!(reason, CloseReason::Rejected(_)), "{reason}");
@@ -169,9 +248,7 @@ async fn of_two_that_come_at_once_the_newer_stays_whoever_is_heard_first() {
 #[tokio::test]
 async fn a_session_that_dies_before_its_publisher_is_in_is_a_fault_and_not_a_shutdown() {
     let folder = tempfile::tempdir().expect("a folder");
-    let clock = ManualClock::new(WallTime::from_unix_millis(1_795_244_400_000));
-    let (store, _) = Store::open(StoreSettings::new("memory:", folder.path()), clock.clone()).await.expect("a store");
-    let sessions = Sessions::new(store, clock, |_| ());
+    let sessions = sessions(&folder).await;
     let session = sessions.launch(spec(), None).expect("it starts");
     // As the intake does when it or a stage failed.
     session.close_door(&CloseReason::Failed);

@@ -212,13 +212,7 @@ pub fn plan(
     let mut renditions = Vec::new();
     let mut shortest = segment;
     if let Some(track) = video {
-        let sides = 2..=MAX_SIDE;
-        if !sides.contains(&track.width) || !sides.contains(&track.height) {
-            return Err(PlanError::PictureSize { width: track.width, height: track.height });
-        }
-        if preset.rungs.iter().any(|rung| rung.encode.is_some()) {
-            check_decodable(track)?;
-        }
+        check_picture(track, preset.is_encoded())?;
         let conversions = Conversions::of(track);
         for rung in &preset.rungs {
             let decision = decide(preset, rung, track, plan.copied);
@@ -253,13 +247,16 @@ pub fn plan(
     Ok(plan)
 }
 
-/// Whether a ladder that encodes can take pictures of this size, at its start or later.
+/// Whether a ladder can take pictures of this size, at its start or later; `decoded`: it decodes them.
 ///
 /// # Errors
-/// They are too large.
-pub fn check_decodable(track: &VideoTrack) -> Result<(), PlanError> {
-    let (width, height) = (track.width, track.height);
-    let too_many = u64::from(width) * u64::from(height) > MAX_DECODED_PIXELS;
+/// They are too large, or have no pixels.
+pub fn check_picture(track: &VideoTrack, decoded: bool) -> Result<(), PlanError> {
+    let (width, height, sides) = (track.width, track.height, 2..=MAX_SIDE);
+    if !sides.contains(&width) || !sides.contains(&height) {
+        return Err(PlanError::PictureSize { width, height });
+    }
+    let too_many = decoded && u64::from(width) * u64::from(height) > MAX_DECODED_PIXELS;
     if too_many { Err(PlanError::TooManyPixels { width, height }) } else { Ok(()) }
 }
 

@@ -20,6 +20,13 @@ impl Inbound {
         }
     }
 
+    /// Whether this is sound or pictures, or describes them, and not data such as a title.
+    pub fn is_media(&self) -> bool {
+        match self {
+            Inbound::Flv(tag) => tag.kind != flv::TagKind::Script,
+        }
+    }
+
     /// Whether there is no payload.
     pub fn is_empty(&self) -> bool {
         self.len() == 0

@@ -63,4 +63,5 @@ fn the_log_has_no_error_and_no_key() {
     let bad = |line: &&str| line.contains(r#""level":"ERROR""#) || line.contains("panicked");
     assert_eq!(log.lines().find(bad), None);
     assert!(log.contains(&broadcast().stream), "a session's lines carry its stream");
+    assert!(!log.contains("packets were left out"), "nothing is lost that a steady source sends: {log}");
 }

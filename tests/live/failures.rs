@@ -54,7 +54,7 @@ channels = 2
 "#;
 
 /// 5 s of 320x180, made by ffmpeg.
-fn real_source() -> Vec<Tag> {
+pub fn real_source() -> Vec<Tag> {
     let folder = tempfile::tempdir().expect("a folder");
     let path = folder.path().join("source.flv");
     let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("scripts/source.sh");
@@ -63,14 +63,14 @@ fn real_source() -> Vec<Tag> {
     read_all(&std::fs::read(&path).expect("a file")).expect("an FLV file")
 }
 
-fn encoded(stream: &str, change: impl FnOnce(&mut Preset)) -> SessionSpec {
+pub fn encoded(stream: &str, change: impl FnOnce(&mut Preset)) -> SessionSpec {
     let mut preset = Preset::parse("test", PRESET).expect("a preset");
     change(&mut preset);
     SessionSpec { preset: Arc::new(preset), ..spec(stream) }
 }
 
 /// Sends until the session takes no more.
-async fn push(encoder: &Encoder, tags: &[Tag]) -> Result<(), CloseReason> {
+pub async fn push(encoder: &Encoder, tags: &[Tag]) -> Result<(), CloseReason> {
     for tag in tags {
         encoder.send(tag.clone()).await?;
     }

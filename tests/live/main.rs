@@ -7,6 +7,7 @@ mod connections;
 mod failures;
 mod handlers;
 mod late_tracks;
+mod newcomers;
 mod restarts;
 mod rig;
 mod takeover;

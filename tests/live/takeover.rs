@@ -14,36 +14,36 @@ use crate::rig::{Encoder, Rig, assert_in_use, by, listed, reached, shape, spec, 
 use SessionState::{Ended, Live};
 
 /// The encoder that was there first: its pictures are numbered from 0.
-fn first() -> Publisher {
+pub fn first() -> Publisher {
     Publisher::default()
 }
 
 /// Another one.
-fn second() -> Publisher {
+pub fn second() -> Publisher {
     Publisher { first: 1_000, ..Publisher::default() }
 }
 
-async fn send(encoder: &Encoder, source: &Publisher, from_ms: i64, to_ms: i64) {
+pub async fn send(encoder: &Encoder, source: &Publisher, from_ms: i64, to_ms: i64) {
     for (_, tag) in source.media(from_ms, to_ms) {
         encoder.send(tag).await.expect("media is taken");
     }
 }
 
-async fn configure(encoder: &Encoder, source: &Publisher) {
+pub async fn configure(encoder: &Encoder, source: &Publisher) {
     for tag in [source.video_config(), source.audio_config()] {
         encoder.send(tag).await.expect("a configuration is taken");
     }
 }
 
 /// A session with a publisher that has sent 3 s.
-async fn running(rig: &Rig, spec: SessionSpec) -> Encoder {
+pub async fn running(rig: &Rig, spec: SessionSpec) -> Encoder {
     let encoder = rig.start(spec).await;
     encoder.play(&first(), 3_000).await;
     listed(&encoder.session, 0).await;
     encoder
 }
 
-async fn is_told(encoder: &Encoder) -> bool {
+pub async fn is_told(encoder: &Encoder) -> bool {
     tokio::time::timeout(Duration::ZERO, encoder.publisher.closed()).await.is_ok()
 }
 
@@ -138,8 +138,8 @@ async fn when_the_first_leaves_who_waits_is_the_publisher_at_once() {
     assert_eq!(rig.told_of("a"), [Live]);
     // Of two that wait, the newer one stays.
     let (third, fourth) = (rig.join("a", "third").await, rig.join("a", "fourth").await);
-    assert_eq!(third.closed().await, CloseReason::TakenOver);
-    third.publisher.finish(Finish::Lost("taken over".to_owned())).await;
+    assert_eq!(third.closed().await, CloseReason::Superseded);
+    third.publisher.finish(Finish::Lost("superseded".to_owned())).await;
     fourth.play(&first(), 3_000).await;
     assert_eq!(new.closed().await, CloseReason::TakenOver);
     fourth.publisher.finish(Finish::Unpublished).await;

@@ -230,6 +230,11 @@ async fn the_session_may_close_a_publisher_also_while_its_intake_is_full() {
     for (reason, status) in [
         (CloseReason::KeyRevoked, "NetStream.Publish.Denied: This stream key was revoked."),
         (CloseReason::TakenOver, "NetStream.Publish.BadName: Another encoder took over this stream with a valid key."),
+        (
+            CloseReason::Superseded,
+            "NetStream.Publish.BadName: A newer encoder with a valid key waits to take this stream over; this one's wait is over.",
+        ),
+        (CloseReason::InUse, "NetStream.Publish.BadName: Another encoder publishes to this stream already."),
         (CloseReason::SessionEnded, "NetStream.Unpublish.Success: The session was ended."),
     ] {
         let mut listener = Listener::start_with_closed_intake(patient_settings()).await;

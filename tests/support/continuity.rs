@@ -48,12 +48,20 @@ pub struct Stretch {
     pub pictures: Range<u32>,
     /// How long nothing came behind it until the next stretch began. Of the last one it says nothing.
     pub away: Duration,
+    /// How much longer that may have been because the machine stood still meanwhile.
+    pub late: Duration,
 }
 
 impl Stretch {
     /// Pictures with a hole behind them.
     pub fn new(pictures: Range<u32>, away: Duration) -> Self {
-        Stretch { pictures, away }
+        Stretch { pictures, away, late: Duration::ZERO }
+    }
+
+    /// The same, where the next stretch came after `longest` at the latest: with the time that this one's pictures lasted.
+    #[must_use]
+    pub fn within(self, longest: Duration, pictures_last: Duration) -> Self {
+        Stretch { late: longest.saturating_sub(pictures_last + self.away), ..self }
     }
 }
 
@@ -235,18 +243,19 @@ fn broken(lane: &Lane, stretches: &[Stretch], late: i64) -> Checked {
             format!("stretch {at}: media behind a gap without a discontinuity")
         })?;
         rule(media > 0, || format!("stretch {at} has no media"))?;
-        let expected = gaps_in(stretch.away, lane.target, late);
+        let expected = gaps_in(stretch, lane.target, late);
         rule(at + 1 == runs.len() || expected.contains(&gaps), || {
-            format!("stretch {at}: {gaps} gaps where {expected:?} fit into {:?}", stretch.away)
+            format!("stretch {at}: {gaps} gaps where {expected:?} fit into {:?} and {:?}", stretch.away, stretch.late)
         })?;
     }
     Ok(())
 }
 
-/// How many gaps fit into a hole of about `away`: one is announced when its time is over.
-fn gaps_in(away: Duration, target: Duration, late: i64) -> RangeInclusive<usize> {
+/// How many gaps fit into the hole behind a stretch, when media may come `late` microseconds after they were sent: one is announced
+/// when its time is over.
+fn gaps_in(stretch: &Stretch, target: Duration, late: i64) -> RangeInclusive<usize> {
     let count = |us: i64| usize::try_from(us.max(0) / micros(target).max(1)).unwrap_or(0);
-    count(micros(away) - late)..=count(micros(away) + late)
+    count(micros(stretch.away) - late)..=count(micros(stretch.away + stretch.late) + late)
 }
 
 /// Dates advance by durations within a stretch and through gaps; over a discontinuity, by the length of the hole, when media may
@@ -273,7 +282,7 @@ fn dated(lane: &Lane, stretches: &[Stretch], late: i64) -> Checked {
         let (hole, away) = (date(&pair[1][0])? - until(last)?, micros(stretch.away));
         let left_out = date(&pair[1][0])? - until(&pair[0][pair[0].len() - 1])?;
         rule(left_out >= -SLEW_US, || format!("the date of {} goes back by {} us", pair[1][0].entry.msn, -left_out))?;
-        rule((hole - away).abs() <= late, || {
+        rule((-late..=late + micros(stretch.late)).contains(&(hole - away)), || {
             format!("dates step by {hole} us before {}, over a hole of {away}", pair[1][0].entry.msn)
         })?;
     }

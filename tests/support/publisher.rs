@@ -213,6 +213,16 @@ impl RawPublisher {
         self.heard.lock().sent
     }
 
+    /// When it began to send.
+    pub fn began_at(&self) -> Instant {
+        self.heard.lock().began.expect("it may publish, and has something to send")
+    }
+
+    /// How many pictures were sent so far.
+    pub fn pictures_sent(&self) -> u32 {
+        self.heard.lock().pictures
+    }
+
     /// Whether the server has closed the connection.
     pub fn is_closed(&self) -> bool {
         self.heard.lock().closed
@@ -260,6 +270,7 @@ fn shake_hands(socket: &mut TcpStream) {
 /// Sends the tags when they are due. Ends early when the connection does.
 fn push(feed: &Feed, writer: &Mutex<Writer>, heard: &Heard) {
     let mut began = Instant::now();
+    heard.change(|state| state.began = Some(began));
     let mut held_from_ms = feed.held_from_ms;
     let mut rest = &feed.tags[..];
     while let Some(first) = rest.first() {
@@ -283,6 +294,8 @@ fn push(feed: &Feed, writer: &Mutex<Writer>, heard: &Heard) {
         if sent.is_err() {
             return;
         }
+        let pictures = now.iter().filter(|tag| tag.is_picture()).count() as u32;
+        heard.change(|state| state.pictures += pictures);
         rest = later;
     }
     let said = match feed.ending {
@@ -309,6 +322,8 @@ struct Heard {
 struct State {
     statuses: Vec<Status>,
     closed: bool,
+    began: Option<Instant>,
+    pictures: u32,
     sent: Option<Instant>,
     mute: bool,
     let_go: bool,

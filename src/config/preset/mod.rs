@@ -213,6 +213,11 @@ impl Preset {
         EMBEDDED.iter().map(|(name, _)| *name).collect()
     }
 
+    /// Whether the source's pictures are decoded for one of its rungs, now or later.
+    pub fn is_encoded(&self) -> bool {
+        self.rungs.iter().any(|rung| rung.encode.is_some())
+    }
+
     /// An embedded preset by its name, or a file by its path (anything with a `/` in it or `.toml` at its end).
     ///
     /// # Errors

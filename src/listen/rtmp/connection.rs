@@ -515,7 +515,7 @@ impl<'a, S: AsyncRead + AsyncWrite + LowWater + Unpin, A: Admission> Connection<
 fn status_of(reason: &CloseReason) -> PublishStatus {
     match reason {
         CloseReason::KeyRevoked | CloseReason::StreamDeleted => PublishStatus::Denied,
-        CloseReason::TakenOver => PublishStatus::BadName,
+        CloseReason::TakenOver | CloseReason::Superseded | CloseReason::InUse => PublishStatus::BadName,
         CloseReason::Rejected(_) | CloseReason::NoCapacity(_) => PublishStatus::Rejected,
         CloseReason::Failed => PublishStatus::Failed,
         CloseReason::ShuttingDown | CloseReason::SessionEnded | CloseReason::NoMedia(_) => PublishStatus::Unpublished,

@@ -3,8 +3,9 @@
 //! Packets carry exact sample counts from the first decoded PTS, less the encoder's priming, so that what a player hears
 //! lies where the source had it. Ordinary cuts are handed on at once: every packet that belongs behind one is still to
 //! come, and package sorts audio by PTS. A discontinuity or gap empties the encoder first; the next run then starts so
-//! that even its priming packet is not before the cut, nor before the end of the run before. `copy_ends` is a change of
-//! ours, not of the source: sound goes on through it without a seam.
+//! that even its priming packet is not before the cut, nor before the end of the run before. The first run of all loses none of
+//! the source's sound for that: its priming packet, which holds none, is left out if it is before the cut. `copy_ends` is a
+//! change of ours, not of the source: sound goes on through it without a seam.
 //!
 //! A packet whose duration is not that of its samples says that the source's clock and its samples have drifted apart by the
 //! difference. It is not filled or cut out but resampled away over some seconds, which nobody hears.
@@ -58,6 +59,8 @@ pub(super) struct Audio {
     encoded: i64,
     /// No packet may begin before this: the last break, and the end of what came before it.
     floor: Option<Timestamp>,
+    /// The cut behind which the first packet of all comes.
+    opening: Option<Timestamp>,
     /// Where the segment began that sound may still be missing in; `None` in a gap.
     last_cut: Option<Timestamp>,
     /// End of the last packet that was emitted.
@@ -88,6 +91,7 @@ impl Audio {
             waiting: vec![Vec::new(); usize::from(preset.channels)],
             encoded: 0,
             floor: None,
+            opening: None,
             last_cut: None,
             last_end: None,
             log: LogGate::default(),
@@ -146,13 +150,18 @@ impl Audio {
 
     fn cut(&mut self, cut: Cut) -> Result<(), TranscodeError> {
         let gap = matches!(cut.kind, CutKind::Gap { .. });
-        if gap || (cut.discontinuity && !cut.copy_ends) {
+        let breaks = gap || (cut.discontinuity && !cut.copy_ends);
+        let begins = breaks || self.last_cut.is_none();
+        if breaks {
             self.drain()?;
             self.floor = self.last_end.map(|end| end.max(cut.at));
             self.last_cut = (!gap).then_some(cut.at);
         } else if let Some(previous) = self.last_cut.replace(cut.at) {
             // Sound of this segment may still be under way; what is missing before the segment's begin is lost.
             self.fill_lost(previous)?;
+        }
+        if begins && self.last_end.is_none() {
+            self.opening = Some(cut.at);
         }
         self.emit(Unit::Cut(cut))
     }
@@ -326,6 +335,10 @@ impl Audio {
                 Span::from_units(i64::try_from(encoder.frame_samples()).unwrap_or(0), self.preset.sample_rate);
             let Some(coded) = encoder.receive().map_err(|source| encode_error(pts, source))? else { return Ok(()) };
             let pts = run.time_of(coded.pts);
+            let is_priming = coded.pts < 0;
+            if is_priming && self.opening.is_some_and(|opening| pts < opening) {
+                continue;
+            }
             let data = Bytes::copy_from_slice(coded.data);
             self.counters.bytes.add(data.len() as u64);
             self.last_end = Some(pts + duration);

@@ -107,8 +107,13 @@ fn a_discontinuity_too_many_or_too_few_is_found() {
 
 #[test]
 fn gaps_are_those_that_fit_into_the_hole() {
-    let in_hole = |millis| gaps_in(Duration::from_millis(millis), TARGET, ARRIVAL_US);
+    let behind = |millis| Stretch::new(0..90, Duration::from_millis(millis));
+    let in_hole = |millis| gaps_in(&behind(millis), TARGET, ARRIVAL_US);
     assert_eq!((in_hole(300), in_hole(1_500), in_hole(5_000)), (0..=0, 1..=1, 4..=5));
+    // 3 s of pictures, and 7.5 s from their begin until the next one was there.
+    let late = behind(1_500).within(Duration::from_millis(7_500), Duration::from_secs(3));
+    assert_eq!((late.late, gaps_in(&late, TARGET, ARRIVAL_US)), (Duration::from_secs(3), 1..=4));
+    assert_eq!(behind(1_500).within(Duration::from_secs(4), Duration::from_secs(3)), behind(1_500));
 }
 
 #[test]
