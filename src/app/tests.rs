@@ -63,7 +63,8 @@ async fn what_only_one_side_takes_for_open_is_ended_and_the_rest_goes_on() {
     // A task that nobody can do without panics: the daemon stops in order, and says so to whoever started it. Nothing ends for
     // viewers, whatever a signal would do.
     daemon.errand("changes", async { panic!("a broken assumption") });
-    let stopped = until_stopped(daemon, async || std::future::pending().await, true).await;
+    let stopped = until_stopped(daemon, async || std::future::pending().await, true);
+    let stopped = tokio::time::timeout(Duration::from_secs(60), stopped).await.expect("it stops by itself");
     let words = stopped.expect_err("it did not want to stop").to_string();
     assert!(words.contains("its task `changes` has panicked"), "{words}");
 
