@@ -98,3 +98,46 @@ impl Clock for ManualClock {
         deadline.saturating_sub(self.monotonic()).min(MANUAL_PAUSE)
     }
 }
+
+/// What tests of any module look at.
+#[cfg(test)]
+pub(crate) mod testing {
+    use std::sync::atomic::AtomicBool;
+
+    use super::*;
+
+    /// A clock that panics when it is looked at, once, after it was [set](TrapClock::set) to.
+    #[derive(Debug)]
+    pub(crate) struct TrapClock {
+        clock: Arc<ManualClock>,
+        set: AtomicBool,
+    }
+
+    impl TrapClock {
+        /// A trap that is not set, in `clock`.
+        pub(crate) fn in_front_of(clock: Arc<ManualClock>) -> Arc<Self> {
+            Arc::new(TrapClock { clock, set: AtomicBool::new(false) })
+        }
+
+        /// Whoever looks next panics.
+        pub(crate) fn set(&self) {
+            self.set.store(true, Ordering::SeqCst);
+        }
+
+        fn spring(&self) {
+            assert!(!self.set.swap(false, Ordering::SeqCst), "a broken assumption");
+        }
+    }
+
+    impl Clock for TrapClock {
+        fn monotonic(&self) -> Duration {
+            self.spring();
+            self.clock.monotonic()
+        }
+
+        fn wall(&self) -> WallTime {
+            self.spring();
+            self.clock.wall()
+        }
+    }
+}

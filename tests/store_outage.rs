@@ -216,6 +216,8 @@ async fn a_full_disk_is_an_error_an_alarm_and_a_gap_and_passes() {
 
 #[tokio::test]
 async fn the_alarm_of_a_disk_that_works_again_ends_also_when_nobody_writes() {
+    let (metrics, recorder) = Metrics::detached().expect("the settings are ours");
+    let _recorded = metrics::set_default_local_recorder(&recorder);
     let folder = tempfile::tempdir().expect("a folder");
     let disk = Arc::new(FaultyDisk::default());
     let bench = Bench::in_memory(folder.path()).with_disk(&disk);
@@ -225,7 +227,6 @@ async fn the_alarm_of_a_disk_that_works_again_ends_also_when_nobody_writes() {
     assert!(writer.append(&init(VIDEO, 0)).expect_err("full").is_disk());
     assert!(writer.finish(Finish::Ended).expect_err("full").is_disk());
     assert!(store.stats().alarms.disk);
-    disk.set(Mood::Well);
     // Time passes: faults are counted from when they are seen first.
     let passing = async {
         loop {
@@ -233,6 +234,21 @@ async fn the_alarm_of_a_disk_that_works_again_ends_also_when_nobody_writes() {
             tokio::task::yield_now().await;
         }
     };
+    let mut passing = std::pin::pin!(passing);
+    // Whoever looks after the disk panics, and looks again.
+    disk.set(Mood::Trap);
+    let counted = "\nmillstream_stage_panics_total{stage=\"proof\"} ";
+    let tripped = async {
+        while !metrics.render().contains(counted) {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::select! {
+        tripped = tokio::time::timeout(Duration::from_secs(60), tripped) => tripped.expect("the disk is looked at"),
+        () = &mut passing => {}
+    }
+    assert!(store.stats().alarms.disk);
+    disk.set(Mood::Well);
     tokio::select! {
         () = until(&store, |stats| !stats.alarms.disk) => {}
         () = passing => {}

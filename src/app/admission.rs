@@ -1,5 +1,6 @@
 //! Who may publish, and into what: keys are control's, sessions are live's.
 
+use std::error::Error as _;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
@@ -46,7 +47,8 @@ impl KeyAdmission {
     /// Begins a session. None of the stream runs, and nobody else begins one.
     async fn begin(&self, grant: &Grant, by: PublisherId) -> Result<LivePublisher, Refusal> {
         let row = self.begin_row(&grant.stream.id).await.map_err(|failure| {
-            error!(%failure, "cannot begin a session");
+            let cause = failure.source().map(ToString::to_string);
+            error!(%failure, cause, "cannot begin a session");
             refusal(RefusalReason::Internal, "The server cannot begin a broadcast at the moment. Try again.")
         })?;
         let spec = self.specs.of(&grant.stream, row.id.as_str(), row.epoch).map_err(|failure| {

@@ -13,6 +13,7 @@
 //! | [`capacity`] | what the machine can encode: configured, remembered or measured |
 //! | [`descriptors`] | the system's limit of open files to the doors' limits of connections |
 //! | [`figures`] | sessions and store to `/metrics`, `/readyz` and the API's live details |
+//! | `tasks` | the daemon's own tasks, and what a panic does to each |
 //! | `traces` | the store's traces to a collector |
 
 pub mod admission;
@@ -21,6 +22,7 @@ pub mod descriptors;
 pub mod figures;
 pub mod host;
 pub mod playback;
+mod tasks;
 #[cfg(test)]
 mod tests;
 mod traces;
@@ -35,7 +37,7 @@ use axum::middleware::from_fn;
 use secrecy::SecretString;
 use tokio::net::{TcpListener, TcpSocket};
 use tokio::signal::unix::{SignalKind, signal};
-use tokio::sync::{broadcast, mpsc};
+use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::{error, info, warn};
@@ -44,13 +46,12 @@ use crate::api;
 use crate::clock::{SharedClock, SystemClock};
 use crate::config::Config;
 use crate::config::preset::{Preset, PresetError};
-use crate::control::{Control, ControlError, ControlEvent, SessionRow, StreamId};
+use crate::control::{Control, ControlError, SessionRow};
+use crate::listen::Protocol;
 use crate::listen::rtmp::{self, Entrance, RtmpSettings};
 use crate::listen::tls::{self, CertificateError, CertificateFiles, Tls};
-use crate::listen::{CloseReason, Protocol};
-use crate::live::{HlsSpec, SessionChange, SessionEvent, SessionSpec, SessionState, Sessions, wiring::Stop};
+use crate::live::{HlsSpec, SessionSpec, Sessions, wiring::Stop};
 use crate::store::{RecoveredSession, SessionHead, Store, StoreError, StoreSettings};
-use crate::telemetry::panics::{contained, contained_now};
 use crate::telemetry::{Metrics, MetricsError, names};
 use crate::transcode::Patience;
 use crate::web;
@@ -59,6 +60,7 @@ use admission::KeyAdmission;
 use figures::{Figures, LiveTable};
 pub use host::DaemonHost;
 use playback::Playback;
+use tasks::Watch;
 use traces::Tracing;
 
 /// From SIGTERM until everything that is accepted is on disk. A supervisor's patience is usually 10 s or more.
@@ -68,8 +70,6 @@ const UPLOAD_DEADLINE: Duration = Duration::from_secs(4);
 /// Connections that wait to be accepted; the system may allow fewer (`net.core.somaxconn`, 4096 by default). With the usual
 /// 1024, a thousand that come at once make the next one's SYN be dropped, and it comes back a second later.
 const BACKLOG: u32 = 4096;
-/// Ended sessions are forgotten and histograms emptied this often.
-const HOUSEKEEPING_EVERY: Duration = Duration::from_secs(5);
 /// Changes of session states that wait for the database. They are few: a state lasts for seconds.
 const EVENT_QUEUE: usize = 256;
 
@@ -107,28 +107,49 @@ pub enum ServeError {
     /// Signals.
     #[error("cannot watch for signals: {0}")]
     Signals(io::Error),
+    /// A task that the daemon cannot do without has panicked.
+    #[error("stopped because of a fault of ours: its task `{0}` has panicked; sessions go on with the next start")]
+    TaskMissing(&'static str),
 }
 
 /// Runs the daemon until a signal stops it. `end_sessions`: running sessions end instead of waiting for a restart.
 ///
 /// # Errors
-/// What keeps the daemon from starting. Once it runs, nothing but a signal stops it.
+/// What keeps the daemon from starting. Once it runs, nothing but a signal stops it, or a task that it cannot do without and that
+/// has panicked.
 pub async fn serve(config: Config, end_sessions: bool) -> Result<(), ServeError> {
     crate::transcode::settle_heap();
     let mut signals = Signals::watch()?;
     let daemon = Daemon::start(config).await?;
     info!("ready");
-    signals.first().await;
-    info!(end_sessions, "stopping; a second signal exits at once");
-    let stop = if end_sessions { Stop::End } else { Stop::Suspend };
+    until_stopped(daemon, async || signals.first().await, end_sessions).await
+}
+
+/// Waits for a reason to stop, and stops. `signal` is the next one; it is waited for again while the daemon stops.
+async fn until_stopped(daemon: Daemon, mut signal: impl AsyncFnMut(), end_sessions: bool) -> Result<(), ServeError> {
+    let missing = tokio::select! {
+        () = signal() => None,
+        task = daemon.watch.missing() => Some(task),
+    };
+    let stop = match missing {
+        // Whoever supervises us starts us anew, and the sessions go on.
+        Some(task) => {
+            error!(task, "a task that nobody can do without has panicked: stopping");
+            Stop::Suspend
+        }
+        None => {
+            info!(end_sessions, "stopping; a second signal exits at once");
+            if end_sessions { Stop::End } else { Stop::Suspend }
+        }
+    };
     tokio::select! {
         () = daemon.stop(stop) => info!("stopped"),
-        () = signals.first() => {
+        () = signal() => {
             warn!("second signal: exiting at once; the journal has what viewers have seen");
             std::process::exit(1);
         }
     }
-    Ok(())
+    missing.map_or(Ok(()), |task| Err(ServeError::TaskMissing(task)))
 }
 
 /// SIGTERM and SIGINT.
@@ -167,6 +188,8 @@ struct Daemon {
     intake_tasks: TaskTracker,
     edge_tasks: TaskTracker,
     errand_tasks: TaskTracker,
+    /// Over all of them.
+    watch: Watch,
 }
 
 impl Daemon {
@@ -206,17 +229,20 @@ impl Daemon {
             intake_tasks: TaskTracker::new(),
             edge_tasks: TaskTracker::new(),
             errand_tasks: TaskTracker::new(),
+            watch: Watch::default(),
         };
-        daemon.errand_tasks.spawn(write_down(daemon.control.clone(), told));
-        daemon.errand_tasks.spawn(act_on_changes(
-            daemon.control.clone(),
-            daemon.sessions.clone(),
-            daemon.errands.clone(),
-        ));
+        let (control, sessions, stop) = (daemon.control.clone(), daemon.sessions.clone(), daemon.errands.clone());
+        daemon.errand("session-states", tasks::write_down(control.clone(), told));
+        daemon.errand("changes", tasks::act_on_changes(control, sessions, stop, tasks::act_on));
         daemon.resume(&specs, open, recovered).await;
         let options = http_options(&config, descriptors);
         daemon.open_doors(&config, &specs, clock, metrics, (http, options), doors);
         Ok(daemon)
+    }
+
+    /// Starts one of the tasks that carry events between layers.
+    fn errand(&self, name: &'static str, task: impl Future<Output = ()> + Send + 'static) {
+        self.errand_tasks.spawn(self.watch.over(name, task));
     }
 
     /// Sessions that were open when the daemon ended go on; their grace time begins anew. What only the database or only
@@ -277,34 +303,29 @@ impl Daemon {
     ) {
         names::BUILD_INFO.gauge(&[("version", env!("CARGO_PKG_VERSION"))]).set(1.0);
         names::TAKEOVERS.counter(&[]).increment(0); // there before the first one
-        self.errand_tasks.spawn(keep_house(self.sessions.clone(), metrics.clone(), self.errands.clone()));
+        self.errand("house", tasks::keep_house(self.sessions.clone(), metrics.clone(), self.errands.clone()));
         let figures = Figures::new(self.control.clone(), self.sessions.clone(), self.store.clone());
         let live: Arc<dyn api::LiveSessions> = Arc::new(LiveTable::new(self.sessions.clone()));
         let state = api::ApiState { control: self.control.clone(), live };
-        let commands = api::router(state.clone()).layer(from_fn(web::panics::caught));
-        let (socket, stop) = (config.control_socket(), self.edge.clone());
-        self.edge_tasks.spawn(async move {
-            let serve = || api::serve_control_socket(commands.clone(), &socket, stop.clone().cancelled_owned());
-            // Begun anew after a panic, once in a while. Where it fails, the daemon goes on without it; the command line then
-            // says what it cannot reach.
-            loop {
-                match contained("control-socket", serve()).await {
-                    Some(Ok(())) => return,
-                    Some(Err(failure)) => return error!(%failure, "the control socket ended"),
-                    None => tokio::time::sleep(HOUSEKEEPING_EVERY).await,
-                }
-            }
-        });
+        let (commands, socket, stop) = (tasks::commands(state.clone()), config.control_socket(), self.edge.clone());
+        let stopped = stop.clone();
+        let serve_socket = move || {
+            let (commands, socket, stopped) = (commands.clone(), socket.clone(), stopped.clone());
+            async move { api::serve_control_socket(commands, &socket, stopped.cancelled_owned()).await }
+        };
+        let socket = tasks::keep_control_socket(serve_socket, stop);
+        self.edge_tasks.spawn(self.watch.over("control-socket", socket));
         let playback = Playback::new(self.control.clone(), self.sessions.clone(), self.store.clone());
         let router = http_router(playback, figures, metrics, state, config.http.admin_token.as_ref());
         announce("http", &http);
-        self.edge_tasks.spawn(web::serve(http, router, options, self.edge.clone()));
+        self.edge_tasks.spawn(self.watch.over("http", web::serve(http, router, options, self.edge.clone())));
 
         let admission = KeyAdmission::new(self.control.clone(), self.sessions.clone(), specs.clone());
         for door in &doors {
             announce(door.protocol().as_str(), &door.listener);
         }
-        self.intake_tasks.spawn(rtmp::serve(doors, rtmp_settings(config, clock), admission, self.intake.clone()));
+        let doors = rtmp::serve(doors, rtmp_settings(config, clock), admission, self.intake.clone());
+        self.intake_tasks.spawn(self.watch.over("rtmp", doors));
     }
 
     /// Stops in order: no new publishers, sessions drained, uploads, viewers, database. What misses the deadline is left to
@@ -458,81 +479,4 @@ fn rtmp_settings(config: &Config, clock: SharedClock) -> RtmpSettings {
     settings.max_connections_per_address = config.rtmp.max_connections_per_address as usize;
     settings.limits.message_bytes = config.rtmp.max_message_bytes as usize;
     settings
-}
-
-/// What must happen now and then, whatever else happens.
-async fn keep_house(sessions: Sessions, metrics: Metrics, stop: CancellationToken) {
-    while tokio::time::timeout(HOUSEKEEPING_EVERY, stop.cancelled()).await.is_err() {
-        contained_now("house", || sessions.sweep());
-        contained_now("house", || metrics.upkeep());
-    }
-}
-
-/// Session states become durable, in order.
-async fn write_down(control: Control, mut told: mpsc::Receiver<SessionEvent>) {
-    while let Some(event) = told.recv().await {
-        let SessionChange::State(state) = event.change else { continue };
-        if contained("session-states", write_state(&control, &event.session, state)).await.is_none() {
-            error!(session = event.session, state = state.as_str(), "a session's state was not written");
-        }
-    }
-}
-
-async fn write_state(control: &Control, session: &str, state: SessionState) {
-    let Ok(id) = session.parse() else {
-        error!(session, "a session has an id that is not one");
-        return;
-    };
-    match control.set_session_state(&id, state).await {
-        // A session that follows ends the one before it in the database, ahead of what still waits here.
-        Ok(_) | Err(ControlError::SessionEnded(_)) => {}
-        Err(failure) => error!(%failure, session, state = state.as_str(), "cannot write a session's state"),
-    }
-}
-
-/// Revoked keys and deleted streams lose their connections at once.
-async fn act_on_changes(control: Control, sessions: Sessions, stop: CancellationToken) {
-    let mut events = control.events();
-    loop {
-        let event = tokio::select! {
-            event = events.recv() => event,
-            () = stop.cancelled() => return,
-        };
-        let missed = match event {
-            Ok(event) if contained("changes", act_on(&event, &sessions)).await.is_some() => continue,
-            Ok(_) => 1,
-            Err(broadcast::error::RecvError::Lagged(missed)) => missed,
-            Err(broadcast::error::RecvError::Closed) => return,
-        };
-        warn!(missed, "changes of keys were not handled; checking all connections");
-        contained("changes", sessions.recheck(|key| admitted(&control, key))).await;
-    }
-}
-
-async fn act_on(event: &ControlEvent, sessions: &Sessions) {
-    match event {
-        ControlEvent::KeyRevoked { stream, key_id } => {
-            disconnect(sessions, stream, Some(key_id.as_str()), &CloseReason::KeyRevoked);
-        }
-        ControlEvent::StreamDisabled { stream } => disconnect(sessions, stream, None, &CloseReason::SessionEnded),
-        ControlEvent::StreamDeleted { stream } => {
-            disconnect(sessions, stream, None, &CloseReason::StreamDeleted);
-            sessions.end(stream.as_str()).await;
-        }
-        ControlEvent::StreamCreated { .. } | ControlEvent::StreamEnabled { .. } => {}
-    }
-}
-
-fn disconnect(sessions: &Sessions, stream: &StreamId, key: Option<&str>, reason: &CloseReason) {
-    if let Some(session) = sessions.find(stream.as_str()) {
-        session.disconnect(key, reason);
-    }
-}
-
-async fn admitted(control: &Control, key: String) -> bool {
-    match key.parse() {
-        // When the database cannot tell, the connection stays: it was admitted once.
-        Ok(key) => control.is_admitted(&key).await.unwrap_or(true),
-        Err(_) => false,
-    }
 }

@@ -60,7 +60,13 @@ async fn what_only_one_side_takes_for_open_is_ended_and_the_rest_goes_on() {
     assert_eq!(resumed.state(), SessionState::Reconnecting);
     assert_eq!(daemon.sessions.all().len(), 1);
     drop(resumed);
-    daemon.stop(Stop::Suspend).await;
+    // A task that nobody can do without panics: the daemon stops in order, and says so to whoever started it. Nothing ends for
+    // viewers, whatever a signal would do.
+    daemon.errand("changes", async { panic!("a broken assumption") });
+    let stopped = until_stopped(daemon, async || std::future::pending().await, true);
+    let stopped = tokio::time::timeout(Duration::from_secs(60), stopped).await.expect("it stops by itself");
+    let words = stopped.expect_err("it did not want to stop").to_string();
+    assert!(words.contains("its task `changes` has panicked"), "{words}");
 
     let (store, recovered) = Store::open(store_settings(&config), clock.clone()).await.expect("a store");
     let mut ended: Vec<_> = recovered.iter().map(|session| (session.head.session.as_str(), session.ended)).collect();

@@ -4,6 +4,8 @@
 //! `[REDACTED]`; the database holds its SHA-256. With that many random bits a plain hash cannot be searched, so that one
 //! indexed look-up admits a publisher.
 
+use std::borrow::Cow;
+
 use secrecy::{ExposeSecret, SecretString};
 use sha2::{Digest, Sha256};
 
@@ -33,6 +35,19 @@ pub(super) fn hash(secret: &SecretString) -> SecretHash {
     Sha256::digest(secret.expose_secret().as_bytes()).into()
 }
 
+/// `text` for the log, without what may be secrets in it: who pastes a key into a player puts it where a stream's id belongs.
+pub fn concealed(text: &str) -> Cow<'_, str> {
+    let mut pieces = text.split(PREFIX);
+    let before = pieces.next().unwrap_or_default();
+    if before.len() == text.len() {
+        return Cow::Borrowed(text); // nearly always
+    }
+    pieces.fold(Cow::Borrowed(before), |shown, piece| {
+        let behind = piece.trim_start_matches(|character: char| character.is_ascii_alphanumeric());
+        Cow::Owned(format!("{shown}{PREFIX}***{behind}"))
+    })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -45,6 +60,16 @@ mod tests {
         assert!(text.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'_'));
         assert_ne!(text, two.expose_secret());
         assert!(!format!("{one:?}").contains(text));
+    }
+
+    #[test]
+    fn what_may_be_a_secret_is_concealed_wherever_it_stands() {
+        let secret = generate().expect("random bytes");
+        let secret = secret.expose_secret();
+        let path = format!("/live/{secret}/{secret}/index.m3u8");
+        assert_eq!(concealed(&path), "/live/ms_***/ms_***/index.m3u8");
+        assert_eq!(concealed(secret), "ms_***");
+        assert!(matches!(concealed("/live/abc/ms/1.m4s"), Cow::Borrowed("/live/abc/ms/1.m4s")));
     }
 
     #[test]

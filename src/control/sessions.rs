@@ -8,12 +8,41 @@ use super::error::{ControlError, is_taken, while_doing};
 use super::id::{SessionId, StreamId};
 use super::session::{SessionRow, SessionState};
 
+/// A session is begun so often when each time the one in its way has ended while we looked for it.
+const BEGIN_TRIES: u32 = 5;
+
 impl Control {
     /// Begins a session: state `starting`, epoch 1. Durable when it returns.
     ///
     /// # Errors
     /// There is no such stream, or it has an open session.
     pub async fn begin_session(&self, stream: &StreamId) -> Result<SessionRow, ControlError> {
+        self.begin_unless_open(stream, async || ()).await
+    }
+
+    /// `refused` runs between the refusal of a row and the look at which session is open. When that one has ended meanwhile, there
+    /// is room.
+    async fn begin_unless_open(&self, stream: &StreamId, refused: impl AsyncFn()) -> Result<SessionRow, ControlError> {
+        let mut tries = 0;
+        loop {
+            tries += 1;
+            let error = match self.insert_session(stream).await? {
+                Ok(begun) => return Ok(begun),
+                Err(error) => error,
+            };
+            refused().await;
+            let mut open = self.open_sessions().await?.into_iter();
+            if let Some(session) = open.find(|session| session.stream_id == *stream) {
+                return Err(ControlError::SessionOpen { stream: stream.clone(), session: session.id });
+            }
+            if tries == BEGIN_TRIES {
+                return Err(while_doing("beginning a session")(error));
+            }
+        }
+    }
+
+    /// The inner error: something unique is taken, which is the stream's place for an open session.
+    async fn insert_session(&self, stream: &StreamId) -> Result<Result<SessionRow, sqlx::Error>, ControlError> {
         let now = self.now();
         let begun: Result<Option<SessionRow>, sqlx::Error> = sqlx::query_as(
             "INSERT INTO sessions (id, stream_id, epoch, state, started_at, changed_at)
@@ -25,20 +54,11 @@ impl Control {
         .fetch_optional(&self.db().durable)
         .await;
         match begun {
-            Ok(Some(session)) => Ok(session),
+            Ok(Some(session)) => Ok(Ok(session)),
             Ok(None) => Err(ControlError::StreamNotFound(stream.to_string())),
-            Err(error) => Err(self.why_not_begun(stream, error).await),
+            Err(error) if is_taken(&error) => Ok(Err(error)),
+            Err(error) => Err(while_doing("beginning a session")(error)),
         }
-    }
-
-    async fn why_not_begun(&self, stream: &StreamId, error: sqlx::Error) -> ControlError {
-        if is_taken(&error)
-            && let Ok(open) = self.open_sessions().await
-            && let Some(session) = open.into_iter().find(|session| session.stream_id == *stream)
-        {
-            return ControlError::SessionOpen { stream: stream.clone(), session: session.id };
-        }
-        while_doing("beginning a session")(error)
     }
 
     /// Raises a session's epoch by one and returns the session. Durable when it returns: names made with the new epoch
@@ -219,6 +239,22 @@ mod tests {
         let nobody: StreamId = "000000000000".parse().expect("an id");
         assert_eq!(control.begin_session(&nobody).await.expect_err("none").code(), "stream_not_found");
         assert_eq!(control.sessions(Some(&nobody), 10).await.expect("a list"), []);
+    }
+
+    #[tokio::test]
+    async fn a_session_that_ends_while_it_is_looked_for_is_in_nobodys_way() {
+        let Fixture { control, clock, dir: _dir } = fixture().await;
+        let stream = stream(&control).await;
+        let first = control.begin_session(&stream).await.expect("begun");
+        clock.advance(Duration::from_millis(1));
+        let end = async || {
+            control.end_session(&first.id).await.expect("ended");
+        };
+        let second = control.begin_unless_open(&stream, end).await.expect("there is room");
+        assert_eq!(control.open_sessions().await.expect("a list"), std::slice::from_ref(&second));
+        // Which one is told, and not that the database failed.
+        let error = control.begin_unless_open(&stream, async || ()).await.expect_err("the second is open");
+        assert!(matches!(error, ControlError::SessionOpen { session, .. } if session == second.id));
     }
 
     #[tokio::test]

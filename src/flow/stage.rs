@@ -103,7 +103,8 @@ mod tests {
 
     #[test]
     fn a_panic_is_an_outcome() {
-        let stage = spawn::<(), _, _>("p", Span::none(), || panic!("broken {}", 1), |_| ()).expect("a thread starts");
+        let stage =
+            spawn::<(), _, _>("store-p", Span::none(), || panic!("broken {}", 1), |_| ()).expect("a thread starts");
         assert_eq!(stage.join(), Outcome::Panicked("broken 1".to_owned()));
     }
     #[test]

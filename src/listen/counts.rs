@@ -132,7 +132,7 @@ mod tests {
             counts.connection_refused(Full::Address(3));
             counts.connection_refused(Full::Address(3));
             counts.publish_refused(RefusalReason::KeyExpired);
-            counts.protocol_error("bad_chunk", Action::Skip);
+            counts.protocol_error("chunk_size", Action::Skip);
             counts.open.increment(2);
         });
         let text = metrics.render();
@@ -140,7 +140,7 @@ mod tests {
             "listen_connections_refused_total{protocol=\"rtmp\",reason=\"total\"} 1",
             "listen_connections_refused_total{protocol=\"rtmp\",reason=\"address\"} 2",
             "listen_publishes_refused_total{protocol=\"rtmp\",reason=\"key_expired\"} 1",
-            "listen_protocol_errors_total{protocol=\"rtmp\",kind=\"bad_chunk\",action=\"skip\"} 1",
+            "listen_protocol_errors_total{protocol=\"rtmp\",kind=\"chunk_size\",action=\"skip\"} 1",
             "listen_connections{protocol=\"rtmp\"} 2",
             "listen_panics_total{protocol=\"rtmp\"} 0",
         ] {

@@ -145,3 +145,82 @@ impl Packaging {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::{Arc, Mutex};
+    use std::time::Duration;
+
+    use super::*;
+    use crate::config::preset::Preset;
+    use crate::config::{Conflict, OnUnpublish};
+    use crate::live::HlsSpec;
+    use crate::media::segment::{Rendition, RenditionId};
+    use crate::media::{Kind, Span, Track, Unit, VideoTrack};
+    use crate::package::PackageSettings;
+
+    fn spec() -> SessionSpec {
+        SessionSpec {
+            stream: "stream".to_owned(),
+            session: "session".to_owned(),
+            epoch: 1,
+            preset: Arc::new(Preset::load("passthrough").expect("an embedded preset")),
+            hls: HlsSpec { segment: Span::from_secs(2), part: Span::from_millis(334), window: Span::from_secs(60) },
+            grace: Duration::from_secs(30),
+            on_unpublish: OnUnpublish::Hold,
+            conflict: Conflict::Takeover,
+            max_bitrate: 50_000_000,
+        }
+    }
+
+    /// One rendition of video, and where its outputs come out.
+    fn packer() -> (Packer, Receiver<Output>) {
+        let video = Rendition {
+            name: "source".to_owned(),
+            kind: Kind::Video,
+            copied: true,
+            bandwidth: 1_000_000,
+            frame_rate: None,
+        };
+        let settings = PackageSettings {
+            epoch: 1,
+            part_target: Span::from_millis(334),
+            renditions: [video].into(),
+            resume: Vec::new(),
+        };
+        let (outputs, written) = bounded(super::super::wiring::STORE);
+        (Packer::new(Packager::new(settings), outputs), written)
+    }
+
+    fn track(rendition: u8) -> RenditionUnit {
+        let config = bytes::Bytes::from_static(b"\x01\x64\x00\x0d\xff\xe1\x00\x04\x67\x64\x00\x0d\x01\x00\x02\x68\xeb");
+        let video = Track::Video(VideoTrack { config, ..VideoTrack::plain(1_280, 720, (30, 1)) });
+        RenditionUnit { rendition: RenditionId(rendition), unit: Unit::Track(Arc::new(video)) }
+    }
+
+    /// On the caller's thread and on its own: what cannot be packaged is told once as that of the stage, what came before it
+    /// is used, and what follows is dropped.
+    #[test]
+    fn what_cannot_be_packaged_fails_the_stage_once_wherever_it_runs() {
+        for own_thread in [false, true] {
+            let (packer, written) = packer();
+            let mut packaging = Packaging::Here(packer);
+            let told = Arc::<Mutex<Vec<(String, String)>>>::default();
+            let on_failure: OnFailure = {
+                let told = told.clone();
+                Arc::new(move |stage, why| told.lock().expect("no panic").push((stage.to_owned(), why)))
+            };
+            if own_thread {
+                packaging.queue(&spec(), &LogSpan::none(), &on_failure).expect("a thread");
+            }
+            for rendition in [0, 9, 0, 9] {
+                packaging.push(track(rendition), &on_failure);
+            }
+            packaging.join();
+            let words = ("package".to_owned(), "rendition 9 is not one of the session's".to_owned());
+            assert_eq!(*told.lock().expect("no panic"), [words], "a thread of its own: {own_thread}");
+            let outputs: Vec<_> = written.iter().collect();
+            assert!(matches!(&outputs[..], [Output::Init(_)]), "{outputs:?}");
+        }
+    }
+}

@@ -30,9 +30,12 @@ pub(crate) async fn run(shared: Arc<Shared>) {
             () = shared.stop.cancelled() => return,
             _ = tick.tick() => {}
         }
-        if calm.lasts(shared.counters.disk_faults(), shared.clock.monotonic()) && shared.counters.disk_alarm() {
-            contained("proof", prove(&shared)).await;
-        }
+        contained("proof", async {
+            if calm.lasts(shared.counters.disk_faults(), shared.clock.monotonic()) && shared.counters.disk_alarm() {
+                prove(&shared).await;
+            }
+        })
+        .await;
     }
 }
 

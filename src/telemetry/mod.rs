@@ -7,6 +7,7 @@
 //! | [`names`] | the one table of all metrics: name, kind, unit, help, labels |
 //! | [`panics`] | steps of tasks whose panic is contained, counted and logged |
 //! | [`samples`] | figures of running sessions, collected when somebody scrapes |
+//! | [`words`] | what labels may hold |
 //! | [`trace`] | a trace per stored segment, when somebody wants them |
 //!
 //! There are two ways for a figure into `/metrics`, and each metric of the table takes exactly one of them:
@@ -23,6 +24,7 @@ pub mod names;
 pub mod panics;
 pub mod samples;
 pub mod trace;
+pub mod words;
 
 use std::sync::Arc;
 

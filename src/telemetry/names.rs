@@ -5,6 +5,8 @@
 
 use metrics::{Counter, Gauge, Histogram, Key, Label, Level, Metadata, SharedString, Unit};
 
+use super::words::may_hold;
+
 /// What a metric does over time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
@@ -54,9 +56,17 @@ impl Metric {
         metrics::with_recorder(|recorder| recorder.register_histogram(&self.key(Kind::Histogram, labels), &METADATA))
     }
 
+    /// Whether labels are used as the tables say: a fault of ours, which tests are to find.
+    pub(super) fn check(&self, labels: &[(&str, &str)]) {
+        debug_assert!(labels.iter().map(|label| label.0).eq(self.labels.iter().copied()), "labels of {}", self.name);
+        for (label, value) in labels {
+            debug_assert!(may_hold(self.name, label, value), "the label {label} of {} holds {value}", self.name);
+        }
+    }
+
     fn key(&self, kind: Kind, labels: &[(&'static str, &str)]) -> Key {
         debug_assert!(self.kind == kind && !self.is_per_session(), "{} is not used as the table says", self.name);
-        debug_assert!(labels.iter().map(|label| label.0).eq(self.labels.iter().copied()), "labels of {}", self.name);
+        self.check(labels);
         let labels: Vec<Label> = labels.iter().map(|(name, value)| Label::new(*name, (*value).to_owned())).collect();
         Key::from_parts(self.name, labels)
     }

@@ -41,11 +41,7 @@ pub struct Samples {
 impl Samples {
     /// Adds one figure. `labels` are those that the metric names, in its order.
     pub fn add(&mut self, metric: &'static Metric, labels: &[(&str, &str)], value: impl Into<Value>) {
-        debug_assert!(
-            labels.iter().map(|label| label.0).eq(metric.labels.iter().copied()),
-            "labels of {}",
-            metric.name
-        );
+        metric.check(labels);
         let (_, lines) = self.families.entry(metric.name).or_insert_with(|| (metric, String::new()));
         lines.push_str(metric.name);
         for (index, (name, text)) in labels.iter().enumerate() {

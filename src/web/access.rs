@@ -20,6 +20,7 @@ use metrics::Counter;
 use tracing::Instrument;
 
 use super::panics;
+use crate::control::secret::concealed;
 use crate::telemetry::names;
 
 /// The statuses that routes of this daemon answer with; any other is counted as its class (`5xx`).
@@ -93,9 +94,8 @@ where
 
 async fn track(State(route): State<Arc<Route>>, request: Request, next: Next) -> Response {
     let peer = request.extensions().get::<ConnectInfo<SocketAddr>>().map(|info| tracing::field::display(info.0));
-    let (method, path) = (request.method(), request.uri().path());
+    let (method, path) = (request.method(), concealed(request.uri().path()).into_owned());
     let span = tracing::debug_span!("request", route = route.name, %method, path, peer);
-    let path = path.to_owned();
     let response = panics::answered(&path, next.run(request).instrument(span)).await;
     route.count(response.status());
     let bytes = route.bytes();

@@ -12,6 +12,7 @@ use futures_util::FutureExt;
 use tokio::time::Instant;
 
 use super::answer;
+use crate::control::secret::concealed;
 use crate::telemetry::gate::SharedGate;
 use crate::telemetry::names;
 use crate::telemetry::panics::message;
@@ -21,7 +22,7 @@ static PANICS: LazyLock<(Instant, SharedGate)> = LazyLock::new(|| (Instant::now(
 
 /// A layer for routes that are not [`super::access::counted`]: a panic below it is answered with 500.
 pub async fn caught(request: Request, next: Next) -> Response {
-    let path = request.uri().path().to_owned();
+    let path = concealed(request.uri().path()).into_owned();
     answered(&path, next.run(request)).await
 }
 

@@ -190,7 +190,9 @@ fn documented() -> BTreeMap<String, (String, BTreeSet<String>)> {
         let words = labels.split(',').map(|label| label.trim().trim_matches('`').to_owned());
         (name.trim_matches('`').to_owned(), (kind, words.filter(|label| !label.is_empty()).collect()))
     };
-    text.lines().filter(|line| line.starts_with("| `millstream_")).map(row).collect()
+    // Buckets have a table of their own, of two cells.
+    let of_metrics = |line: &&str| line.starts_with("| `millstream_") && line.matches('|').count() > 3;
+    text.lines().filter(of_metrics).map(row).collect()
 }
 
 /// Type and labels of each metric of a Prometheus text.

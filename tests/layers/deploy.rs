@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::documents::read;
-use super::metrics::{Row, table};
+use super::metrics::{Row, Words, table};
 use super::root;
 
 /// Labels that Prometheus adds to every sample.
@@ -21,11 +21,41 @@ fn places<'a>(text: &'a str, word: &'a str) -> impl Iterator<Item = usize> + 'a 
     text.match_indices(word).map(|(at, _)| at).filter(|at| !text[..*at].ends_with(is_word))
 }
 
-/// Names before `=`, `!=`, `=~`, `!~` in a selector, whose values are in quotes.
-fn selector_labels(selector: &str) -> Vec<&str> {
-    let outside_of_quotes = selector.split('"').step_by(2);
-    let labels = outside_of_quotes.map(|text| text.trim_matches(|character| !is_word(character)));
-    labels.filter(|label| !label.is_empty()).collect()
+/// Labels in a selector and what is asked of each: `=`, `!=`, `=~` or `!~`, and the text in quotes.
+fn selector_labels(selector: &str) -> Vec<(&str, &str, &str)> {
+    let pieces: Vec<_> = selector.split('"').collect();
+    let asked = pieces.chunks_exact(2).map(|pair| {
+        let text = pair[0].trim_start_matches([',', ' ']).trim_end();
+        let end = text.find(|character| !is_word(character)).unwrap_or(text.len());
+        (&text[..end], &text[end..], pair[1])
+    });
+    asked.collect()
+}
+
+/// Whether `pattern` can be `word`: of the regular expressions of Prometheus as much as the files here use (letters, a class in
+/// brackets, `.*` at the end).
+fn matches(pattern: &str, word: &str) -> bool {
+    if pattern == ".*" {
+        return true;
+    }
+    let (here, rest) = match pattern.strip_prefix('[').and_then(|open| open.split_once(']')) {
+        Some((class, rest)) => (class, rest),
+        None => pattern.split_at(pattern.chars().next().map_or(0, char::len_utf8)),
+    };
+    match word.chars().next() {
+        Some(first) => here.contains(first) && matches(rest, &word[first.len_utf8()..]),
+        None => pattern.is_empty(),
+    }
+}
+
+/// Whether a selector can find something: what it asks for is among `words`. A variable of a dashboard may be anything.
+fn can_be(operator: &str, value: &str, words: &[String]) -> bool {
+    let is_word = |pattern: &str| words.iter().any(|word| matches(pattern, word));
+    value.starts_with('$')
+        || match operator {
+            "=" | "!=" => words.iter().any(|word| word == value),
+            _ => value.split('|').all(is_word),
+        }
 }
 
 /// Labels in the parentheses behind `by` and `on`.
@@ -35,6 +65,19 @@ fn grouped<'a>(expr: &'a str, words: &[&'a str]) -> BTreeSet<&'a str> {
     inside.flat_map(|inside| inside.split(',').map(str::trim)).collect()
 }
 
+/// What expressions may use.
+struct Known {
+    table: Vec<Row>,
+    words: Words,
+}
+
+impl Known {
+    /// As code and document have it.
+    fn read() -> Self {
+        Known { table: table(), words: Words::read() }
+    }
+}
+
 /// The metrics that an expression names, and the labels that its result may have.
 struct Looked<'a> {
     labels: BTreeSet<&'a str>,
@@ -42,7 +85,7 @@ struct Looked<'a> {
 }
 
 /// Checks an expression against the table.
-fn look<'a>(expr: &'a str, table: &'a [Row]) -> Looked<'a> {
+fn look<'a>(expr: &'a str, Known { table, words }: &'a Known) -> Looked<'a> {
     let mut labels: BTreeSet<&str> = OF_PROMETHEUS.into();
     let mut faults = Vec::new();
     for at in places(expr, "millstream_") {
@@ -60,8 +103,13 @@ fn look<'a>(expr: &'a str, table: &'a [Row]) -> Looked<'a> {
         let mut own: BTreeSet<&str> = row.labels.iter().map(String::as_str).chain(OF_PROMETHEUS).collect();
         own.extend((series == "_bucket").then_some("le"));
         if let Some((selector, _)) = expr[end..].strip_prefix('{').and_then(|rest| rest.split_once('}')) {
-            let unknown = selector_labels(selector).into_iter().filter(|label| !own.contains(label));
-            faults.extend(unknown.map(|label| format!("{written} has no label {label}")));
+            for (label, operator, value) in selector_labels(selector) {
+                if !own.contains(label) {
+                    faults.push(format!("{written} has no label {label}"));
+                } else if words.of(&row.name, label).is_some_and(|words| !can_be(operator, value, words)) {
+                    faults.push(format!("{label} of {written} is never {operator}{value}"));
+                }
+            }
         }
         labels.extend(own);
     }
@@ -82,8 +130,8 @@ fn series_of<'a>(written: &str, table: &'a [Row]) -> Option<(&'a Row, &'static s
 }
 
 /// Faults of an expression and of a text that names labels of its result, each opened by `opens` and closed by `}}`.
-fn faults(expr: &str, text: &str, opens: &str, table: &[Row]) -> Vec<String> {
-    let looked = look(expr, table);
+fn faults(expr: &str, text: &str, opens: &str, known: &Known) -> Vec<String> {
+    let looked = look(expr, known);
     let named = text.split(opens).skip(1).filter_map(|rest| rest.split("}}").next()).map(str::trim);
     let strangers = named.filter(|label| !looked.labels.contains(label)).map(|label| format!("{text}: no {label}"));
     let all = looked.faults.iter().cloned().chain(strangers);
@@ -121,7 +169,7 @@ fn alerts(text: &str) -> Vec<BTreeMap<String, String>> {
 
 #[test]
 fn alert_rules_use_what_exists_and_have_words_for_the_operator() {
-    let (table, operators) = (table(), read(&root().join("docs/operators.md")));
+    let (known, operators) = (Known::read(), read(&root().join("docs/operators.md")));
     let alerts = alerts(&read(&root().join("deploy/prometheus/alerts.yml")));
     let mut found = Vec::new();
     for alert in &alerts {
@@ -131,7 +179,7 @@ fn alert_rules_use_what_exists_and_have_words_for_the_operator() {
         assert!(!of("look_at").is_empty() && of("for").ends_with(['s', 'm']), "{name}");
         assert_eq!(of("runbook"), format!("docs/operators.md#{}", name.to_lowercase()), "{name}");
         assert!(operators.contains(&format!("\n### {name}\n")), "docs/operators.md does not tell what to do on {name}");
-        found.extend(faults(of("expr"), of("summary"), "{{ $labels.", &table));
+        found.extend(faults(of("expr"), of("summary"), "{{ $labels.", &known));
     }
     assert!(found.is_empty(), "deploy/prometheus/alerts.yml:\n{}", found.join("\n"));
     let names: BTreeSet<_> = alerts.iter().map(|alert| alert["alert"].as_str()).collect();
@@ -157,7 +205,7 @@ fn all<'a>(value: &'a serde_json::Value, key: &str) -> Vec<&'a serde_json::Value
 fn the_dashboard_uses_what_exists() {
     let text = read(&root().join("deploy/grafana/millstream.json"));
     let dashboard: serde_json::Value = serde_json::from_str(&text).expect("the dashboard is JSON");
-    let table = table();
+    let known = Known::read();
     let mut found = Vec::new();
     let targets: Vec<_> =
         all(&dashboard, "targets").into_iter().filter_map(|targets| targets.as_array()).flatten().collect();
@@ -165,14 +213,14 @@ fn the_dashboard_uses_what_exists() {
     for target in &targets {
         let (expr, legend) =
             (target["expr"].as_str().expect("a query"), target["legendFormat"].as_str().expect("a legend"));
-        found.extend(faults(expr, legend, "{{", &table));
+        found.extend(faults(expr, legend, "{{", &known));
     }
     for variable in all(&dashboard, "definition").into_iter().filter_map(|definition| definition.as_str()) {
-        found.extend(look(variable, &table).faults.into_iter().filter(|fault| !fault.contains(" is a counter")));
+        found.extend(look(variable, &known).faults.into_iter().filter(|fault| !fault.contains(" is a counter")));
     }
     assert!(found.is_empty(), "deploy/grafana/millstream.json:\n{}", found.join("\n"));
     // Every metric is looked at somewhere: one that no panel shows is one that nobody finds at night.
-    let absent: Vec<_> = table.iter().filter(|row| !text.contains(&row.name) && !is_beside(&row.name)).collect();
+    let absent: Vec<_> = known.table.iter().filter(|row| !text.contains(&row.name) && !is_beside(&row.name)).collect();
     assert!(absent.is_empty(), "no panel shows {absent:?}");
 }
 
@@ -190,12 +238,24 @@ fn is_beside(name: &str) -> bool {
 
 #[test]
 fn faults_of_expressions_are_found() {
-    let table = [
+    let table = vec![
         Row::of("millstream_a_total", "counter", &["b"]),
         Row::of("millstream_c_seconds", "histogram", &["rung"]),
         Row::of("millstream_d", "gauge", &["e"]),
+        Row::of("millstream_f_total", "counter", &["g"]),
     ];
-    let found = |expr, text| faults(expr, text, "{{", &table);
+    let words = "| label | of | words |\n|---|---|---|\n| `g` | `millstream_f_total` | `one`, `200`, `5xx` |\n";
+    let known = Known { table, words: Words::of_document(words) };
+    let found = |expr: &str, text: &str| faults(expr, text, "{{", &known);
+    for selector in ["g=\"one\"", "g!=\"one\"", "g=~\"5.*\"", "g=~\"[25].*\"", "g=~\"200|on[ae]\"", "g=~\"$g\""] {
+        assert_eq!(found(&format!("rate(millstream_f_total{{{selector}}}[5m])"), ""), [""; 0], "{selector}");
+    }
+    for (asked, told) in
+        [("g=\"two\"", "=two"), ("g!=\"on\"", "!=on"), ("g=~\"one|4.*\"", "=~one|4.*"), ("g=~\"o\"", "=~o")]
+    {
+        let expr = format!("rate(millstream_f_total{{{asked}}}[5m])");
+        assert_eq!(found(&expr, ""), [format!("g of millstream_f_total is never {told}\n  in {expr}")]);
+    }
     assert_eq!(found("sum by (b) (rate(millstream_a_total{b=\"1\",instance=~\"x|y\"}[5m]))", "{{b}}"), [""; 0]);
     assert_eq!(
         found("histogram_quantile(0.9, sum by (le, rung) (rate(millstream_c_seconds_bucket[5m])))", "{{rung}}"),

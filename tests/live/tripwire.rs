@@ -14,17 +14,35 @@ use millstream::media::WallTime;
 use millstream::store::{AppendFile, Files, OsFiles};
 use millstream::wire::flv::Tag;
 
+/// What a thread does that may trip.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Step {
+    /// Whatever comes first.
+    Any,
+    /// Letting go of a packet's memory.
+    LetGo,
+}
+
 /// Set for one thread at a time; gone with its panic.
 #[derive(Debug, Default)]
 pub struct Tripwire {
-    thread: Mutex<Option<String>>,
+    thread: Mutex<Option<(String, Step)>>,
     reads: AtomicBool,
 }
 
 impl Tripwire {
     /// The thread called `name` panics at its next step.
     pub fn set(&self, name: &str) {
-        *self.thread.lock().unwrap_or_else(PoisonError::into_inner) = Some(name.to_owned());
+        self.set_at(name, Step::Any);
+    }
+
+    /// The thread called `name` panics when it is the last to let go of a packet, which what packages on it is.
+    pub fn set_last(&self, name: &str) {
+        self.set_at(name, Step::LetGo);
+    }
+
+    fn set_at(&self, name: &str, step: Step) {
+        *self.thread.lock().unwrap_or_else(PoisonError::into_inner) = Some((name.to_owned(), step));
     }
 
     /// Whoever reads from the disk next panics.
@@ -32,13 +50,14 @@ impl Tripwire {
         self.reads.store(true, Ordering::SeqCst);
     }
 
-    fn pass(&self) {
+    fn pass(&self, step: Step) {
         let mut wanted = self.thread.lock().unwrap_or_else(PoisonError::into_inner);
-        if wanted.is_some() && thread::current().name() == wanted.as_deref() && !thread::panicking() {
-            *wanted = None;
-            drop(wanted);
-            panic!("a broken assumption of ours");
-        }
+        let is_here = |(name, at): &mut (String, Step)| {
+            [Step::Any, step].contains(at) && thread::current().name() == Some(name) && !thread::panicking()
+        };
+        let tripped = wanted.take_if(is_here);
+        drop(wanted);
+        assert!(tripped.is_none(), "a broken assumption of ours");
     }
 }
 
@@ -48,12 +67,12 @@ pub struct TrippedClock(pub Arc<ManualClock>, pub Arc<Tripwire>);
 
 impl Clock for TrippedClock {
     fn monotonic(&self) -> Duration {
-        self.1.pass();
+        self.1.pass(Step::Any);
         self.0.monotonic()
     }
 
     fn wall(&self) -> WallTime {
-        self.1.pass();
+        self.1.pass(Step::Any);
         self.0.wall()
     }
 
@@ -68,7 +87,7 @@ pub struct TrippedFiles(pub Arc<Tripwire>);
 
 impl Files for TrippedFiles {
     fn create(&self, path: &Path) -> io::Result<Arc<dyn AppendFile>> {
-        self.0.pass();
+        self.0.pass(Step::Any);
         Ok(Arc::new(TrippedFile(OsFiles.create(path)?, self.0.clone())))
     }
 
@@ -83,7 +102,7 @@ struct TrippedFile(Arc<dyn AppendFile>, Arc<Tripwire>);
 
 impl AppendFile for TrippedFile {
     fn append(&self, slices: &[&[u8]]) -> io::Result<()> {
-        self.1.pass();
+        self.1.pass(Step::Any);
         self.0.append(slices)
     }
 
@@ -103,7 +122,7 @@ impl AsRef<[u8]> for Owned {
 
 impl Drop for Owned {
     fn drop(&mut self) {
-        self.1.pass();
+        self.1.pass(Step::LetGo);
     }
 }
 

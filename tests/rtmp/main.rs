@@ -6,3 +6,5 @@ mod listener;
 mod publishers;
 mod support;
 mod tls;
+#[path = "../support/trap.rs"]
+mod trap;

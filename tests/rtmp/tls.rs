@@ -5,8 +5,10 @@ use std::time::Duration;
 use crate::listener::publish_fast_then_again;
 use crate::support::certificates::{VERSIONS, dial, distrustful};
 use crate::support::{Certificates, Encoder, KEY, Listener, Note, WRONG, in_time, patient_settings, tag};
+use crate::trap::Trap;
 use millstream::listen::rtmp::RtmpSettings;
 use millstream::listen::{Finish, Protocol};
+use millstream::telemetry::Metrics;
 use millstream::wire::flv::TagKind;
 use millstream::wire::rtmp::client;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -142,6 +144,31 @@ async fn what_is_not_tls_is_closed_at_once() {
     in_time(certificates.connect(listener.address)).await.expect_err("RTMP is spoken there");
     Encoder::publish_over_tls(&listener, &certificates).await;
     assert!(matches!(listener.note().await, Note::Request { .. }), "others come in");
+}
+
+#[tokio::test]
+async fn a_panic_in_accepting_a_connection_costs_that_one_at_either_port() {
+    let (metrics, recorder) = Metrics::detached().expect("a recorder");
+    let _recorded = metrics::set_default_local_recorder(&recorder);
+    let trap = Trap::default();
+    let _log = trap.lay();
+    let certificates = Certificates::new();
+    let mut listener = Listener::start_with_tls(patient_settings(), &certificates).await;
+    let mut before = Encoder::publish(listener.address).await;
+    assert!(matches!(listener.note().await, Note::Request { .. }));
+    for address in [listener.address, listener.tls_address()] {
+        trap.set("millstream::listen::rtmp");
+        closed(TcpStream::connect(address).await.expect("the listener is there")).await;
+        assert!(!trap.is_set());
+    }
+    assert!(metrics.render().contains("\nmillstream_stage_panics_total{stage=\"rtmp\"} 2\n"), "{}", metrics.render());
+    let unit = tag(TagKind::Audio, 7, b"still here");
+    before.client.media(1, &unit);
+    before.flush().await;
+    assert_eq!(listener.note().await, Note::Unit(unit));
+    let after = (Encoder::publish(listener.address).await, Encoder::publish_over_tls(&listener, &certificates).await);
+    drop((before, after));
+    listener.stop().await;
 }
 
 #[tokio::test]

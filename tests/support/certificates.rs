@@ -8,7 +8,7 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use rcgen::{CertificateParams, CertifiedKey, KeyPair};
+use rcgen::{CertificateParams, CertifiedKey, KeyPair, SanType};
 use tempfile::TempDir;
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
@@ -50,7 +50,16 @@ impl Certificates {
 
     /// Puts a new pair in place of the old one, as programs that renew do: each file in one step.
     pub fn renew(&mut self) {
-        let CertifiedKey { cert, signing_key } = self_signed(|_| {});
+        self.take(&self_signed(|_| {}));
+    }
+
+    /// The same with a pair that is good for `name` too.
+    pub fn renew_for(&mut self, name: &str) {
+        let name = name.try_into().expect("a name");
+        self.take(&self_signed(|params| params.subject_alt_names.push(SanType::DnsName(name))));
+    }
+
+    fn take(&mut self, CertifiedKey { cert, signing_key }: &CertifiedKey<KeyPair>) {
         put(&self.key(), &signing_key.serialize_pem());
         put(&self.cert(), &cert.pem());
         self.current = cert.der().clone();
@@ -81,8 +90,13 @@ pub fn distrustful() -> TlsConnector {
 
 /// A TLS connection of `client` to `address`.
 pub async fn dial(client: &TlsConnector, address: SocketAddr) -> io::Result<TlsStream<TcpStream>> {
+    dial_as(client, NAME, address).await
+}
+
+/// A TLS connection of `client` to `address` that asks for `name` (SNI, RFC 6066 section 3).
+pub async fn dial_as(client: &TlsConnector, name: &str, address: SocketAddr) -> io::Result<TlsStream<TcpStream>> {
     let socket = TcpStream::connect(address).await?;
-    client.connect(ServerName::try_from(NAME).expect("a name"), socket).await
+    client.connect(ServerName::try_from(name.to_owned()).expect("a name"), socket).await
 }
 
 /// A self-signed certificate for [`NAME`] after `change`.

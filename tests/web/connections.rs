@@ -1,13 +1,17 @@
 //! Connections: what is bounded, what is waited for, and how serving ends.
 
+use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::Duration;
 
 use crate::support::Served;
+use crate::trap::Trap;
 use axum::Router;
+use axum::body::Body;
 use axum::extract::ConnectInfo;
 use axum::middleware::from_fn;
 use axum::routing::get;
+use futures_util::stream::{self, StreamExt};
 use millstream::web::ServeOptions;
 use millstream::web::panics::caught;
 use std::net::SocketAddr;
@@ -22,6 +26,13 @@ async fn read_all(stream: &mut TcpStream) -> String {
     // Whether the peer ends in peace or by a reset is the system's business.
     let _ = stream.read_to_end(&mut text).await;
     String::from_utf8(text).unwrap()
+}
+
+/// A connection from an address of its own.
+async fn dial_from(last: u8, to: SocketAddr) -> TcpStream {
+    let socket = tokio::net::TcpSocket::new_v4().unwrap();
+    socket.bind(SocketAddr::from(([127, 0, 0, last], 0))).unwrap();
+    socket.connect(to).await.unwrap()
 }
 
 #[tokio::test]
@@ -93,9 +104,7 @@ async fn an_address_has_its_own_bound_and_leaves_places_for_others() {
     let options = ServeOptions { max_connections: 6, max_connections_per_address: 2, ..ServeOptions::default() };
     let served = Served::start(router, options).await;
     let dial = async |last: u8| {
-        let socket = tokio::net::TcpSocket::new_v4().unwrap();
-        socket.bind(SocketAddr::from(([127, 0, 0, last], 0))).unwrap();
-        let mut stream = socket.connect(served.address).await.unwrap();
+        let mut stream = dial_from(last, served.address).await;
         stream.write_all(REQUEST).await.unwrap();
         stream
     };
@@ -134,6 +143,51 @@ async fn a_panic_is_answered_and_counted_and_touches_nobody_else() {
     assert_eq!((answer.status(), answer.text()), (500, words));
     assert_eq!(served.get("/").await.text(), "here");
     assert!(metrics.render().contains("\nmillstream_http_panics_total 1\n"), "{}", metrics.render());
+}
+
+#[tokio::test]
+async fn a_panic_behind_an_answers_head_ends_its_connection_and_no_other() {
+    let (metrics, recorder) = millstream::telemetry::Metrics::detached().unwrap();
+    let _guard = metrics::set_default_local_recorder(&recorder);
+    let half = || {
+        let (first, second) = (async { Ok::<_, Infallible>("half of it") }, async { panic!("broken") });
+        Body::from_stream(stream::once(first).chain(stream::once(second)))
+    };
+    let router =
+        Router::new().route("/", get(async || "here")).route("/bad", get(async move || half())).layer(from_fn(caught));
+    let served = Served::start(router, ServeOptions::default()).await;
+    let mut beside = TcpStream::connect(served.address).await.unwrap();
+    let mut stream = TcpStream::connect(served.address).await.unwrap();
+    stream.write_all(b"GET /bad HTTP/1.1\r\nhost: h\r\n\r\n").await.unwrap();
+    let text = read_all(&mut stream).await;
+    assert!(!text.ends_with("0\r\n\r\n"), "an answer that is not whole does not look so: {text}");
+    assert!(metrics.render().contains("\nmillstream_http_panics_total 1\n"), "{}", metrics.render());
+    beside.write_all(b"GET / HTTP/1.1\r\nhost: h\r\nconnection: close\r\n\r\n").await.unwrap();
+    assert!(read_all(&mut beside).await.ends_with("here"));
+    assert!(metrics.render().contains("\nmillstream_http_connections 0\n"), "{}", metrics.render());
+}
+
+#[tokio::test]
+async fn a_panic_in_accepting_a_connection_costs_that_one() {
+    let (metrics, recorder) = millstream::telemetry::Metrics::detached().unwrap();
+    let _guard = metrics::set_default_local_recorder(&recorder);
+    let trap = Trap::default();
+    let _log = trap.lay();
+    let router = Router::new().route("/", get(async || "here"));
+    let options = ServeOptions { max_connections_per_address: 1, ..ServeOptions::default() };
+    let served = Served::start(router, options).await;
+    let mut first = dial_from(66, served.address).await;
+    first.write_all(REQUEST).await.unwrap();
+    first.read_exact(&mut [0; 12]).await.unwrap();
+    // One that is refused has a line in the log.
+    trap.set("millstream::web::serve");
+    assert_eq!(read_all(&mut dial_from(66, served.address).await).await, "");
+    assert!(!trap.is_set());
+    let text = metrics.render();
+    assert!(text.contains("\nmillstream_stage_panics_total{stage=\"http\"} 1\n"), "{text}");
+    assert_eq!(served.get("/").await.text(), "here");
+    served.stop.cancel();
+    assert!(read_all(&mut first).await.ends_with("here"));
 }
 
 #[tokio::test]

@@ -6,3 +6,5 @@ mod connections;
 mod pages;
 mod playback;
 mod support;
+#[path = "../support/trap.rs"]
+mod trap;

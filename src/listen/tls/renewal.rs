@@ -24,9 +24,16 @@ use crate::telemetry::panics::contained;
 /// What connections are made with.
 pub(super) struct InUse(ArcSwap<CertifiedKey>);
 
+impl InUse {
+    /// What the next connection is made with.
+    pub(super) fn current(&self) -> Arc<CertifiedKey> {
+        self.0.load_full()
+    }
+}
+
 impl ResolvesServerCert for InUse {
     fn resolve(&self, _: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
-        Some(self.0.load_full())
+        Some(self.current())
     }
 }
 

@@ -4,15 +4,18 @@
 use std::fs;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use metrics::with_local_recorder;
 use rcgen::{CertificateParams, CertifiedKey, KeyPair};
 use tempfile::TempDir;
 use time::OffsetDateTime;
+use tokio_util::sync::CancellationToken;
 
 use super::renewal::Renewal;
 use super::*;
 use crate::clock::ManualClock;
+use crate::clock::testing::TrapClock;
 use crate::media::WallTime;
 use crate::telemetry::Metrics;
 
@@ -130,4 +133,33 @@ fn a_bad_pair_raises_the_alarm_at_the_second_look_and_a_good_one_ends_it() {
     assert_eq!(look(), (false, new), "what is in use is there again");
     let expires = format!("millstream_tls_certificate_expires_timestamp_seconds{{protocol=\"rtmps\"}} {NOT_AFTER}\n");
     assert!(metrics.render().contains(&expires), "{}", metrics.render());
+}
+
+#[tokio::test]
+async fn a_look_that_panics_is_counted_and_the_next_one_takes_the_new_certificate() {
+    let (metrics, recorder) = Metrics::detached().expect("a recorder");
+    let _recorded = metrics::set_default_local_recorder(&recorder);
+    let trap = TrapClock::in_front_of(ManualClock::new(WallTime::from_unix_millis(0)));
+    let files = Files::new();
+    let begun = Renewal::begin(files.files.clone(), Duration::from_millis(1), Protocol::Rtmps, trap.clone());
+    let renewal = begun.await.expect("a good pair");
+    let in_use = renewal.in_use();
+    let old = in_use.current();
+    trap.set();
+    let stop = CancellationToken::new();
+    let looking = tokio::spawn(renewal.run(stop.clone()));
+    let until = async |what: &str, happened: &dyn Fn() -> bool| {
+        let happens = async {
+            while !happened() {
+                tokio::task::yield_now().await;
+            }
+        };
+        tokio::time::timeout(Duration::from_secs(60), happens).await.unwrap_or_else(|_| panic!("never: {what}"));
+    };
+    let counted = "\nmillstream_stage_panics_total{stage=\"certificate\"} 1\n";
+    until("the panic is counted", &|| metrics.render().contains(counted)).await;
+    files.put(&pair());
+    until("the new one is in use", &|| !Arc::ptr_eq(&old, &in_use.current())).await;
+    stop.cancel();
+    looking.await.expect("no panic");
 }

@@ -9,8 +9,8 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::time::{Instant, timeout};
 
-use super::peer::{Peer, dial, read_to_deadline, trickle};
-use super::site::{self, HEADER, LIMIT, Site, TOKEN};
+use super::peer::{Peer, dial, read_to_close, read_to_deadline, trickle};
+use super::site::{self, HEADER, LIMIT, PLACES_OF_AN_ADDRESS, Site, TOKEN};
 
 /// What one silent connection may cost in resident memory, the allocator's slack included.
 const SILENT_BYTES: u64 = 32 << 10;
@@ -197,6 +197,25 @@ pub async fn held_playlists(site: Arc<Site>) {
     assert!(each <= HELD_BYTES, "a held request takes {each} bytes");
     site.newcomer().await;
     drop((held, publisher));
+}
+
+/// One address takes all the places that it may have, and asks for three times as many more: those are closed without a word, and
+/// who comes from elsewhere is served. When its own are closed by the deadline, it is served again.
+pub async fn connections_of_one_address(site: Arc<Site>) {
+    let refused = "millstream_http_connections_refused_total{reason=\"address\"}";
+    let already = site.metric(refused).await;
+    let (greedy, other) = (address(21, 0), address(21, 1));
+    let mut sockets = join_all((0..4 * PLACES_OF_AN_ADDRESS).map(|_| dial(greedy, site.http))).await;
+    // On a machine that stood still meanwhile, some places may have been given twice.
+    site.until_metric(refused, already + PLACES_OF_AN_ADDRESS as f64).await;
+    let beside = exchange(other, site.http, &get(site.segment(), "")).await;
+    assert_eq!(status(&beside), 200, "another address is served");
+    site.newcomer().await;
+    let said = join_all(sockets.iter_mut().map(read_to_close)).await;
+    let wordless = said.iter().filter(|words| words.is_empty()).count();
+    assert!(wordless >= PLACES_OF_AN_ADDRESS, "{wordless} of {} were closed without a word", said.len());
+    let again = exchange(greedy, site.http, &get("/healthz", "")).await;
+    assert_eq!(status(&again), 200, "its places are free again");
 }
 
 /// The API without its token, with other tokens, and bodies of 100 MB.

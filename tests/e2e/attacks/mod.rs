@@ -11,7 +11,7 @@
 //! All run once, for all tests: [`campaign`]. Each attacker has addresses of its own in 127.0.0.0/8, and each newcomer too.
 
 mod http;
-mod peer;
+pub mod peer;
 mod rtmp;
 mod rtmps;
 mod site;
@@ -74,7 +74,7 @@ mod withstands {
         rtmps: half_hellos slow_hellos whole_hellos_and_leave other_protocols broken_records;
         http:
             silent_connections slow_heads ambiguous_requests huge_heads path_traversal odd_ranges slow_readers
-            held_playlists api_strangers http2_preface;
+            held_playlists connections_of_one_address api_strangers http2_preface;
     }
 
     pub(super) fn doors() -> &'static [&'static [(&'static str, super::Attack)]] {

@@ -4,7 +4,7 @@ use std::future::pending;
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::{TcpSocket, TcpStream};
 use tokio::time::{Instant, interval, timeout, timeout_at};
 
@@ -18,8 +18,8 @@ const EARLY: Duration = Duration::from_secs(1);
 const TRICKLE: Duration = Duration::from_millis(100);
 
 /// One connection.
-pub struct Peer {
-    pub socket: TcpStream,
+pub struct Peer<S = TcpStream> {
+    pub socket: S,
 }
 
 /// Connects from `from`.
@@ -86,6 +86,13 @@ impl Peer {
         peer
     }
 
+    /// Reads until the other side closes.
+    pub async fn closed(&mut self) -> Vec<u8> {
+        read_to_close(&mut self.socket).await
+    }
+}
+
+impl<S: AsyncRead + AsyncWrite + Unpin> Peer<S> {
     /// Writes; the other side may have closed, which is for the reader to say.
     pub async fn send(&mut self, bytes: &[u8]) {
         let _ = timeout(LIMIT, self.socket.write_all(bytes)).await.expect("the daemon reads, or closes");
@@ -114,9 +121,10 @@ impl Peer {
         self.until(&["NetStream.Publish.", "NetStream.Failed"]).await
     }
 
-    /// Reads until the other side closes.
-    pub async fn closed(&mut self) -> Vec<u8> {
-        read_to_close(&mut self.socket).await
+    /// Says goodbye, and waits for the answer.
+    pub async fn unpublish(&mut self) {
+        self.send(&command(0, &["deleteStream"], &[1.0])).await;
+        self.until(&["NetStream.Unpublish.Success", "NetStream.Publish.BadName"]).await;
     }
 }
 
