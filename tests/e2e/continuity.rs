@@ -35,9 +35,9 @@ use crate::support::continuity::{History, Stretch};
 use crate::support::daemon::{Credentials, Daemon, Home};
 use crate::support::flv::{Tag, repeat_headers, repeat_parameter_sets, tags};
 use crate::support::follower::{Follower, Rendition};
-use crate::support::http::Client;
+use crate::support::http::{Client, until};
 use crate::support::machine;
-use crate::support::playlist::{Entry, Media};
+use crate::support::playlist::{Entry, Media, Multivariant, resolve};
 use crate::support::publisher::{Ending, Feed, RawPublisher};
 use crate::support::source::{Odd, Source};
 
@@ -392,7 +392,26 @@ fn statuses(daemon: &Daemon, player: &Follower) -> Vec<u16> {
     player.renditions.iter().map(|rendition| client.get(&daemon.url(&rendition.path)).status).collect()
 }
 
+/// The multivariant playlist that `path` leads to, with its URIs resolved.
+fn variants(daemon: &Daemon, path: &str) -> Vec<String> {
+    let read = Multivariant::parse(Client::default().fetch(&daemon.url(path)).text());
+    let uris = read.variants.iter().map(|variant| &variant.uri).chain(read.audio.iter().map(|audio| &audio.uri));
+    uris.map(|uri| resolve(path, uri)).collect()
+}
+
+/// Each of the players' sessions behind its own path, and the last one behind the stream's URL.
+fn assert_afterlife(daemon: &Daemon, players: [&Follower; 2]) {
+    let paths = |player: &Follower| player.renditions.iter().map(|it| it.path.clone()).collect::<Vec<_>>();
+    for player in players {
+        let own = player.path.replace("/index.m3u8", &format!("/{}/index.m3u8", session(player)));
+        assert_eq!(variants(daemon, &own), paths(player), "{own}");
+        assert_eq!(statuses(daemon, player), [200; 3]);
+    }
+    assert_eq!(variants(daemon, &players[1].path), paths(players[1]), "the newest one");
+}
+
 /// Sends the plain source twice, to two sessions behind one URL. `gaps`: whether they waited for their publisher before they ended.
+/// Then the daemon is started anew, and they are what they were.
 fn assert_ends(name: &'static str, settings: &[&str], ending: Ending, gaps: bool) {
     let _turn = machine::shared(name);
     let home = home();
@@ -410,11 +429,19 @@ fn assert_ends(name: &'static str, settings: &[&str], ending: Ending, gaps: bool
     };
     let mut first = broadcast();
     first.update(); // which asserts that a playlist with ENDLIST stays as it is
-    let second = broadcast();
+    let mut second = broadcast();
     assert_ne!(session(&first), session(&second));
     first.update(); // whoever still plays it finds it as it was
-    assert_eq!(statuses(&daemon, &first), [200; 3]);
-    assert_eq!(statuses(&daemon, &second), [200; 3]);
+    assert_afterlife(&daemon, [&first, &second]);
+    daemon.stop();
+    let daemon = home.serve();
+    // What was not stored before the stop is stored now.
+    until(ROW_LIMIT, "all is stored", || (statuses(&daemon, &second) == [200; 3]).then_some(()));
+    assert_afterlife(&daemon, [&first, &second]);
+    for player in [&mut first, &mut second] {
+        player.move_to(&daemon.url(""));
+        player.update();
+    }
     daemon.stop();
 }
 

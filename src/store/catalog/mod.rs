@@ -423,6 +423,11 @@ impl RenditionLog {
         }
     }
 
+    /// Whether a segment of it is in the store or on its way there.
+    pub fn has_media(&self) -> bool {
+        self.entries.iter().any(|entry| matches!(entry.placement, Placement::Spooled | Placement::Stored))
+    }
+
     /// The segment of this number.
     pub fn entry(&self, msn: u64) -> Option<&Entry> {
         let index = self.entries.binary_search_by_key(&msn, |entry| entry.segment.msn).ok()?;
