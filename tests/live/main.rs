@@ -7,6 +7,7 @@ mod connections;
 mod failures;
 mod handlers;
 mod late_tracks;
+mod power;
 mod restarts;
 mod rig;
 mod takeover;
@@ -14,3 +15,5 @@ mod tripwire;
 
 #[path = "../ingest_support/mod.rs"]
 mod ingest_support;
+#[path = "../store_support/mod.rs"]
+mod store_support;
