@@ -172,6 +172,66 @@ fn renditions_that_differ_are_found() {
     fails(2, "360p has media that others lack", |lane| lane.listed.truncate(5));
 }
 
+/// A history with a restart in its hole, which the next publisher began in within these microseconds of the minute.
+fn restarted(dates: RangeInclusive<i64>, change: impl FnOnce(&mut [Lane])) -> Checked {
+    let mut history = whole();
+    change(&mut history.lanes);
+    let at = unix_micros("2030-01-01T00:00:00.000Z").expect("a date");
+    let holes = [Hole::Restart { dates: at + dates.start()..=at + dates.end() }];
+    for lane in &history.lanes {
+        within(lane, check_lane(lane, &holes))?;
+    }
+    aligned(&history.lanes, &holes)
+}
+
+#[test]
+fn behind_a_restart_dates_lie_within_what_the_wall_clock_said() {
+    let within = |dates| restarted(dates, |_| ());
+    assert_eq!(within(4_000_000..=5_000_000), Ok(()));
+    assert!(within(4_502_000..=5_000_000).expect_err("too early").contains("4 is dated"));
+    assert!(within(1_000_000..=3_300_000).expect_err("too late").contains("4 is dated"));
+}
+
+#[test]
+fn what_was_open_at_a_restart_may_be_short_or_a_gap_and_nothing_else() {
+    let short = |at: usize| {
+        restarted(4_000_000..=5_000_000, |lanes| {
+            samples(&mut lanes[1], at).truncate(15);
+            entry(&mut lanes[1], at).duration_us = 500_000;
+        })
+    };
+    assert_eq!(short(2), Ok(()));
+    assert!(short(1).is_err());
+    let gap = |at: usize| {
+        restarted(4_000_000..=5_000_000, |lanes| {
+            entry(&mut lanes[1], at).gap = true;
+            lanes[1].listed[at].media = None;
+        })
+    };
+    assert_eq!(gap(2), Ok(()));
+    assert!(gap(1).is_err());
+}
+
+#[test]
+fn what_is_stored_otherwise_than_it_was_listed_is_found() {
+    let history = whole();
+    let entries = |from: usize| history.lanes[0].listed[from..].iter().map(|listed| listed.entry.clone()).collect();
+    let playlist = |from: usize, discontinuity_sequence| Media {
+        target_seconds: 1,
+        first_msn: from as u64,
+        discontinuity_sequence,
+        independent_segments: true,
+        entries: entries(from),
+        ended: false,
+    };
+    assert_eq!(stored(&history.lanes[0], &playlist(2, 0)), Ok(()));
+    assert!(stored(&history.lanes[0], &playlist(2, 1)).expect_err("a count").contains("is stored as 1, behind 0"));
+    let mut other = playlist(2, 0);
+    other.entries[1].duration_us += 1;
+    assert!(stored(&history.lanes[0], &other).expect_err("a duration").contains("is stored as Entry"));
+    assert!(stored(&history.lanes[0], &playlist(5, 1)).expect_err("too few").contains("is not stored"));
+}
+
 #[test]
 fn dates_are_read() {
     assert_eq!(unix_micros("1970-01-01T00:00:00.001Z"), Some(1_000));
