@@ -147,6 +147,8 @@ impl PlaybackSource for Playback {
         let playable = window.as_ref().is_some_and(|window| window.multivariant().is_some());
         let state = match session.state() {
             SessionState::Live if playable => StreamState::Live,
+            // Behind a restart the encoder is back, and nothing of it is there yet: who watches goes on to wait.
+            SessionState::Starting if window.is_some() => StreamState::Reconnecting,
             SessionState::Starting | SessionState::Live => StreamState::Starting,
             SessionState::Reconnecting => StreamState::Reconnecting,
             SessionState::Ended => StreamState::Ended,
