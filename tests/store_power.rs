@@ -28,6 +28,8 @@ struct Written {
     /// So many of its parts were durable before the power went.
     committed: usize,
     discontinuity: bool,
+    /// It was whole, and may have been published so; and that is durable.
+    closed: (bool, bool),
 }
 
 /// What was handed to the store, over all lives.
@@ -51,7 +53,9 @@ struct Model {
 
 impl Model {
     fn committed(&mut self) {
-        self.segments.values_mut().for_each(|segment| segment.committed = segment.parts.len());
+        for segment in self.segments.values_mut() {
+            (segment.committed, segment.closed.1) = (segment.parts.len(), segment.closed.0);
+        }
         for rendition in [VIDEO, AUDIO] {
             let of_it = self.segments.iter().filter(|((owner, _), it)| *owner == rendition && !it.parts.is_empty());
             self.breaks[usize::from(rendition.0)] = of_it.filter(|(_, it)| it.discontinuity).count() as u64;
@@ -74,6 +78,9 @@ impl Model {
             Output::Part(part) => {
                 let segment = self.segments.get_mut(&(part.rendition, part.msn)).expect("it is open");
                 segment.parts.push(part.bytes.clone());
+            }
+            Output::Close(end) => {
+                self.segments.get_mut(&(end.rendition, end.msn)).expect("it is open").closed.0 = true;
             }
             _ => {}
         }
@@ -192,8 +199,12 @@ impl Run {
             let bytes = read_segment(store, "s1", *id, written.epoch, *msn).await.unwrap_or_default();
             let parts = (0..=written.parts.len()).find(|count| written.parts[..*count].concat() == bytes);
             let Some(parts) = parts else { panic!("seed {seed}: {id:?} {msn}: bytes that nobody wrote") };
-            // Of a segment that was not whole at the last commit, what was written later may be damaged: then it is a gap.
-            let committed = if written.committed == PARTS as usize || parts > 0 { written.committed } else { 0 };
+            // A segment that was not whole at the last commit may have been published whole since: then it is a gap.
+            let committed = if written.closed.1 || parts > 0 { written.committed } else { 0 };
+            assert!(
+                !written.closed.0 || parts == 0 || parts == written.parts.len(),
+                "seed {seed}: {id:?} {msn} has shrunk"
+            );
             assert!(parts >= committed, "seed {seed}: {id:?} {msn}: {parts} parts of {committed} that were durable");
             written.parts.truncate(parts);
         }

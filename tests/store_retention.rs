@@ -219,10 +219,35 @@ async fn the_time_of_an_ended_session_goes_on_over_a_restart() {
     bench.clock.advance(Duration::from_secs(199));
     let_retention_look(&store).await;
     assert!(!objects.keys().await.is_empty());
+    assert_eq!(store.newest_ended("stream1").as_deref(), Some("s1"));
     bench.clock.advance(Duration::from_secs(1));
+    assert_eq!(store.newest_ended("stream1"), None, "nobody is led to what is about to go");
     let_retention_look(&store).await;
     until(&store, |stats| stats.spool_files == 0).await;
     assert_eq!(objects.keys().await, [""; 0]);
     drop(store);
     assert!(bench.open().await.1.is_empty());
+}
+
+#[tokio::test(start_paused = true)]
+async fn of_the_sessions_that_ended_with_media_the_newest_is_found_also_after_a_restart() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let (bench, _objects) = Bench::scripted(folder.path());
+    let (store, _) = bench.open().await;
+    // The names say nothing of the order.
+    for (session, segments, how) in
+        [("s3", 1, Finish::Ended), ("s2", 1, Finish::Ended), ("s4", 0, Finish::Ended), ("s5", 1, Finish::Suspended)]
+    {
+        let mut writer = store.begin(head(session, 1)).expect("begun");
+        append_inits(&mut writer);
+        (0..segments).for_each(|msn| append_segment(&mut writer, 1, msn));
+        bench.clock.advance(Duration::from_secs(1));
+        writer.finish(how).expect("finished");
+    }
+    assert_eq!(store.newest_ended("stream1").as_deref(), Some("s2"));
+    assert_eq!(store.newest_ended("stream2"), None);
+    store.close(Duration::from_secs(60)).await.expect("closed");
+    drop(store);
+    let (store, _) = bench.open().await;
+    assert_eq!(store.newest_ended("stream1").as_deref(), Some("s2"));
 }

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! start  lock and database ─▶ store (journals replayed) ─▶ presets ─▶ sockets bound ─▶ sessions resumed ─▶ doors open
-//! stop   RTMP closed, publishers told ─▶ sessions drained (journal, ENDLIST if asked) ─▶ uploads ─▶ traces ─▶ HTTP ─▶ database
+//! stop   RTMP closed, publishers told ─▶ sessions drained (journal, ENDLIST if asked) ─▶ uploads ─▶ traces ─▶ viewers told ─▶ HTTP ─▶ database
 //! ```
 //!
 //! | module | adapts |
@@ -12,6 +12,7 @@
 //! | [`host`] | the daemon to the command line |
 //! | [`capacity`] | what the machine can encode: configured, remembered or measured |
 //! | [`descriptors`] | the system's limit of open files to the doors' limits of connections |
+//! | `farewell` | how long viewers are told that sessions have ended |
 //! | [`figures`] | sessions and store to `/metrics`, `/readyz` and the API's live details |
 //! | `tasks` | the daemon's own tasks, and what a panic does to each |
 //! | `traces` | the store's traces to a collector |
@@ -19,6 +20,7 @@
 pub mod admission;
 pub mod capacity;
 pub mod descriptors;
+mod farewell;
 pub mod figures;
 pub mod host;
 pub mod playback;
@@ -38,6 +40,7 @@ use secrecy::SecretString;
 use tokio::net::{TcpListener, TcpSocket};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc;
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::{error, info, warn};
@@ -120,8 +123,8 @@ pub enum ServeError {
 pub async fn serve(config: Config, end_sessions: bool) -> Result<(), ServeError> {
     crate::transcode::settle_heap();
     let mut signals = Signals::watch()?;
-    let daemon = Daemon::start(config).await?;
-    info!("ready");
+    let daemon = Daemon::start(config, Metrics::install()?).await?;
+    info!(http = %daemon.http, "ready");
     until_stopped(daemon, async || signals.first().await, end_sessions).await
 }
 
@@ -175,6 +178,8 @@ impl Signals {
 
 /// A running daemon: every long-lived part, in the order in which it was started.
 struct Daemon {
+    /// Where HTTP is served: the port that the system chose when the configuration says 0.
+    http: SocketAddr,
     control: Control,
     store: Arc<Store>,
     sessions: Sessions,
@@ -193,10 +198,9 @@ struct Daemon {
 }
 
 impl Daemon {
-    async fn start(config: Config) -> Result<Self, ServeError> {
+    async fn start(config: Config, metrics: Metrics) -> Result<Self, ServeError> {
         let clock = SystemClock::shared();
         let descriptors = descriptors::raise();
-        let metrics = Metrics::install()?;
         let control = Control::open(&config.data_dir, clock.clone()).await?;
         let tracing = Tracing::start(config.telemetry.otlp_endpoint.as_ref(), clock.clone())?;
         let settings = StoreSettings { traces: tracing.traces.clone(), ..store_settings(&config) };
@@ -219,6 +223,7 @@ impl Daemon {
             let _ = tell.blocking_send(event);
         });
         let daemon = Daemon {
+            http: http.local_addr().unwrap_or(config.http.listen),
             control,
             store,
             sessions,
@@ -331,7 +336,13 @@ impl Daemon {
     /// Stops in order: no new publishers, sessions drained, uploads, viewers, database. What misses the deadline is left to
     /// the next start, which finds it in the journal.
     async fn stop(self, stop: Stop) {
+        self.stop_with(stop, tokio::time::sleep_until).await;
+    }
+
+    /// `farewell` waits until viewers have had their time to learn that their sessions ended.
+    async fn stop_with<F: Future<Output = ()>>(self, stop: Stop, farewell: impl FnOnce(Instant) -> F) {
         let in_order = async {
+            let farewell_length = farewell::length(stop, self.sessions.all().iter().map(|session| &**session));
             self.intake.cancel();
             self.intake_tasks.close();
             let sessions = self.sessions.clone();
@@ -339,11 +350,15 @@ impl Daemon {
             if drained.await.is_err() {
                 error!("draining the sessions panicked");
             }
+            let drained_at = Instant::now();
             self.intake_tasks.wait().await;
             if let Err(failure) = self.store.close(UPLOAD_DEADLINE).await {
                 error!(%failure, "the journal could not be closed in order");
             }
             self.tracing.close().await;
+            if !farewell_length.is_zero() {
+                farewell(drained_at + farewell_length).await;
+            }
             self.edge.cancel();
             self.edge_tasks.close();
             self.edge_tasks.wait().await;

@@ -15,6 +15,7 @@ use crate::store::Store;
 use crate::web::{
     ContentType, Media, PlaybackError, PlaybackSource, Playlist, RenditionInfo, StreamState, StreamStatus,
 };
+use crate::wire::hls::multivariant::with_uri_prefix;
 
 /// How long a request for a playlist that is about to exist is held. Below the 10 s at which hls.js gives up.
 const HOLD: Duration = Duration::from_secs(9);
@@ -31,15 +32,6 @@ impl Playback {
     /// Playback of these sessions and this store.
     pub fn new(control: Control, sessions: Sessions, store: Arc<Store>) -> Self {
         Playback { control, sessions, store }
-    }
-
-    /// The session that a viewer of the stream sees, or why there is none.
-    async fn session(&self, stream: &str) -> Result<Arc<Session>, PlaybackError> {
-        if let Some(session) = self.sessions.find(stream) {
-            return Ok(session);
-        }
-        self.stream_title(stream).await?;
-        Err(PlaybackError::StreamOffline)
     }
 
     async fn stream_title(&self, stream: &str) -> Result<String, PlaybackError> {
@@ -67,6 +59,15 @@ impl Playback {
         ended.map(|text| Playlist::new(text, true)).ok_or(PlaybackError::Gone)
     }
 
+    /// The stored multivariant playlist of a session that has ended and is not in memory any more. `prefix` as of
+    /// [`with_uri_prefix`].
+    async fn ended_multivariant(&self, stream: &str, session: &str, prefix: &str) -> Result<Playlist, PlaybackError> {
+        let read = self.store.read_playlist(stream, session, None).await;
+        let text = read.map_err(|failure| PlaybackError::Internal(failure.to_string()))?;
+        let text = text.ok_or(PlaybackError::Gone)?;
+        Ok(Playlist::new(with_uri_prefix(&String::from_utf8_lossy(&text), prefix), true))
+    }
+
     /// A file of a session that is not in memory (any more).
     async fn stored(
         &self,
@@ -84,13 +85,23 @@ impl Playback {
 
 impl PlaybackSource for Playback {
     async fn multivariant(&self, stream: &str) -> Result<Playlist, PlaybackError> {
-        let session = self.session(stream).await?;
-        let deadline = Instant::now() + HOLD;
-        let window = first_window(session.window(), session.states(), deadline).await?;
-        let playlist = first_some(&window, deadline, |window| window.multivariant()).await;
-        let prefix = format!("{}/", session.spec().session);
-        let playlist = playlist.ok_or_else(|| nothing_to_play(&session))?;
-        Ok(Playlist::new(playlist.render(&prefix), window.ended()))
+        if let Some(session) = self.sessions.find(stream) {
+            return multivariant(&session, &format!("{}/", session.spec().session)).await;
+        }
+        self.stream_title(stream).await?;
+        let session = self.store.newest_ended(stream).ok_or(PlaybackError::StreamOffline)?;
+        let ended = self.ended_multivariant(stream, &session, &format!("{session}/")).await;
+        // It may have ended before each of its renditions had something to play.
+        ended.map_err(|error| if error == PlaybackError::Gone { PlaybackError::StreamOffline } else { error })
+    }
+
+    async fn session_multivariant(&self, stream: &str, session: &str) -> Result<Playlist, PlaybackError> {
+        let running = self.sessions.find(stream).filter(|running| running.spec().session == session);
+        if let Some(running) = running {
+            return multivariant(&running, "").await;
+        }
+        self.stream_title(stream).await?;
+        self.ended_multivariant(stream, session, "").await
     }
 
     async fn media_playlist(&self, stream: &str, session: &str, rendition: &str) -> Result<Playlist, PlaybackError> {
@@ -128,18 +139,31 @@ impl PlaybackSource for Playback {
     async fn stream_status(&self, stream: &str) -> Result<StreamStatus, PlaybackError> {
         let title = self.stream_title(stream).await?;
         let Some(session) = self.sessions.find(stream) else {
-            return Ok(StreamStatus { title, state: StreamState::Offline, renditions: Vec::new() });
+            let ended = self.store.newest_ended(stream).is_some();
+            let state = if ended { StreamState::Ended } else { StreamState::Offline };
+            return Ok(StreamStatus { title, state, renditions: Vec::new() });
         };
         let window = session.window().borrow().clone();
         let playable = window.as_ref().is_some_and(|window| window.multivariant().is_some());
         let state = match session.state() {
             SessionState::Live if playable => StreamState::Live,
+            // Behind a restart the encoder is back, and nothing of it is there yet: who watches goes on to wait.
+            SessionState::Starting if window.is_some() => StreamState::Reconnecting,
             SessionState::Starting | SessionState::Live => StreamState::Starting,
             SessionState::Reconnecting => StreamState::Reconnecting,
             SessionState::Ended => StreamState::Ended,
         };
         Ok(StreamStatus { title, state, renditions: window.as_deref().map(renditions).unwrap_or_default() })
     }
+}
+
+/// The multivariant playlist of a session in memory, waited for while it starts.
+async fn multivariant(session: &Session, prefix: &str) -> Result<Playlist, PlaybackError> {
+    let deadline = Instant::now() + HOLD;
+    let window = first_window(session.window(), session.states(), deadline).await?;
+    let playlist = first_some(&window, deadline, |window| window.multivariant()).await;
+    let playlist = playlist.ok_or_else(|| nothing_to_play(session))?;
+    Ok(Playlist::new(playlist.render(prefix), window.ended()))
 }
 
 fn content_type(window: &Window, id: RenditionId) -> ContentType {

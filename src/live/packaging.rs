@@ -166,6 +166,7 @@ mod tests {
             epoch: 1,
             preset: Arc::new(Preset::load("passthrough").expect("an embedded preset")),
             hls: HlsSpec { segment: Span::from_secs(2), part: Span::from_millis(334), window: Span::from_secs(60) },
+            patience: crate::transcode::Patience::default(),
             grace: Duration::from_secs(30),
             on_unpublish: OnUnpublish::Hold,
             conflict: Conflict::Takeover,

@@ -10,8 +10,8 @@
 //!
 //! Promises:
 //!
-//! - what was appended before it was published survives kill -9; a power cut takes at most a sync interval, and may leave a gap of
-//!   the segment that was open at its beginning;
+//! - what was appended before it was published survives kill -9; a power cut takes at most a sync interval and the segment that
+//!   was open at its beginning, and nothing that may have been published is used again: no number, name, date or time;
 //! - a closed segment is uploaded however often it takes, and only then does a stored playlist name it;
 //! - neither a full or failing disk nor a failing object store makes a caller wait or panic: errors are returned and
 //!   counted, alarms are raised, and work resumes by itself;

@@ -5,10 +5,10 @@
 
 use bytes::Bytes;
 
-use super::catalog::Entry;
+use super::catalog::{Entry, RenditionLog};
 use super::journal::record::Placement;
 use super::publish::playlist_key;
-use super::session::Session;
+use super::session::{Finish, Session};
 use super::spool::Extent;
 use super::{Store, StoreError};
 use crate::media::naming::{self, MediaName};
@@ -57,6 +57,22 @@ impl Store {
             },
         };
         self.shared.backend.get(&format!("{folder}/{name}"), range).await
+    }
+
+    /// The session of the stream that ended last, of those whose objects stay a while longer and that have media. Told from
+    /// the journals, so it is known from the start on.
+    pub fn newest_ended(&self, stream: &str) -> Option<String> {
+        let now = self.shared.clock.monotonic();
+        let ended = self.shared.sessions().into_iter().filter_map(|session| {
+            if session.stream != stream || session.remove_at().is_none_or(|at| at <= now) {
+                return None;
+            }
+            let catalog = session.catalog.lock();
+            let (_, at) = catalog.finish.filter(|(how, _)| *how == Finish::Ended)?;
+            let has_media = catalog.renditions.iter().any(RenditionLog::has_media);
+            has_media.then(|| (at, session.id.clone()))
+        });
+        ended.max().map(|(_, id)| id)
     }
 
     /// A stored playlist: a rendition's, or with `None` the session's multivariant one.

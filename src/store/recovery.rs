@@ -42,7 +42,8 @@ pub struct RecoveredSession {
 /// A rendition of a recovered session.
 #[derive(Clone, Debug)]
 pub struct RecoveredRendition {
-    /// The closed segments that fill the live window, oldest first, MSNs rising by one. What was lost is a gap.
+    /// The closed segments that fill the live window, oldest first, MSNs rising by one. What was lost is a gap. None after a power
+    /// cut: what was published behind them may have moved them out of the playlist, and nothing comes back into one.
     pub segments: Vec<Segment>,
     /// EXT-X-MEDIA-SEQUENCE of a playlist of these segments.
     pub media_sequence: u64,
@@ -235,9 +236,12 @@ fn take_in(shared: &Arc<Shared>, found: Vec<Found>) -> Vec<RecoveredSession> {
     for Found { mut catalog, boot: last_boot, files: own, last_number } in found {
         let clean = catalog.finish.is_some();
         let power_was_cut = !clean && (boot.is_empty() || boot != last_boot);
+        if power_was_cut {
+            catalog.lose_open();
+        }
         catalog.settle();
         let next_msn = catalog.raise_msn(power_was_cut);
-        catalog.resume = catalog.resume_point(next_msn);
+        catalog.resume = catalog.resume_point(next_msn, power_was_cut.then(|| shared.clock.wall()));
         recovered.push(describe(shared, &catalog, clean, power_was_cut, next_msn));
         let catalog = Arc::new(SharedCatalog::new(catalog, boot.clone()));
         let session = shared.adopt(catalog, last_number.saturating_add(1));
@@ -277,7 +281,7 @@ fn sync_found(spool: &Spool, found: &Found) -> std::io::Result<()> {
 fn describe(shared: &Shared, catalog: &Catalog, clean: bool, power_was_cut: bool, next_msn: u64) -> RecoveredSession {
     let window = catalog.window(shared.settings.window);
     let renditions = catalog.ids().map(|(id, log)| {
-        let live = log.live(window);
+        let live = if power_was_cut { log.nothing_before(next_msn) } else { log.live(window) };
         RecoveredRendition {
             media_sequence: live.media_sequence,
             discontinuity_sequence: live.discontinuity_sequence,

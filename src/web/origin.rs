@@ -3,6 +3,7 @@
 //! | path | route label | cached for |
 //! |---|---|---|
 //! | `/live/<stream>/index.m3u8` | `multivariant` | 2 s |
+//! | `/live/<stream>/<session>/index.m3u8` | `multivariant` | 2 s |
 //! | `/live/<stream>/<session>/<rendition>/index.m3u8` | `playlist` | 1 s; 60 s with ENDLIST |
 //! | `/live/<stream>/<session>/<rendition>/<name>` | `media` | a year: names are never used again |
 //! | anything else, in the whole daemon | `other` | not at all |
@@ -44,6 +45,7 @@ const CACHE_FOREVER: HeaderValue = HeaderValue::from_static("public, max-age=315
 pub fn router<S: PlaybackSource>(source: S) -> Router {
     Router::new()
         .route("/live/{stream}/index.m3u8", counted("multivariant", read(get(multivariant::<S>))))
+        .route("/live/{stream}/{session}/index.m3u8", counted("multivariant", read(get(session_multivariant::<S>))))
         .route("/live/{stream}/{session}/{rendition}/index.m3u8", counted("playlist", read(get(media_playlist::<S>))))
         .route("/live/{stream}/{session}/{rendition}/{name}", counted("media", read(get(media::<S>))))
         .fallback_service(counted("other", any(answer::not_found)))
@@ -86,6 +88,18 @@ async fn multivariant<S: PlaybackSource>(
     let Path(stream) = params.map_err(|_| PlaybackError::NotFound)?;
     check([&stream])?;
     let playlist = source.multivariant(&stream).await.inspect_err(|error| report(error, &stream))?;
+    Ok(text_response(playlist.text(), PLAYLIST_TYPE, CACHE_MULTIVARIANT, &headers))
+}
+
+async fn session_multivariant<S: PlaybackSource>(
+    State(source): State<S>,
+    params: Params<(String, String)>,
+    headers: HeaderMap,
+) -> Result<Response> {
+    let Path((stream, session)) = params.map_err(|_| PlaybackError::NotFound)?;
+    check([&stream, &session])?;
+    let playlist = source.session_multivariant(&stream, &session).await;
+    let playlist = playlist.inspect_err(|error| report(error, &stream))?;
     Ok(text_response(playlist.text(), PLAYLIST_TYPE, CACHE_MULTIVARIANT, &headers))
 }
 

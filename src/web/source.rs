@@ -12,10 +12,18 @@ use crate::media::naming::MediaName;
 /// Every `stream`, `session` and `rendition` handed in is a valid path component ([`crate::media::naming::is_component`]) and otherwise
 /// unknown. Dropping a future means that the viewer left: nothing of the request may stay behind.
 pub trait PlaybackSource: Clone + Send + Sync + 'static {
-    /// The multivariant playlist of the stream's session that runs, or of the one that ended a short while ago. Its URIs are
+    /// The multivariant playlist of the stream's session that runs, or of the newest one that ended a short while ago. Its URIs are
     /// relative to `/live/<stream>/`: `<session>/<rendition>/index.m3u8`.
     /// While a session starts, the implementation holds the answer for up to 10 s.
     fn multivariant(&self, stream: &str) -> impl Future<Output = Result<Playlist, PlaybackError>> + Send;
+
+    /// The multivariant playlist of exactly this session. Its URIs are relative to `/live/<stream>/<session>/`:
+    /// `<rendition>/index.m3u8`.
+    fn session_multivariant(
+        &self,
+        stream: &str,
+        session: &str,
+    ) -> impl Future<Output = Result<Playlist, PlaybackError>> + Send;
 
     /// A rendition's media playlist. Its URIs are file names beside it.
     fn media_playlist(
@@ -68,7 +76,7 @@ pub struct StreamStatus {
     pub title: String,
     /// What it does now.
     pub state: StreamState,
-    /// The running session's renditions, largest first; empty without a session.
+    /// The renditions of the session in memory, largest first; empty without one.
     pub renditions: Vec<RenditionInfo>,
 }
 

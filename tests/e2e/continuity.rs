@@ -35,9 +35,9 @@ use crate::support::continuity::{History, Stretch};
 use crate::support::daemon::{Credentials, Daemon, Home};
 use crate::support::flv::{Tag, repeat_headers, repeat_parameter_sets, tags};
 use crate::support::follower::{Follower, Rendition};
-use crate::support::http::Client;
+use crate::support::http::{Client, until};
 use crate::support::machine;
-use crate::support::playlist::{Entry, Media};
+use crate::support::playlist::{Media, Multivariant, resolve};
 use crate::support::publisher::{Ending, Feed, RawPublisher};
 use crate::support::source::{Odd, Source};
 
@@ -222,7 +222,8 @@ fn seen(name: &str) -> &'static Seen {
     &pushed[name]
 }
 
-fn stored(home: &Home, stream: &str, renditions: &[Rendition]) -> Vec<Media> {
+/// The stored playlist of each rendition.
+pub fn stored(home: &Home, stream: &str, renditions: &[Rendition]) -> Vec<Media> {
     let folder = home.session_folder(stream);
     let read = |rendition: &Rendition| {
         let path = folder.join(&rendition.name).join("index.m3u8");
@@ -286,18 +287,7 @@ pub fn ends_with_a_gap(rendition: &Rendition) -> bool {
 impl Seen {
     fn assert_continuous(&self) {
         self.history.assert_continuous(&self.stretches);
-        for (lane, stored) in self.history.lanes.iter().zip(&self.stored) {
-            let is_known = |entry: &&Entry| entry.msn < lane.listed.len() as u64;
-            let known: Vec<_> = stored.entries.iter().filter(is_known).collect();
-            assert!(known.len() >= 3, "{}: what was listed is stored: {stored:?}", lane.name);
-            for (stored, listed) in
-                known.into_iter().zip(&lane.listed[usize::try_from(stored.first_msn).expect("few")..])
-            {
-                // A gap needs no init segment; the first of a window names none for it.
-                let map = if stored.gap { &listed.entry.map } else { &stored.map };
-                assert_eq!(Entry { map: map.clone(), ..stored.clone() }, listed.entry, "{}: stored", lane.name);
-            }
-        }
+        self.history.assert_stored(&self.stored);
     }
 
     /// Init segments of each rendition, in the playlist's order.
@@ -392,10 +382,29 @@ fn statuses(daemon: &Daemon, player: &Follower) -> Vec<u16> {
     player.renditions.iter().map(|rendition| client.get(&daemon.url(&rendition.path)).status).collect()
 }
 
+/// The multivariant playlist that `path` leads to, with its URIs resolved.
+fn variants(daemon: &Daemon, path: &str) -> Vec<String> {
+    let read = Multivariant::parse(Client::default().fetch(&daemon.url(path)).text());
+    let uris = read.variants.iter().map(|variant| &variant.uri).chain(read.audio.iter().map(|audio| &audio.uri));
+    uris.map(|uri| resolve(path, uri)).collect()
+}
+
+/// Each of the players' sessions behind its own path, and the last one behind the stream's URL.
+fn assert_afterlife(daemon: &Daemon, players: [&Follower; 2]) {
+    let paths = |player: &Follower| player.renditions.iter().map(|it| it.path.clone()).collect::<Vec<_>>();
+    for player in players {
+        let own = player.path.replace("/index.m3u8", &format!("/{}/index.m3u8", session(player)));
+        assert_eq!(variants(daemon, &own), paths(player), "{own}");
+        assert_eq!(statuses(daemon, player), [200; 2]);
+    }
+    assert_eq!(variants(daemon, &players[1].path), paths(players[1]), "the newest one");
+}
+
 /// Sends the plain source twice, to two sessions behind one URL. `gaps`: whether they waited for their publisher before they ended.
+/// Then the daemon is started anew, and they are what they were.
 fn assert_ends(name: &'static str, settings: &[&str], ending: Ending, gaps: bool) {
     let _turn = machine::shared(name);
-    let home = home();
+    let home = Home::new("passthrough").set("hls.segment", "1s");
     let daemon = home.serve();
     let credentials = home.credentials_with(name, settings);
     let broadcast = || {
@@ -410,11 +419,19 @@ fn assert_ends(name: &'static str, settings: &[&str], ending: Ending, gaps: bool
     };
     let mut first = broadcast();
     first.update(); // which asserts that a playlist with ENDLIST stays as it is
-    let second = broadcast();
+    let mut second = broadcast();
     assert_ne!(session(&first), session(&second));
     first.update(); // whoever still plays it finds it as it was
-    assert_eq!(statuses(&daemon, &first), [200; 3]);
-    assert_eq!(statuses(&daemon, &second), [200; 3]);
+    assert_afterlife(&daemon, [&first, &second]);
+    daemon.stop();
+    let daemon = home.serve();
+    // What was not stored before the stop is stored now.
+    until(ROW_LIMIT, "all is stored", || (statuses(&daemon, &second) == [200; 2]).then_some(()));
+    assert_afterlife(&daemon, [&first, &second]);
+    for player in [&mut first, &mut second] {
+        player.move_to(&daemon.url(""));
+        player.update();
+    }
     daemon.stop();
 }
 

@@ -50,6 +50,32 @@ async fn a_lost_publisher_leaves_gaps_and_comes_back_behind_one_discontinuity() 
 }
 
 #[tokio::test]
+async fn ended_sessions_are_forgotten_when_their_time_is_over_and_no_others() {
+    let rig = Rig::new().await;
+    let kept = Duration::from_secs(600);
+    let [first, second, live] = ["first", "second", "live"].map(spec);
+    let mut encoders = Vec::new();
+    for spec in [first, second, live] {
+        encoders.push(rig.start(spec).await);
+    }
+    let found = || ["first", "second", "live"].map(|stream| rig.sessions.find(stream).is_some());
+    rig.sessions.end("first").await;
+    rig.clock.advance(kept / 2);
+    rig.sessions.end("second").await;
+    rig.clock.advance(kept / 2 - Duration::from_millis(1));
+    rig.sessions.sweep();
+    assert_eq!(found(), [true, true, true], "viewers find the end of the first");
+    rig.clock.advance(Duration::from_millis(1));
+    assert_eq!(found(), [true, true, true], "until somebody sweeps");
+    rig.sessions.sweep();
+    assert_eq!(found(), [false, true, true]);
+    rig.clock.advance(kept);
+    rig.sessions.sweep();
+    assert_eq!(found(), [false, false, true], "one that has not ended stays");
+    rig.shut_down(Stop::End).await;
+}
+
+#[tokio::test]
 async fn a_clean_unpublish_holds_or_ends_as_the_stream_says() {
     let rig = Rig::new().await;
     let hold = rig.start(spec("hold")).await;

@@ -8,6 +8,7 @@ mod failures;
 mod handlers;
 mod late_tracks;
 mod newcomers;
+mod power;
 mod restarts;
 mod rig;
 mod takeover;
@@ -15,3 +16,5 @@ mod tripwire;
 
 #[path = "../ingest_support/mod.rs"]
 mod ingest_support;
+#[path = "../store_support/mod.rs"]
+mod store_support;

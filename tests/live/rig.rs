@@ -59,6 +59,7 @@ pub struct Rig {
     pub store: Arc<Store>,
     pub told: Arc<Mutex<Vec<(String, SessionState)>>>,
     folder: TempDir,
+    objects: Backend,
 }
 
 impl Rig {
@@ -79,7 +80,15 @@ impl Rig {
         let folder = tempfile::tempdir().expect("a temporary folder");
         let clock = ManualClock::new(NOON);
         let (time, files) = (TrippedClock(clock.clone(), wire.clone()), TrippedFiles(wire.clone()));
-        Rig::open_on(folder, clock, Arc::new(time), Arc::new(files), |_| ()).await.0
+        Rig::open_on((folder, in_memory()), clock, Arc::new(time), Arc::new(files), |_| ()).await.0
+    }
+
+    /// A rig whose spool lies on `disk`, below `folder`.
+    pub async fn on_disk(folder: TempDir, disk: Arc<dyn Files>) -> Rig {
+        let clock = ManualClock::new(NOON);
+        let (rig, recovered) = Rig::open_on((folder, in_memory()), clock.clone(), clock, disk, |_| ()).await;
+        assert!(recovered.is_empty());
+        rig
     }
 
     async fn open(
@@ -87,20 +96,20 @@ impl Rig {
         clock: Arc<ManualClock>,
         hear: impl Fn(&SessionEvent) + Send + Sync + 'static,
     ) -> (Rig, Vec<RecoveredSession>) {
-        Rig::open_on(folder, clock.clone(), clock, Arc::new(OsFiles), hear).await
+        Rig::open_on((folder, in_memory()), clock.clone(), clock, Arc::new(OsFiles), hear).await
     }
 
     /// `clock` is what the test moves, `time` what the daemon's middle sees of it.
     async fn open_on(
-        folder: TempDir,
+        (folder, objects): (TempDir, Backend),
         clock: Arc<ManualClock>,
         time: SharedClock,
         files: Arc<dyn Files>,
         hear: impl Fn(&SessionEvent) + Send + Sync + 'static,
     ) -> (Rig, Vec<RecoveredSession>) {
-        let settings = StoreSettings::new("memory:", folder.path());
-        let backend = Backend::from_url(&settings.url).expect("memory");
-        let opened = Store::open_with(settings, time.clone(), backend, files).await;
+        let mut settings = StoreSettings::new("memory:", folder.path());
+        settings.sync_every = Duration::from_millis(20); // a session begins with a commit
+        let opened = Store::open_with(settings, time.clone(), objects.clone(), files).await;
         let (store, recovered) = opened.expect("a store");
         let told = Arc::<Mutex<Vec<_>>>::default();
         let tell = {
@@ -113,7 +122,7 @@ impl Rig {
             }
         };
         let sessions = Sessions::new(store.clone(), time, tell);
-        (Rig { clock, sessions, store, told, folder }, recovered)
+        (Rig { clock, sessions, store, told, folder, objects }, recovered)
     }
 
     /// What was told of a stream, in order.
@@ -139,6 +148,16 @@ impl Rig {
         Rig::open(folder, clock, |_| ()).await
     }
 
+    /// The machine is started again, with `disk` as it was found after a power cut. What was stored is in the store.
+    pub async fn after_power_cut(self, disk: Arc<dyn Files>) -> (Rig, Vec<RecoveredSession>) {
+        // Their disk is gone; what they still do is seen by nobody.
+        self.shut_down(Stop::Suspend).await;
+        let Rig { clock, sessions, store, folder, objects, .. } = self;
+        sessions.forget();
+        drop((sessions, store));
+        Rig::open_on((folder, objects), clock.clone(), clock, disk, |_| ()).await
+    }
+
     /// A session that nobody has published into, with its first publisher.
     pub async fn start(&self, spec: SessionSpec) -> Encoder {
         let publisher = self.sessions.start(spec, by("first")).await.expect("it starts");
@@ -156,6 +175,10 @@ impl Rig {
         let session = self.sessions.find(stream).expect("it is in the table");
         Encoder { publisher, session }
     }
+}
+
+fn in_memory() -> Backend {
+    Backend::from_url("memory:").expect("usable")
 }
 
 pub fn by(key: &str) -> PublisherId {

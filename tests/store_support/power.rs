@@ -182,10 +182,15 @@ impl PowerDisk {
         self.state.lock().is_off
     }
 
-    /// Does something that waits for a commit of its own.
-    pub fn committing<T>(&self, does: impl FnOnce() -> T) -> T {
+    /// Lets the store commit whenever it likes, until it is told otherwise.
+    pub fn let_commit(&self) {
         self.state.lock().passes = None;
         self.state.changed.notify_all();
+    }
+
+    /// Does something that waits for a commit of its own.
+    pub fn committing<T>(&self, does: impl FnOnce() -> T) -> T {
+        self.let_commit();
         let done = does();
         self.state.lock().passes = Some(0);
         done

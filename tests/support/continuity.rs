@@ -10,7 +10,11 @@
 //! | [`broken`] | discontinuities stand between the stretches and nowhere else, gaps only before them, as many as fit into the hole |
 //! | [`dated`] | dates advance by durations, and over a hole by its length |
 //! | [`timed`] | tfdt has no gap and no overlap within a discontinuity and never goes back; EXTINF is what the samples last |
+//! | [`stored`] | the stored playlist says of each segment what was said live |
 //! | [`shown`] | the pictures of each stretch are all there, once and in order |
+//!
+//! Behind a restart of the daemon ([`Hole::Restart`]) a hole has no length that a test could know: dates lie between two moments of
+//! the wall clock instead. What was open in a daemon that was killed may be shorter in one rendition than in another, or a gap.
 //!
 //! What must hold between two versions of a playlist, the follower itself asserts.
 
@@ -26,7 +30,7 @@ use super::boxes::{self, Init, Sample};
 use super::content;
 use super::follower::{Follower, Rendition};
 use super::machine;
-use super::playlist::Entry;
+use super::playlist::{Entry, Media};
 
 /// A date leaves media time by at most 0.5 ms per segment, and is written in whole milliseconds.
 const SLEW_US: i64 = 1_500;
@@ -39,6 +43,8 @@ const ARRIVAL_US: i64 = 300_000;
 const BEFORE_FIRST: Duration = Duration::from_secs(10);
 /// Where a hole ends, the timeline goes on where it was: to a frame of 10 frames/s, and one of sound.
 const JOINT_US: i64 = 125_000;
+/// A daemon that was started anew goes on so far behind what its journal knows.
+const RESUME_US: i64 = 1_000_000;
 const FLICKS: i64 = 705_600_000;
 
 /// What a test has sent without a break.
@@ -50,6 +56,18 @@ pub struct Stretch {
     pub away: Duration,
     /// How much longer that may have been because the machine stood still meanwhile.
     pub late: Duration,
+}
+
+/// What lies between a stretch and the next one.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Hole {
+    /// Nothing came for so long, at least and at most.
+    Away(RangeInclusive<Duration>),
+    /// The daemon was started anew meanwhile, perhaps more than once.
+    Restart {
+        /// When the next publisher was started at the earliest, and when its first segment had been seen: microseconds since 1970.
+        dates: RangeInclusive<i64>,
+    },
 }
 
 impl Stretch {
@@ -131,16 +149,33 @@ impl History {
     ///
     /// Says which rendition broke it, and where.
     pub fn check(&self, stretches: &[Stretch]) -> Checked {
-        let late = ARRIVAL_US + micros(self.stalled);
+        // Of what lies behind the last stretch nothing is known.
+        let between = stretches.split_last().map_or(&[][..], |(_, between)| between);
+        let holes: Vec<_> = between.iter().map(|stretch| Hole::Away(self.away(stretch))).collect();
         for lane in &self.lanes {
-            let within = |checked: Checked| checked.map_err(|words| format!("{}: {words}", lane.name));
-            within(sequence(lane))?;
-            within(broken(lane, stretches, late))?;
-            within(dated(lane, stretches, late))?;
-            within(timed(lane))?;
-            within(shown(lane, stretches))?;
+            within(lane, check_lane(lane, &holes))?;
+            within(lane, shown(lane, stretches))?;
         }
-        aligned(&self.lanes)
+        aligned(&self.lanes, &holes)
+    }
+
+    /// How long nothing came behind `stretch`: what was sent may have arrived later by as long as the machine stood still.
+    fn away(&self, stretch: &Stretch) -> RangeInclusive<Duration> {
+        stretch.away.saturating_sub(self.stalled)..=stretch.away + stretch.late + self.stalled
+    }
+
+    /// Asserts every rule but the one about pictures, of a session that was sent with these holes.
+    pub fn assert_playlists(&self, holes: &[Hole]) {
+        let mut lanes = self.lanes.iter().map(|lane| within(lane, check_lane(lane, holes)));
+        let checked = lanes.find(Result::is_err).unwrap_or_else(|| aligned(&self.lanes, holes));
+        checked.unwrap_or_else(|fault| panic!("{fault}\nholes: {holes:?}\n{}", self.shape()));
+    }
+
+    /// Asserts that the stored playlists, in the order of the renditions, say what was said live.
+    pub fn assert_stored(&self, playlists: &[Media]) {
+        for (lane, playlist) in self.lanes.iter().zip(playlists) {
+            within(lane, stored(lane, playlist)).unwrap_or_else(|fault| panic!("{fault}\n{}", self.shape()));
+        }
     }
 
     /// One letter per segment of each rendition: `s`egment, `g`ap, `|` before a discontinuity.
@@ -204,6 +239,18 @@ impl Coded {
     }
 }
 
+fn within(lane: &Lane, checked: Checked) -> Checked {
+    checked.map_err(|words| format!("{}: {words}", lane.name))
+}
+
+/// The rules that are about one rendition.
+fn check_lane(lane: &Lane, holes: &[Hole]) -> Checked {
+    sequence(lane)?;
+    broken(lane, holes)?;
+    dated(lane, holes)?;
+    timed(lane, holes)
+}
+
 /// A rule: true, or the words.
 fn rule(holds: bool, words: impl FnOnce() -> String) -> Checked {
     if holds { Ok(()) } else { Err(words()) }
@@ -232,35 +279,37 @@ fn sequence(lane: &Lane) -> Checked {
 }
 
 /// One discontinuity between two stretches. Gaps stand before a discontinuity or at the end, and there are as many as fit into the
-/// hole, when media may come `late` microseconds after they were sent; behind the last stretch any number.
-fn broken(lane: &Lane, stretches: &[Stretch], late: i64) -> Checked {
+/// hole; behind the last stretch and before a restart any number, which only their dates bound.
+fn broken(lane: &Lane, holes: &[Hole]) -> Checked {
     let runs = lane.runs();
-    rule(runs.len() == stretches.len(), || format!("{} stretches for {} that were sent", runs.len(), stretches.len()))?;
-    for (at, (run, stretch)) in runs.iter().zip(stretches).enumerate() {
+    let sent = holes.len() + 1;
+    rule(runs.len() == sent, || format!("{} stretches for {sent} that were sent", runs.len()))?;
+    for (at, run) in runs.iter().enumerate() {
         let media = run.iter().take_while(|listed| !listed.entry.gap).count();
         let gaps = run.len() - media;
         rule(run[media..].iter().all(|listed| listed.entry.gap), || {
             format!("stretch {at}: media behind a gap without a discontinuity")
         })?;
         rule(media > 0, || format!("stretch {at} has no media"))?;
-        let expected = gaps_in(stretch, lane.target, late);
-        rule(at + 1 == runs.len() || expected.contains(&gaps), || {
-            format!("stretch {at}: {gaps} gaps where {expected:?} fit into {:?} and {:?}", stretch.away, stretch.late)
-        })?;
+        if let Some(Hole::Away(away)) = holes.get(at) {
+            let expected = gaps_in(away, lane.target);
+            rule(expected.contains(&gaps), || {
+                format!("stretch {at}: {gaps} gaps where {expected:?} fit into {away:?}")
+            })?;
+        }
     }
     Ok(())
 }
 
-/// How many gaps fit into the hole behind a stretch, when media may come `late` microseconds after they were sent: one is announced
-/// when its time is over.
-fn gaps_in(stretch: &Stretch, target: Duration, late: i64) -> RangeInclusive<usize> {
+/// How many gaps fit into a hole: one is announced when its time is over.
+fn gaps_in(away: &RangeInclusive<Duration>, target: Duration) -> RangeInclusive<usize> {
     let count = |us: i64| usize::try_from(us.max(0) / micros(target).max(1)).unwrap_or(0);
-    count(micros(stretch.away) - late)..=count(micros(stretch.away + stretch.late) + late)
+    count(micros(*away.start()) - ARRIVAL_US)..=count(micros(*away.end()) + ARRIVAL_US)
 }
 
-/// Dates advance by durations within a stretch and through gaps; over a discontinuity, by the length of the hole, when media may
-/// come `late` microseconds after they were sent.
-fn dated(lane: &Lane, stretches: &[Stretch], late: i64) -> Checked {
+/// Dates advance by durations within a stretch and through gaps; over a discontinuity, by the length of the hole. Behind a restart
+/// they are those of the new publisher.
+fn dated(lane: &Lane, holes: &[Hole]) -> Checked {
     // Sound is cut at its first frame behind the cut, so its durations are off by up to a frame: its dates are those of the video.
     if lane.pictures.is_empty() {
         return Ok(());
@@ -268,32 +317,48 @@ fn dated(lane: &Lane, stretches: &[Stretch], late: i64) -> Checked {
     let date = |listed: &Listed| unix_micros(&listed.entry.wall).ok_or_else(|| format!("no date: {:?}", listed.entry));
     let until = |listed: &Listed| date(listed).map(|date| date + listed.entry.duration_us.cast_signed());
     let runs = lane.runs();
-    for run in &runs {
+    for (at, run) in runs.iter().enumerate() {
+        let restarted = matches!(holes.get(at), Some(Hole::Restart { .. }));
         for pair in run.windows(2) {
             let off = date(&pair[1])? - until(&pair[0])?;
-            // Gaps begin where the longer of pictures and sound ended.
+            // Gaps begin where the longest of pictures and sound ended; what a killed daemon had open is as long as it got.
             let begins_gaps = pair[1].entry.gap && !pair[0].entry.gap;
-            let most = if begins_gaps { JOINT_US } else { SLEW_US };
+            let most = match (begins_gaps, restarted) {
+                (true, true) => micros(lane.target),
+                (true, false) => JOINT_US,
+                (false, _) => SLEW_US,
+            };
             rule((-SLEW_US..=most).contains(&off), || format!("the date of {} is off by {off} us", pair[1].entry.msn))?;
         }
     }
-    for (pair, stretch) in runs.windows(2).zip(stretches) {
-        let last = pair[0].iter().rfind(|listed| !listed.entry.gap).ok_or("a stretch without media")?;
-        let (hole, away) = (date(&pair[1][0])? - until(last)?, micros(stretch.away));
-        let left_out = date(&pair[1][0])? - until(&pair[0][pair[0].len() - 1])?;
-        rule(left_out >= -SLEW_US, || format!("the date of {} goes back by {} us", pair[1][0].entry.msn, -left_out))?;
-        rule((-late..=late + micros(stretch.late)).contains(&(hole - away)), || {
-            format!("dates step by {hole} us before {}, over a hole of {away}", pair[1][0].entry.msn)
-        })?;
+    for (pair, hole) in runs.windows(2).zip(holes) {
+        let (next, msn) = (date(&pair[1][0])?, pair[1][0].entry.msn);
+        let left_out = next - until(&pair[0][pair[0].len() - 1])?;
+        rule(left_out >= -SLEW_US, || format!("the date of {msn} goes back by {} us", -left_out))?;
+        match hole {
+            Hole::Away(away) => {
+                let last = pair[0].iter().rfind(|listed| !listed.entry.gap).ok_or("a stretch without media")?;
+                let (hole, allowed) = (next - until(last)?, micros(*away.start())..=micros(*away.end()));
+                rule((allowed.start() - ARRIVAL_US..=allowed.end() + ARRIVAL_US).contains(&hole), || {
+                    format!("dates step by {hole} us before {msn}, over a hole of {allowed:?}")
+                })?;
+            }
+            Hole::Restart { dates } => {
+                // The timeline may be ahead of the clock by what it leaves out behind the journal.
+                let allowed = dates.start() - SLEW_US..=dates.end() + RESUME_US + JOINT_US;
+                rule(allowed.contains(&next), || format!("{msn} is dated {next}, and came within {dates:?}"))?;
+            }
+        }
     }
     Ok(())
 }
 
 /// Each sample begins where the one before it ended, until the next discontinuity; over that, the timeline goes on where media and
-/// gaps ended. EXTINF says how long a segment's samples last.
-fn timed(lane: &Lane) -> Checked {
+/// gaps ended, behind a restart at most a second later, and as much as another rendition was longer. EXTINF says how long a
+/// segment's samples last.
+fn timed(lane: &Lane, holes: &[Hole]) -> Checked {
     let mut ended_us: Option<i64> = None;
-    for run in lane.runs() {
+    for (at, run) in lane.runs().into_iter().enumerate() {
         let mut next_dts = None;
         let mut gaps_us = 0;
         for listed in run {
@@ -317,7 +382,11 @@ fn timed(lane: &Lane) -> Checked {
         let all = run.iter().filter_map(|listed| listed.media.as_ref());
         let ends = all.map(|coded| coded.shown_us().end).max().unwrap_or(0);
         let step = ended_us.map_or(0, |ended| first.shown_us().start - ended);
-        rule(step.abs() <= JOINT_US, || format!("the timeline steps by {step} us where {} begins", run[0].entry.uri))?;
+        let restarted = at.checked_sub(1).is_some_and(|before| matches!(holes.get(before), Some(Hole::Restart { .. })));
+        let most = if restarted { RESUME_US + micros(lane.target) + JOINT_US } else { JOINT_US };
+        rule((-JOINT_US..=most).contains(&step), || {
+            format!("the timeline steps by {step} us where {} begins", run[0].entry.uri)
+        })?;
         ended_us = Some(ends + gaps_us);
     }
     Ok(())
@@ -341,21 +410,30 @@ fn shown(lane: &Lane, stretches: &[Stretch]) -> Checked {
 
 /// The same in all renditions: dates, discontinuities and gaps at each MSN. Video rungs begin a segment at the same time, sound
 /// with its first frame behind that; where the session begins, sound may come before or after the picture. Only gaps at the end
-/// may be missing in some of them, which were looked at earlier.
-fn aligned(lanes: &[Lane]) -> Checked {
+/// may be missing in some of them, which were looked at earlier. The last segment before a restart may be a gap in some.
+fn aligned(lanes: &[Lane], holes: &[Hole]) -> Checked {
     let shortest = lanes.iter().map(|lane| lane.listed.len()).min().unwrap_or(0);
     let Some((first, others)) = lanes.split_first() else { return Ok(()) };
     for lane in lanes {
         let rest = &lane.listed[shortest..];
         rule(rest.iter().all(|listed| listed.entry.gap), || format!("{} has media that others lack", lane.name))?;
     }
-    let line = |listed: &Listed| {
+    let line = |listed: &Listed, may_be_gap: bool| {
         let Entry { msn, wall, discontinuity, gap, .. } = &listed.entry;
+        let gap = if may_be_gap {
+            "in some"
+        } else if *gap {
+            "true"
+        } else {
+            "false"
+        };
         format!("{msn} at {wall}, discontinuity: {discontinuity}, gap: {gap}")
     };
+    let last_open = open_at_restarts(lanes, holes);
     for lane in others {
         for (one, other) in first.listed.iter().zip(&lane.listed) {
-            let (one_line, other_line) = (line(one), line(other));
+            let may_be_gap = last_open.contains(&one.entry.msn);
+            let (one_line, other_line) = (line(one, may_be_gap), line(other, may_be_gap));
             rule(one_line == other_line, || format!("{} has {one_line}; {} has {other_line}", first.name, lane.name))?;
             let (Some(media), Some(other_media)) = (&one.media, &other.media) else { continue };
             let begins = |coded: &Coded| coded.shown_units().start * (FLICKS / i64::from(coded.timescale));
@@ -371,8 +449,38 @@ fn aligned(lanes: &[Lane]) -> Checked {
     Ok(())
 }
 
-/// Microseconds since 1970 of `2030-01-31T23:59:59.999Z`, which is how dates are written.
-fn unix_micros(text: &str) -> Option<i64> {
+/// MSNs of what was open when the daemon went: the last segment with media in any rendition, before each restart.
+fn open_at_restarts(lanes: &[Lane], holes: &[Hole]) -> BTreeSet<u64> {
+    let restarts = (0..holes.len()).filter(|at| matches!(holes[*at], Hole::Restart { .. }));
+    let last = |at: usize| {
+        let runs = lanes.iter().filter_map(|lane| lane.runs().get(at).copied());
+        let media = runs.flat_map(|run| run.iter().rfind(|listed| !listed.entry.gap));
+        media.map(|listed| listed.entry.msn).max()
+    };
+    restarts.filter_map(last).collect()
+}
+
+/// What the stored playlist lists is what was listed live.
+fn stored(lane: &Lane, playlist: &Media) -> Checked {
+    let is_known = |entry: &&Entry| entry.msn < lane.listed.len() as u64;
+    let known: Vec<_> = playlist.entries.iter().filter(is_known).collect();
+    rule(known.len() >= 3, || format!("what was listed is not stored: {playlist:?}"))?;
+    for (stored, listed) in
+        known.into_iter().zip(lane.listed.iter().skip(usize::try_from(playlist.first_msn).expect("few")))
+    {
+        // A gap needs no init segment; the first of a window names none for it.
+        let map = if stored.gap { &listed.entry.map } else { &stored.map };
+        let stored = Entry { map: map.clone(), ..stored.clone() };
+        rule(stored == listed.entry, || format!("{:?} is stored as {stored:?}", listed.entry))?;
+    }
+    let gone = lane.breaks().iter().filter(|at| (**at as u64) < playlist.first_msn).count() as u64;
+    rule(gone == playlist.discontinuity_sequence, || {
+        format!("DISCONTINUITY-SEQUENCE is stored as {}, behind {gone}", playlist.discontinuity_sequence)
+    })
+}
+
+/// Microseconds since 1970 of `2030-01-31T23:59:59.999Z`, which is how dates are written; `None` for another text.
+pub fn unix_micros(text: &str) -> Option<i64> {
     let (date, time) = text.strip_suffix('Z')?.split_once('T')?;
     let numbers = |text: &str, by: char| -> Option<[i64; 3]> {
         let numbers: Option<Vec<i64>> = text.split(by).map(|part| part.parse().ok()).collect();

@@ -73,9 +73,10 @@ impl Follower {
         Follower { renditions: renditions.collect(), client, base: base.to_owned(), path, multivariant }
     }
 
-    /// Goes on with the same stream at another address: the daemon was started anew.
+    /// Goes on with the same stream at this address: the daemon was started anew, and connections with the one before are gone.
     pub fn move_to(&mut self, base: &str) {
         self.base = base.to_owned();
+        self.client = Client::default();
     }
 
     /// Fetches what is new in all renditions.

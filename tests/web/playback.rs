@@ -2,7 +2,7 @@
 
 use std::io::Read;
 
-use crate::support::{ENDED, LIVE, MULTIVARIANT, Memory, Served};
+use crate::support::{ENDED, LIVE, MULTIVARIANT, Memory, OF_SESSION, Served};
 use flate2::read::GzDecoder;
 use millstream::web::{self, ServeOptions};
 
@@ -28,15 +28,18 @@ fn error(status: u16, code: &str, message: &str) -> String {
 #[tokio::test]
 async fn the_multivariant_playlist() {
     let (source, served) = served().await;
-    let answer = served.get("/live/s1/index.m3u8").await;
-    let expected = format!(
-        "200\n{CORS}\ncache-control: public, max-age=2\ncontent-length: {}\ncontent-type: application/vnd.apple.mpegurl\n\
-         etag: {}\nvary: Accept-Encoding\n\n{MULTIVARIANT}",
-        MULTIVARIANT.len(),
-        answer.header("etag").unwrap()
-    );
-    assert_eq!(answer.whole(), expected);
-    assert_eq!(source.asked(), ["s1/index.m3u8"]);
+    for (path, text) in [("/live/s1/index.m3u8", MULTIVARIANT), ("/live/s1/a/index.m3u8", OF_SESSION)] {
+        let answer = served.get(path).await;
+        let expected = format!(
+            "200\n{CORS}\ncache-control: public, max-age=2\ncontent-length: {}\ncontent-type: application/vnd.apple.mpegurl\n\
+             etag: {}\nvary: Accept-Encoding\n\n{text}",
+            text.len(),
+            answer.header("etag").unwrap()
+        );
+        assert_eq!(answer.whole(), expected);
+    }
+    assert_eq!(served.get("/live/s1/before/index.m3u8").await.status(), 410);
+    assert_eq!(source.asked(), ["s1/index.m3u8", "s1/a/index.m3u8", "s1/before/index.m3u8"]);
 }
 
 #[tokio::test]
@@ -202,7 +205,7 @@ async fn no_odd_path_reaches_the_source() {
         "/live/",
         "/live/s1",
         "/live/s1/",
-        "/live/s1/a/index.m3u8",
+        "/live/s1/%2e%2e/index.m3u8",
         "/live/s1/../../../index.m3u8",
         "/live/s1/a/%2e%2e/index.m3u8",
         "/live/s1/%5c/720p/index.m3u8",

@@ -18,6 +18,7 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 pub const MULTIVARIANT: &str = "#EXTM3U\n#EXT-X-STREAM-INF:BANDWIDTH=1\na/720p/index.m3u8\n";
+pub const OF_SESSION: &str = "#EXTM3U\n#EXT-X-STREAM-INF:BANDWIDTH=1\n720p/index.m3u8\n";
 pub const LIVE: &str = "#EXTM3U\n#EXT-X-VERSION:6\n#EXTINF:2.00000,\n1-0.m4s\n";
 pub const ENDED: &str = "#EXTM3U\n#EXT-X-VERSION:6\n#EXTINF:2.00000,\n1-0.m4s\n#EXT-X-ENDLIST\n";
 /// The segment `1-0.m4s`: three parts, whose joined text is the digits.
@@ -51,6 +52,14 @@ impl PlaybackSource for Memory {
     async fn multivariant(&self, stream: &str) -> Result<Playlist, PlaybackError> {
         self.ask(stream, "index.m3u8".to_owned())?;
         Ok(Playlist::new(MULTIVARIANT, false))
+    }
+
+    async fn session_multivariant(&self, stream: &str, session: &str) -> Result<Playlist, PlaybackError> {
+        self.ask(stream, format!("{session}/index.m3u8"))?;
+        match session {
+            "a" => Ok(Playlist::new(OF_SESSION, false)),
+            _ => Err(PlaybackError::Gone),
+        }
     }
 
     async fn media_playlist(&self, stream: &str, session: &str, rendition: &str) -> Result<Playlist, PlaybackError> {

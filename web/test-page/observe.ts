@@ -2,6 +2,8 @@
 
 /** How often the picture is looked at, in milliseconds. */
 const LOOK_EVERY = 50;
+/** A page that was not run for so many milliseconds cannot tell what its picture did: its machine stood still. */
+const NOT_RUN = 1000;
 
 /** What a player has to tell. */
 export interface Observed {
@@ -33,7 +35,7 @@ export function observe(video: HTMLVideoElement): Observed {
   setInterval(() => {
     const now = { time: video.currentTime, at: performance.now() };
     const moved = now.time - seen.time;
-    if (moved === 0 && now.time > 0) observed.stalled += now.at - seen.at;
+    if (moved === 0 && now.time > 0 && now.at - seen.at < NOT_RUN) observed.stalled += now.at - seen.at;
     observed.wentBack = Math.max(observed.wentBack, -moved);
     seen = now;
   }, LOOK_EVERY);

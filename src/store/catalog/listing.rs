@@ -59,14 +59,27 @@ impl RenditionLog {
 
     fn list(&self, end: usize, window: Span, with_parts: bool) -> Listing {
         let start = self.window_start(end, window);
-        let gone = self.entries.iter().take(start).filter(|entry| entry.segment.discontinuity).count();
-        let first = self.entries.get(start).filter(|_| start < end);
+        let next = self.entries.get(start).map_or(self.next_msn, |entry| entry.segment.msn);
         Listing {
-            media_sequence: first.map_or(self.next_msn, |entry| entry.segment.msn),
-            discontinuity_sequence: self.discontinuities_gone + gone as u64,
+            media_sequence: if start < end { next } else { self.next_msn },
+            discontinuity_sequence: self.discontinuities_before(next),
             segments: self.entries.range(start..end).map(|entry| listed(entry, with_parts)).collect(),
             ended: self.ended && end == self.entries.len(),
         }
+    }
+
+    /// Discontinuities in front of the segments below `msn`, and those that a power cut may have taken from there.
+    pub fn discontinuities_before(&self, msn: u64) -> u64 {
+        let known = self.entries.iter().take_while(|entry| entry.segment.msn < msn);
+        let known = known.filter(|entry| entry.segment.discontinuity).count() as u64;
+        let lost: u64 = self.jumps.range(..=msn).map(|(_, count)| count).sum();
+        self.discontinuities_gone + known + lost
+    }
+
+    /// An empty window in front of the segment `msn`.
+    pub fn nothing_before(&self, msn: u64) -> Listing {
+        let discontinuity_sequence = self.discontinuities_before(msn);
+        Listing { media_sequence: msn, discontinuity_sequence, segments: Vec::new(), ended: self.ended }
     }
 
     /// The live window of everything that is closed, with parts.
@@ -75,7 +88,8 @@ impl RenditionLog {
         self.list(closed, window, true)
     }
 
-    /// What the stored playlist may list now; `None` while nothing has been stored.
+    /// What the stored playlist may list now; `None` while nothing has been stored, and after a power cut until something is
+    /// that came behind it: the playlist that stands in the store may have listed more than is known now.
     pub fn storable(&self, window: Span) -> Option<Listing> {
         let settled = |entry: &Entry| match entry.placement {
             Placement::Stored => self.inits.get(&entry.segment.init).is_some_and(|init| init.stored),
@@ -83,8 +97,11 @@ impl RenditionLog {
         };
         let end = self.entries.iter().take_while(|entry| settled(entry)).count();
         let listing = self.list(end, window, false);
-        let worth = self.listed_from.is_some() || listing.segments.iter().any(|segment| !segment.gap);
-        (worth && !listing.segments.is_empty()).then_some(listing)
+        let cut_at = self.jumps.last_key_value().map(|(msn, _)| *msn);
+        let goes_back = cut_at.is_some_and(|cut_at| listing.media_sequence < cut_at) && !listing.ended;
+        let stands = self.listed_from.is_some() || cut_at.is_some();
+        let worth = stands || listing.segments.iter().any(|segment| !segment.gap);
+        (worth && !goes_back && !listing.segments.is_empty()).then_some(listing)
     }
 
     /// This listing is in the store now.

@@ -66,6 +66,8 @@ pub(crate) struct RenditionLog {
     pub next_init: u32,
     /// Discontinuities of segments that were forgotten.
     pub discontinuities_gone: u64,
+    /// Where a power cut made the numbers jump, by the first MSN behind it: discontinuities that count as standing before it.
+    pub jumps: BTreeMap<u64, u64>,
     /// ENDLIST.
     pub ended: bool,
     /// MSN of the first segment that the stored playlist lists, once there is one.
@@ -201,6 +203,10 @@ impl Catalog {
             }
             Record::Deleted(rendition, name) => self.deleted(rendition, name),
             Record::Known(known) => self.known(known)?,
+            Record::Jump(jump) => {
+                let log = self.log("jump", jump.rendition, jump.msn)?;
+                log.jumps.insert(jump.msn, jump.discontinuities);
+            }
         }
         Ok(())
     }
@@ -421,6 +427,11 @@ impl RenditionLog {
         if let Some(entry) = self.open_entry() {
             entry.extents.fill(None);
         }
+    }
+
+    /// Whether a segment of it is in the store or on its way there.
+    pub fn has_media(&self) -> bool {
+        self.entries.iter().any(|entry| matches!(entry.placement, Placement::Spooled | Placement::Stored))
     }
 
     /// The segment of this number.

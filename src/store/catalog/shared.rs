@@ -7,7 +7,7 @@ use super::Catalog;
 use crate::media::Span;
 use crate::media::naming::MediaName;
 use crate::store::journal::Record;
-use crate::store::journal::record::{Counters, Head, Known, Placement};
+use crate::store::journal::record::{Counters, Head, Jump, Known, Placement};
 use crate::store::journal::writer::Snapshot;
 use crate::store::spool::{Holds, Tenant};
 
@@ -49,6 +49,9 @@ impl Snapshot for SharedCatalog {
                 ended: log.ended,
             };
             Record::Counters(counters).encode(out);
+            for (&msn, &discontinuities) in &log.jumps {
+                Record::Jump(Jump { rendition, msn, discontinuities }).encode(out);
+            }
             for entry in log.inits.values() {
                 Record::Init(entry.init.clone()).encode(out);
                 if entry.stored {

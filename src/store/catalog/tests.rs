@@ -16,6 +16,7 @@ use crate::store::journal::writer::Snapshot;
 use crate::store::spool::{Holds, Tenant};
 
 const ID: RenditionId = RenditionId(0);
+const NOON: WallTime = WallTime::from_unix_millis(1_795_262_400_000);
 const WINDOW: Span = Span::from_secs(8);
 
 fn catalog() -> Catalog {
@@ -272,6 +273,54 @@ fn the_next_msn_is_one_more_and_far_more_after_a_power_cut() {
     assert!(catalog.renditions.iter().all(|log| log.next_msn == 6 + UNSYNCED_SEGMENTS));
 }
 
+#[test]
+fn a_gap_that_is_missing_in_a_torn_snapshot_is_made_again() {
+    let mut catalog = catalog();
+    let late = RenditionId(1);
+    catalog.init(init(late, 0)).expect("in order");
+    for msn in 0..2 {
+        add(&mut catalog, msn, Some(1));
+    }
+    catalog.open(&start(late, 0)).expect("in order");
+    catalog.part(&part(late, 0, 0), extent(1)).expect("in order");
+    catalog.close(&SegmentEnd { rendition: late, msn: 0, duration: Span::from_secs(2) }).expect("in order");
+    // The snapshot was written when segment 1 was a gap, and torn before it says so.
+    let (first_msn, next_msn, next_init, discontinuities_gone, ended) = (0, 2, 1, 0, false);
+    let counters = Counters { rendition: late, first_msn, next_msn, next_init, discontinuities_gone, ended };
+    catalog.replay(Record::Counters(counters), None).expect("in order");
+    catalog.settle();
+    assert_eq!(listed(&catalog.renditions[1].live(WINDOW)), [(0, false), (1, true)]);
+    assert_eq!(catalog.raise_msn(false), 2);
+}
+
+#[test]
+fn after_a_power_cut_nothing_is_used_again_that_may_have_been_published() {
+    let mut catalog = catalog();
+    catalog.resume = Some(ResumePoint { timeline_at: Timestamp::ZERO, next_msn: 0, anchor: (Timestamp::ZERO, NOON) });
+    add(&mut catalog, 0, Some(1));
+    catalog.open(&SegmentStart { discontinuity: true, ..start(ID, 1) }).expect("in order");
+    catalog.part(&part(ID, 1, 0), extent(1)).expect("in order");
+    catalog.lose_open();
+    catalog.settle();
+    let next = catalog.raise_msn(true);
+    let later = |seconds| NOON.saturating_add(Span::from_secs(seconds));
+    // 3 s are known, and 16 segments of 2 s may have followed.
+    let point = |now| catalog.resume_point(next, now).map(|point| (point.timeline_at, point.anchor.1));
+    assert_eq!(point(None), Some((Timestamp::from_millis(3_000), NOON)));
+    let beyond = Timestamp::from_millis(35_000);
+    assert_eq!(point(Some(later(60))), Some((beyond, later(60))), "dates go on from the wall clock");
+    assert_eq!(point(Some(later(-60))), Some((beyond, later(35))), "and from what is known, if the clock was set back");
+    let live = |catalog: &Catalog| {
+        let live = catalog.renditions[0].live(WINDOW);
+        (live.media_sequence, live.discontinuity_sequence, live.segments.iter().map(|it| it.gap).collect::<Vec<_>>())
+    };
+    assert_eq!(live(&catalog), (0, 0, vec![false, true]), "a name never stands for less than it did");
+    catalog.open(&SegmentStart { discontinuity: true, epoch: 2, ..start(ID, next) }).expect("in order");
+    catalog.part(&part(ID, next, 0), extent(2)).expect("in order");
+    catalog.close(&SegmentEnd { rendition: ID, msn: next, duration: Span::from_secs(1) }).expect("in order");
+    assert_eq!(live(&catalog), (2 + UNSYNCED_SEGMENTS, 1 + UNSYNCED_SEGMENTS, vec![false]));
+}
+
 /// Reads a snapshot as a journal's reader would.
 fn replayed(snapshot: &[u8]) -> Catalog {
     let (mut rest, mut read) = (snapshot, None);
@@ -321,12 +370,13 @@ enum Step {
     Init,
     Open,
     Delete(u64),
+    PowerCut,
 }
 
 fn steps() -> impl Strategy<Value = Vec<Step>> {
     let segment = (any::<bool>(), any::<bool>(), any::<bool>())
         .prop_map(|(stored, spooled, discontinuity)| Step::Segment { stored, spooled, discontinuity });
-    let step = prop_oneof![6 => segment, 1 => Just(Step::Init), 1 => Just(Step::Open), 2 => (0..20_u64).prop_map(Step::Delete)];
+    let step = prop_oneof![6 => segment, 1 => Just(Step::Init), 1 => Just(Step::Open), 2 => (0..20_u64).prop_map(Step::Delete), 1 => Just(Step::PowerCut)];
     proptest::collection::vec(step, 0..60)
 }
 
@@ -346,6 +396,10 @@ fn take(catalog: &mut Catalog, step: Step) {
         Step::Init => catalog.init(init(ID, number)).expect("in order"),
         Step::Open => drop(catalog.open(&start(ID, msn))),
         Step::Delete(msn) => catalog.deleted(ID, MediaName::Segment { epoch: 1, msn }),
+        Step::PowerCut => {
+            catalog.settle();
+            catalog.raise_msn(true);
+        }
     }
 }
 

@@ -72,6 +72,26 @@ impl Multivariant {
     }
 }
 
+/// The text of a playlist that was rendered without a prefix, as [`Multivariant::render`] gives it with `uri_prefix`.
+pub fn with_uri_prefix(text: &str, uri_prefix: &str) -> String {
+    const MEDIA: &str = "#EXT-X-MEDIA:";
+    const URI: &str = "URI=\"";
+    let mut prefixed = String::with_capacity(text.len() + 8 * uri_prefix.len());
+    for line in text.split_inclusive('\n') {
+        let uri_at = match line.find(URI).filter(|_| line.starts_with(MEDIA)) {
+            Some(attribute) => Some(attribute + URI.len()),
+            None => (!line.starts_with('#') && !line.trim().is_empty()).then_some(0),
+        };
+        let (before, uri) = line.split_at(uri_at.unwrap_or(line.len()));
+        prefixed.push_str(before);
+        if uri_at.is_some() {
+            prefixed.push_str(uri_prefix);
+        }
+        prefixed.push_str(uri);
+    }
+    prefixed
+}
+
 impl Variant {
     fn describe(&self, uri_prefix: &str, with_audio: bool) -> VariantStream {
         let resolution =
@@ -154,6 +174,13 @@ mod tests {
              #EXT-X-STREAM-INF:BANDWIDTH=400000,CODECS=\"avc1.42c01e,mp4a.40.2\",RESOLUTION=426x240,AUDIO=\"audio\",CLOSED-CAPTIONS=NONE\n\
              s1/240p/index.m3u8\n"
         );
+    }
+
+    #[test]
+    fn a_prefix_comes_later_as_well() {
+        assert_eq!(with_uri_prefix(&ladder().render(""), "s1/"), ladder().render("s1/"));
+        let silent = Multivariant { variants: ladder().variants.split_off(2), audio: None, ..ladder() };
+        assert_eq!(with_uri_prefix(&silent.render(""), "s1/"), silent.render("s1/"));
     }
 
     #[test]

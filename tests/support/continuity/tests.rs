@@ -108,11 +108,12 @@ fn a_discontinuity_too_many_or_too_few_is_found() {
 #[test]
 fn gaps_are_those_that_fit_into_the_hole() {
     let behind = |millis| Stretch::new(0..90, Duration::from_millis(millis));
-    let in_hole = |millis| gaps_in(&behind(millis), TARGET, ARRIVAL_US);
+    let gaps_behind = |stretch: &Stretch| gaps_in(&whole().away(stretch), TARGET);
+    let in_hole = |millis| gaps_behind(&behind(millis));
     assert_eq!((in_hole(300), in_hole(1_500), in_hole(5_000)), (0..=0, 1..=1, 4..=5));
     // 3 s of pictures, and 7.5 s from their begin until the next one was there.
     let late = behind(1_500).within(Duration::from_millis(7_500), Duration::from_secs(3));
-    assert_eq!((late.late, gaps_in(&late, TARGET, ARRIVAL_US)), (Duration::from_secs(3), 1..=4));
+    assert_eq!((late.late, gaps_behind(&late)), (Duration::from_secs(3), 1..=4));
     assert_eq!(behind(1_500).within(Duration::from_secs(4), Duration::from_secs(3)), behind(1_500));
 }
 
@@ -176,6 +177,66 @@ fn renditions_that_differ_are_found() {
         [4, 5].into_iter().for_each(|at| later(lane, at, 960))
     });
     fails(2, "360p has media that others lack", |lane| lane.listed.truncate(5));
+}
+
+/// A history with a restart in its hole, which the next publisher began in within these microseconds of the minute.
+fn restarted(dates: RangeInclusive<i64>, change: impl FnOnce(&mut [Lane])) -> Checked {
+    let mut history = whole();
+    change(&mut history.lanes);
+    let at = unix_micros("2030-01-01T00:00:00.000Z").expect("a date");
+    let holes = [Hole::Restart { dates: at + dates.start()..=at + dates.end() }];
+    for lane in &history.lanes {
+        within(lane, check_lane(lane, &holes))?;
+    }
+    aligned(&history.lanes, &holes)
+}
+
+#[test]
+fn behind_a_restart_dates_lie_within_what_the_wall_clock_said() {
+    let within = |dates| restarted(dates, |_| ());
+    assert_eq!(within(4_000_000..=5_000_000), Ok(()));
+    assert!(within(4_502_000..=5_000_000).expect_err("too early").contains("4 is dated"));
+    assert!(within(1_000_000..=3_300_000).expect_err("too late").contains("4 is dated"));
+}
+
+#[test]
+fn what_was_open_at_a_restart_may_be_short_or_a_gap_and_nothing_else() {
+    let short = |at: usize| {
+        restarted(4_000_000..=5_000_000, |lanes| {
+            samples(&mut lanes[1], at).truncate(15);
+            entry(&mut lanes[1], at).duration_us = 500_000;
+        })
+    };
+    assert_eq!(short(2), Ok(()));
+    assert!(short(1).is_err());
+    let gap = |at: usize| {
+        restarted(4_000_000..=5_000_000, |lanes| {
+            entry(&mut lanes[1], at).gap = true;
+            lanes[1].listed[at].media = None;
+        })
+    };
+    assert_eq!(gap(2), Ok(()));
+    assert!(gap(1).is_err());
+}
+
+#[test]
+fn what_is_stored_otherwise_than_it_was_listed_is_found() {
+    let history = whole();
+    let entries = |from: usize| history.lanes[0].listed[from..].iter().map(|listed| listed.entry.clone()).collect();
+    let playlist = |from: usize, discontinuity_sequence| Media {
+        target_seconds: 1,
+        first_msn: from as u64,
+        discontinuity_sequence,
+        independent_segments: true,
+        entries: entries(from),
+        ended: false,
+    };
+    assert_eq!(stored(&history.lanes[0], &playlist(2, 0)), Ok(()));
+    assert!(stored(&history.lanes[0], &playlist(2, 1)).expect_err("a count").contains("is stored as 1, behind 0"));
+    let mut other = playlist(2, 0);
+    other.entries[1].duration_us += 1;
+    assert!(stored(&history.lanes[0], &other).expect_err("a duration").contains("is stored as Entry"));
+    assert!(stored(&history.lanes[0], &playlist(5, 1)).expect_err("too few").contains("is not stored"));
 }
 
 #[test]

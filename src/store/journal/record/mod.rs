@@ -45,6 +45,8 @@ pub(crate) enum Record {
     Known(Known),
     /// Renditions join the session. Later files have them in their head.
     Join(Joined),
+    /// Part of a snapshot: numbers that a power cut made a rendition leave out.
+    Jump(Jump),
 }
 
 /// Whose journal a file belongs to.
@@ -71,6 +73,17 @@ pub(crate) struct Counters {
     pub discontinuities_gone: u64,
     /// ENDLIST.
     pub ended: bool,
+}
+
+/// Numbers that a rendition left out behind a power cut.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Jump {
+    /// The rendition.
+    pub rendition: RenditionId,
+    /// MSN from which on it goes on.
+    pub msn: u64,
+    /// Discontinuities that are counted before that one, for what may have been published and lost.
+    pub discontinuities: u64,
 }
 
 /// A part without its payload.
@@ -154,6 +167,7 @@ impl Record {
             Record::Deleted(..) => 11,
             Record::Known(_) => 12,
             Record::Join(_) => 13,
+            Record::Jump(_) => 14,
         }
     }
 
@@ -212,6 +226,11 @@ impl Record {
                 out.u64(joined.discontinuities);
                 put_renditions(out, &joined.renditions);
             }
+            Record::Jump(jump) => {
+                out.u8(jump.rendition.0);
+                out.u64(jump.msn);
+                out.u64(jump.discontinuities);
+            }
         }
     }
 
@@ -262,6 +281,11 @@ impl Record {
                 let (first, discontinuities) = (RenditionId(from.u8()?), from.u64()?);
                 Record::Join(Joined { first, discontinuities, renditions: take_renditions(from)? })
             }
+            14 => Record::Jump(Jump {
+                rendition: RenditionId(from.u8()?),
+                msn: from.u64()?,
+                discontinuities: from.u64()?,
+            }),
             _ => return Err(Malformed),
         };
         fields.end()?;

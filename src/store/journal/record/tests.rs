@@ -92,6 +92,7 @@ fn all() -> Vec<Record> {
         Record::Stored(id, name),
         Record::Deleted(id, MediaName::Init { number: 4 }),
         Record::Join(Joined { first: RenditionId(2), renditions: head().session.renditions, discontinuities: 3 }),
+        Record::Jump(Jump { rendition: RenditionId(1), msn: 1 << 33, discontinuities: 16 }),
         known(Placement::Open, None),
         known(Placement::Spooled, Some(Span::from_secs(2))),
         known(Placement::Stored, Some(Span::from_secs(2))),
