@@ -191,7 +191,7 @@ impl Catalog {
             Record::Part(part) => self.part(&part, extent)?,
             Record::Close(end) => {
                 if self.damaged && !self.is_whole(&end) {
-                    self.log("end of segment", end.rendition, end.msn)?.lose_open();
+                    self.log("end of segment", end.rendition, end.msn)?.forget_parts(&end);
                 }
                 self.close(&end)?;
             }
@@ -386,6 +386,9 @@ impl Catalog {
         match log.entries.binary_search_by_key(&segment.msn, |entry| entry.segment.msn) {
             Ok(index) => {
                 let entry = &mut log.entries[index];
+                // Of what is lost a part may still lie in an older file: it must not come back as the whole.
+                let kept = if placement == Placement::Lost { 0 } else { segment.parts.len() };
+                entry.extents.truncate(kept);
                 entry.extents.resize(segment.parts.len(), None);
                 (entry.segment, entry.placement) = (segment, placement);
             }
@@ -421,6 +424,14 @@ impl Catalog {
 impl RenditionLog {
     fn open_entry(&mut self) -> Option<&mut Entry> {
         self.entries.back_mut().filter(|entry| entry.placement == Placement::Open)
+    }
+
+    /// A part of the open segment is missing, and nobody knows which: should it be in the store, it is whole only there.
+    fn forget_parts(&mut self, end: &SegmentEnd) {
+        if let Some(entry) = self.open_entry().filter(|entry| entry.segment.msn == end.msn) {
+            entry.segment.parts.clear();
+            entry.extents.clear();
+        }
     }
 
     fn lose_open(&mut self) {

@@ -259,6 +259,39 @@ fn the_census_tells_originals_from_recent_copies() {
 }
 
 #[test]
+fn what_lacks_a_part_is_whole_in_the_store_alone_also_behind_its_next_snapshot() {
+    let two_of_three = |catalog: &mut Catalog| {
+        catalog.init(init(ID, 0)).expect("in order");
+        catalog.open(&start(ID, 0)).expect("in order");
+        (0..2).for_each(|index| catalog.part(&part(ID, 0, index), extent(1)).expect("in order"));
+    };
+    for (was_stored, placement) in [(true, Placement::Stored), (false, Placement::Lost)] {
+        // A power cut took the third part's record, and left the end.
+        let mut cut = catalog();
+        two_of_three(&mut cut);
+        cut.damaged = true;
+        let end = SegmentEnd { rendition: ID, msn: 0, duration: Span::from_secs(3) };
+        cut.replay(Record::Close(end), None).expect("in order");
+        if was_stored {
+            store(&mut cut, 0);
+        }
+        cut.settle();
+        // The next start reads the older file again, and then the snapshot in the newer one.
+        let segment = cut.renditions[0].entries[0].segment.clone();
+        let mut again = catalog();
+        two_of_three(&mut again);
+        again
+            .replay(Record::Known(Known { rendition: ID, segment, at: Timestamp::ZERO, placement }), None)
+            .expect("in order");
+        again.settle();
+        for catalog in [&cut, &again] {
+            let entry = &catalog.renditions[0].entries[0];
+            assert_eq!((entry.placement, entry.spooled()), (placement, None));
+        }
+    }
+}
+
+#[test]
 fn the_next_msn_is_one_more_and_far_more_after_a_power_cut() {
     let mut catalog = catalog();
     assert_eq!(catalog.clone().raise_msn(false), 0);
