@@ -5,9 +5,7 @@
 //!
 //! `E2E_ROUNDS` sets how often, `E2E_SEED` repeats a run that failed.
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, Ordering};
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use rustix::process::Signal;
 
@@ -46,41 +44,8 @@ impl Moments {
     }
 }
 
-/// Between two looks at whether the machine goes on.
-const LOOK_EVERY: Duration = Duration::from_millis(50);
-/// A machine that stands still for so long, as one whose host has no time for it does, brings a burst of frames that encoders may have
-/// to leave some of.
-const STANDS_STILL: Duration = Duration::from_millis(700);
-
-/// How often the machine has stood still since this began.
-#[derive(Clone, Default)]
-struct Stillness(Arc<AtomicU32>);
-
-impl Stillness {
-    /// Looks until the last clone of this is gone.
-    fn watch() -> Self {
-        let watched = Stillness::default();
-        let noted = Arc::downgrade(&watched.0);
-        std::thread::spawn(move || {
-            let mut last = Instant::now();
-            while let Some(count) = noted.upgrade() {
-                std::thread::sleep(LOOK_EVERY);
-                count.fetch_add(u32::from(last.elapsed() > STANDS_STILL), Ordering::SeqCst);
-                last = Instant::now();
-            }
-        });
-        watched
-    }
-
-    fn count(&self) -> u32 {
-        self.0.load(Ordering::SeqCst)
-    }
-}
-
 /// How a round ends, and what had come out by then.
 struct Round {
-    /// The machine stood still meanwhile.
-    disturbed: bool,
     killed: bool,
     /// Frames that were in finished parts of each video rung some time before.
     frames: [u64; 2],
@@ -122,13 +87,12 @@ fn broadcast(home: &Home, credentials: &Credentials, count: u32, moments: &mut M
     let source = Source::small(30);
     let mut seen: Option<Follower> = None;
     let mut rounds = Vec::new();
-    let stillness = Stillness::watch();
     for number in 0..=count {
         let mut daemon = home.serve();
         // Some stops follow on each other before the encoder is back.
         let is_alone = number > 0 && number < count && moments.below(4) == 0;
         if !is_alone {
-            let (began, before) = (now(), stillness.count());
+            let began = now();
             let publisher = Publisher::start(&source, &daemon.publish_url(&credentials.secret));
             let frames = go_along(&mut seen, &daemon, credentials, &source);
             let dates = (began, now());
@@ -136,7 +100,7 @@ fn broadcast(home: &Home, credentials: &Credentials, count: u32, moments: &mut M
                 moments.pass(SETTLED_MILLIS);
             }
             let killed = stop(&mut daemon, number);
-            rounds.push(Round { disturbed: stillness.count() > before, killed, frames, dates });
+            rounds.push(Round { killed, frames, dates });
             drop(publisher);
         } else {
             stop(&mut daemon, number);
@@ -189,13 +153,11 @@ fn stop(daemon: &mut Daemon, number: u32) -> bool {
     killed
 }
 
-/// Each encoder's run is there from its first frame on, in the encoded rung too as long as the machine goes on.
+/// Each encoder's run is there from its first frame on, in the encoded rung too.
 fn assert_frames_are_there(history: &History, rounds: &[Round]) {
     let counts = [COPIED, ENCODED].map(|name| {
         let lane = history.lanes.iter().find(|lane| lane.name == name).expect("a rung of the preset");
-        let may_leave_out = |round: &Round| round.disturbed && name == ENCODED;
-        let runs = rounds.iter().enumerate();
-        runs.map(|(number, round)| frames_of(lane, number, may_leave_out(round))).collect::<Vec<_>>()
+        (0..rounds.len()).map(|number| frames_of(lane, number)).collect::<Vec<_>>()
     });
     for (number, round) in rounds.iter().enumerate() {
         let [copied, encoded] = [counts[0][number], counts[1][number]];
@@ -204,23 +166,15 @@ fn assert_frames_are_there(history: &History, rounds: &[Round]) {
             "run {number}: {copied} and {encoded} of {:?}",
             round.frames
         );
-        assert!(
-            round.killed || round.disturbed || copied == encoded,
-            "run {number} of both rungs: {copied} and {encoded}"
-        );
+        assert!(round.killed || copied == encoded, "run {number} of both rungs: {copied} and {encoded}");
     }
 }
 
 /// How many frames a run has, which are those of the source from its first on. The last may stand behind a hole: it is decoded
-/// before the B-frames that are shown before it, and these had not come when the connection ended. `may_leave_out`: others may be
-/// missing as well, and none of them stands twice or in a wrong place.
-fn frames_of(lane: &Lane, run: usize, may_leave_out: bool) -> usize {
+/// before the B-frames that are shown before it, and these had not come when the connection ended.
+fn frames_of(lane: &Lane, run: usize) -> usize {
     let mut numbers = lane.pictures[run].clone();
     let count = numbers.len();
-    if may_leave_out {
-        assert!(numbers.is_sorted_by(|one, next| one.is_some() && one < next), "{}: run {run}: {numbers:?}", lane.name);
-        return count;
-    }
     let last = numbers.pop().flatten().map(|number| number as usize);
     assert!(
         (count - 1..count + B_FRAMES).any(|number| last == Some(number)),

@@ -75,23 +75,17 @@ fn begin(daemon: &Daemon, credentials: &Credentials, feed: Feed) -> (RawPublishe
     (publisher, player)
 }
 
-/// What the player saw. Where the machine was too slow for the encoder, which the daemon says, frames of the encoded rung are left
-/// out, and what it shows is not asked.
-fn history_of(daemon: &Daemon, player: &Follower) -> History {
+fn history_of(player: &Follower) -> History {
     let folder = tempfile::tempdir().expect("a folder");
-    let mut history = History::of(player, folder.path());
-    if daemon.log().contains("overloaded") {
-        history.lanes.iter_mut().filter(|lane| lane.name == "240p").for_each(|lane| lane.pictures.clear());
-    }
-    history
+    History::of(player, folder.path())
 }
 
 /// Follows until gaps stand behind everything; then the history is whole.
-fn seen(daemon: &Daemon, mut player: Follower, breaks: usize) -> History {
+fn seen(mut player: Follower, breaks: usize) -> History {
     player.until(ROW_LIMIT, "gaps behind the last connection", |renditions| {
         renditions.iter().all(|rendition| breaks_of(rendition) >= breaks && ends_with_a_gap(rendition))
     });
-    history_of(daemon, &player)
+    history_of(&player)
 }
 
 /// How many pictures of the first connection were shown: those up to the moment at which it ended.
@@ -119,7 +113,7 @@ fn the_newest_encoder_takes_over_with_its_keyframe_and_the_first_stays_out() {
     assert_eq!(refused.code, "NetStream.Publish.BadName");
     assert!(refused.description.contains("Stop that one, or do not try for 30 s"), "{refused:?}");
     player.until(ROW_LIMIT, "the second has sent all", |_| second.sent_at().is_some());
-    let history = seen(&daemon, player, 1);
+    let history = seen(player, 1);
     let all = source().frames();
     let (first_part, sent) = (first_pictures(&history), first.pictures_sent());
     assert!(
@@ -157,7 +151,7 @@ fn who_takes_over_from_a_half_open_connection_may_be_taken_over_from_again() {
     player.until(ROW_LIMIT, "the old connection is closed", |_| half_open.is_closed());
     let was_back = half_open.began_at().elapsed();
     player.until(ROW_LIMIT, "all was sent again", |_| back.sent_at().is_some());
-    let history = seen(&daemon, player, 1);
+    let history = seen(player, 1);
     let all = short.frames();
     let first_one = Stretch::new(0..all, away).within(was_back, time_of(all));
     history.assert_continuous(&[first_one, Stretch::new(0..all, Duration::ZERO)]);
@@ -187,7 +181,7 @@ fn a_session_ends_by_command_with_all_that_came() {
         ("NetStream.Unpublish.Success", "The session was ended.")
     );
     player.until_ended(ROW_LIMIT);
-    let history = history_of(&daemon, &player);
+    let history = history_of(&player);
     let shown = first_pictures(&history);
     assert!(
         (taken.max(30)..=publisher.pictures_sent()).contains(&shown),

@@ -151,23 +151,29 @@ impl History {
     pub fn check(&self, stretches: &[Stretch]) -> Checked {
         // Of what lies behind the last stretch nothing is known.
         let between = stretches.split_last().map_or(&[][..], |(_, between)| between);
-        let holes: Vec<_> = between.iter().map(|stretch| Hole::Away(self.away(stretch))).collect();
+        let away = |stretch: &Stretch| Hole::Away(stretch.away..=stretch.away + stretch.late);
+        let holes: Vec<_> = between.iter().map(|stretch| self.widened(&away(stretch))).collect();
         for lane in &self.lanes {
             within(lane, check_lane(lane, &holes))?;
             within(lane, shown(lane, stretches))?;
         }
-        aligned(&self.lanes, &holes)
+        aligned(&self.lanes, &holes, self.stalled)
     }
 
-    /// How long nothing came behind `stretch`: what was sent may have arrived later by as long as the machine stood still.
-    fn away(&self, stretch: &Stretch) -> RangeInclusive<Duration> {
-        stretch.away.saturating_sub(self.stalled)..=stretch.away + stretch.late + self.stalled
+    /// A hole as it may be on a machine that stood still meanwhile.
+    fn widened(&self, hole: &Hole) -> Hole {
+        match hole {
+            Hole::Away(away) => Hole::Away(away.start().saturating_sub(self.stalled)..=*away.end() + self.stalled),
+            Hole::Restart { dates } => Hole::Restart { dates: *dates.start()..=dates.end() + micros(self.stalled) },
+        }
     }
 
     /// Asserts every rule but the one about pictures, of a session that was sent with these holes.
     pub fn assert_playlists(&self, holes: &[Hole]) {
+        let holes: Vec<_> = holes.iter().map(|hole| self.widened(hole)).collect();
+        let holes = &holes[..];
         let mut lanes = self.lanes.iter().map(|lane| within(lane, check_lane(lane, holes)));
-        let checked = lanes.find(Result::is_err).unwrap_or_else(|| aligned(&self.lanes, holes));
+        let checked = lanes.find(Result::is_err).unwrap_or_else(|| aligned(&self.lanes, holes, self.stalled));
         checked.unwrap_or_else(|fault| panic!("{fault}\nholes: {holes:?}\n{}", self.shape()));
     }
 
@@ -410,8 +416,9 @@ fn shown(lane: &Lane, stretches: &[Stretch]) -> Checked {
 
 /// The same in all renditions: dates, discontinuities and gaps at each MSN. Video rungs begin a segment at the same time, sound
 /// with its first frame behind that; where the session begins, sound may come before or after the picture. Only gaps at the end
-/// may be missing in some of them, which were looked at earlier. The last segment before a restart may be a gap in some.
-fn aligned(lanes: &[Lane], holes: &[Hole]) -> Checked {
+/// may be missing in some of them, which were looked at earlier. The last segment before a restart may be a gap in some; where the
+/// machine stood still, so may those before it that an encoder may not have come to in this time.
+fn aligned(lanes: &[Lane], holes: &[Hole], stalled: Duration) -> Checked {
     let shortest = lanes.iter().map(|lane| lane.listed.len()).min().unwrap_or(0);
     let Some((first, others)) = lanes.split_first() else { return Ok(()) };
     for lane in lanes {
@@ -429,7 +436,7 @@ fn aligned(lanes: &[Lane], holes: &[Hole]) -> Checked {
         };
         format!("{msn} at {wall}, discontinuity: {discontinuity}, gap: {gap}")
     };
-    let last_open = open_at_restarts(lanes, holes);
+    let last_open = open_at_restarts(lanes, holes, stalled);
     for lane in others {
         for (one, other) in first.listed.iter().zip(&lane.listed) {
             let may_be_gap = last_open.contains(&one.entry.msn);
@@ -449,15 +456,18 @@ fn aligned(lanes: &[Lane], holes: &[Hole]) -> Checked {
     Ok(())
 }
 
-/// MSNs of what was open when the daemon went: the last segment with media in any rendition, before each restart.
-fn open_at_restarts(lanes: &[Lane], holes: &[Hole]) -> BTreeSet<u64> {
+/// MSNs of what was open when the daemon went: the last segment with media in any rendition before each restart, and those that began
+/// within `stalled` before it.
+fn open_at_restarts(lanes: &[Lane], holes: &[Hole], stalled: Duration) -> BTreeSet<u64> {
+    let target = lanes.first().map_or(1, |lane| lane.target.as_millis()).max(1);
+    let more = u64::try_from(stalled.as_millis().div_ceil(target)).unwrap_or(u64::MAX);
     let restarts = (0..holes.len()).filter(|at| matches!(holes[*at], Hole::Restart { .. }));
     let last = |at: usize| {
         let runs = lanes.iter().filter_map(|lane| lane.runs().get(at).copied());
         let media = runs.flat_map(|run| run.iter().rfind(|listed| !listed.entry.gap));
         media.map(|listed| listed.entry.msn).max()
     };
-    restarts.filter_map(last).collect()
+    restarts.filter_map(last).flat_map(|msn| msn.saturating_sub(more)..=msn).collect()
 }
 
 /// What the stored playlist lists is what was listed live.

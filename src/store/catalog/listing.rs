@@ -72,8 +72,9 @@ impl RenditionLog {
     pub fn discontinuities_before(&self, msn: u64) -> u64 {
         let known = self.entries.iter().take_while(|entry| entry.segment.msn < msn);
         let known = known.filter(|entry| entry.segment.discontinuity).count() as u64;
-        let lost: u64 = self.jumps.range(..=msn).map(|(_, count)| count).sum();
-        self.discontinuities_gone + known + lost
+        // A journal that is damaged, or made by somebody, may hold any numbers.
+        let lost = self.jumps.range(..=msn).map(|(_, count)| *count);
+        lost.chain([known]).fold(self.discontinuities_gone, u64::saturating_add)
     }
 
     /// An empty window in front of the segment `msn`.
@@ -170,7 +171,8 @@ impl RenditionLog {
         let objectless = |entry: &Entry| matches!(entry.placement, Placement::Lost | Placement::Gap);
         let count = self.entries.iter().take(keep_from).take_while(|entry| objectless(entry)).count();
         for entry in self.entries.drain(..count) {
-            self.discontinuities_gone += u64::from(entry.segment.discontinuity);
+            let left = u64::from(entry.segment.discontinuity);
+            self.discontinuities_gone = self.discontinuities_gone.saturating_add(left);
         }
     }
 }

@@ -460,7 +460,8 @@ impl RenditionLog {
     fn forget(&mut self, msn: u64) {
         let found = self.entries.binary_search_by_key(&msn, |entry| entry.segment.msn);
         if let Some(entry) = found.ok().and_then(|index| self.entries.remove(index)) {
-            self.discontinuities_gone += u64::from(entry.segment.discontinuity);
+            let left = u64::from(entry.segment.discontinuity);
+            self.discontinuities_gone = self.discontinuities_gone.saturating_add(left);
         }
     }
 }

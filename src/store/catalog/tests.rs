@@ -354,6 +354,24 @@ fn after_a_power_cut_nothing_is_used_again_that_may_have_been_published() {
     assert_eq!(live(&catalog), (2 + UNSYNCED_SEGMENTS, 1 + UNSYNCED_SEGMENTS, vec![false]));
 }
 
+/// Found by the fuzz target `journal`.
+#[test]
+fn counts_that_no_daemon_wrote_do_not_overflow() {
+    use crate::store::journal::record::Jump;
+    let mut catalog = catalog();
+    let (first_msn, next_msn, next_init, discontinuities_gone, ended) = (0, 7, 1, u64::MAX - 1, false);
+    let counters = Counters { rendition: ID, first_msn, next_msn, next_init, discontinuities_gone, ended };
+    catalog.replay(Record::Counters(counters), None).expect("in order");
+    let jump = Jump { rendition: ID, msn: 3, discontinuities: u64::MAX };
+    catalog.replay(Record::Jump(jump), None).expect("in order");
+    assert_eq!(catalog.renditions[0].nothing_before(7).discontinuity_sequence, u64::MAX);
+    (7..9).for_each(|msn| {
+        catalog.open(&SegmentStart { discontinuity: true, ..start(ID, msn) }).expect("in order");
+        catalog.close(&SegmentEnd { rendition: ID, msn, duration: Span::from_secs(60) }).expect("in order");
+    });
+    assert_eq!(catalog.renditions[0].live(WINDOW).discontinuity_sequence, u64::MAX);
+}
+
 /// Reads a snapshot as a journal's reader would.
 fn replayed(snapshot: &[u8]) -> Catalog {
     let (mut rest, mut read) = (snapshot, None);

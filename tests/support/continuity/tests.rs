@@ -108,7 +108,7 @@ fn a_discontinuity_too_many_or_too_few_is_found() {
 #[test]
 fn gaps_are_those_that_fit_into_the_hole() {
     let behind = |millis| Stretch::new(0..90, Duration::from_millis(millis));
-    let gaps_behind = |stretch: &Stretch| gaps_in(&whole().away(stretch), TARGET);
+    let gaps_behind = |stretch: &Stretch| gaps_in(&(stretch.away..=stretch.away + stretch.late), TARGET);
     let in_hole = |millis| gaps_behind(&behind(millis));
     assert_eq!((in_hole(300), in_hole(1_500), in_hole(5_000)), (0..=0, 1..=1, 4..=5));
     // 3 s of pictures, and 7.5 s from their begin until the next one was there.
@@ -188,7 +188,7 @@ fn restarted(dates: RangeInclusive<i64>, change: impl FnOnce(&mut [Lane])) -> Ch
     for lane in &history.lanes {
         within(lane, check_lane(lane, &holes))?;
     }
-    aligned(&history.lanes, &holes)
+    aligned(&history.lanes, &holes, history.stalled)
 }
 
 #[test]
