@@ -149,30 +149,12 @@ impl Packaging {
 #[cfg(test)]
 mod tests {
     use std::sync::{Arc, Mutex};
-    use std::time::Duration;
 
     use super::*;
-    use crate::config::preset::Preset;
-    use crate::config::{Conflict, OnUnpublish};
-    use crate::live::HlsSpec;
+    use crate::live::tests::spec;
     use crate::media::segment::{Rendition, RenditionId};
     use crate::media::{Kind, Span, Track, Unit, VideoTrack};
     use crate::package::PackageSettings;
-
-    fn spec() -> SessionSpec {
-        SessionSpec {
-            stream: "stream".to_owned(),
-            session: "session".to_owned(),
-            epoch: 1,
-            preset: Arc::new(Preset::load("passthrough").expect("an embedded preset")),
-            hls: HlsSpec { segment: Span::from_secs(2), part: Span::from_millis(334), window: Span::from_secs(60) },
-            patience: crate::transcode::Patience::default(),
-            grace: Duration::from_secs(30),
-            on_unpublish: OnUnpublish::Hold,
-            conflict: Conflict::Takeover,
-            max_bitrate: 50_000_000,
-        }
-    }
 
     /// One rendition of video, and where its outputs come out.
     fn packer() -> (Packer, Receiver<Output>) {

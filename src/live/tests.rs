@@ -18,7 +18,8 @@ use bytes::Bytes;
 use latency::Latency;
 use wiring::{Feeds, INTAKE, OnFailure, Outlet, Stop, Wires};
 
-fn spec() -> SessionSpec {
+/// A passthrough with the defaults.
+pub(super) fn spec() -> SessionSpec {
     SessionSpec {
         stream: "stream".to_owned(),
         session: "session".to_owned(),
