@@ -29,4 +29,4 @@ pub use cut::{Cut, CutKind};
 pub use packet::{Packet, Unit};
 pub use segment::{Output, Part, Segment};
 pub use time::{Span, Timestamp, WallTime};
-pub use track::{AudioTrack, Kind, Track, VideoTrack};
+pub use track::{AudioCodec, AudioTrack, Kind, Track, VideoCodec, VideoTrack};

@@ -389,6 +389,7 @@ pub(super) mod testing {
     use bytes::Bytes;
 
     use super::*;
+    use crate::media::AudioCodec;
 
     pub const SEGMENT: Span = Span::from_secs(2);
 
@@ -398,6 +399,7 @@ pub(super) mod testing {
 
     pub fn sound() -> AudioTrack {
         AudioTrack {
+            codec: AudioCodec::Aac,
             config: Bytes::new(),
             codecs: "mp4a.40.2".to_owned(),
             sample_rate: 44_100,

@@ -8,7 +8,8 @@ use std::sync::Arc;
 use bytes::Bytes;
 use millstream::media::segment::{Rendition, RenditionId, RenditionUnit};
 use millstream::media::{
-    AudioTrack, Cut, CutKind, Kind, Output, Packet, Span, Timestamp, Track, Unit, VideoTrack, WallTime,
+    AudioCodec, AudioTrack, Cut, CutKind, Kind, Output, Packet, Span, Timestamp, Track, Unit, VideoCodec, VideoTrack,
+    WallTime,
 };
 use millstream::package::{LatePackets, PackageSettings, Packager, Window, WindowSettings};
 
@@ -74,6 +75,7 @@ fn tags(file: &Path) -> Vec<Tag> {
 
 fn video_track(config: Bytes) -> Track {
     Track::Video(VideoTrack {
+        codec: VideoCodec::H264,
         codecs: format!("avc1.{:02x}{:02x}{:02x}", config[1], config[2], config[3]),
         config,
         width: 320,
@@ -86,7 +88,14 @@ fn video_track(config: Bytes) -> Track {
 
 fn audio_track(config: Bytes, sample_rate: u32) -> Track {
     let codecs = "mp4a.40.2".to_owned();
-    Track::Audio(AudioTrack { config, codecs, sample_rate, channels: 1, samples_per_frame: 1_024 })
+    Track::Audio(AudioTrack {
+        codec: AudioCodec::Aac,
+        config,
+        codecs,
+        sample_rate,
+        channels: 1,
+        samples_per_frame: 1_024,
+    })
 }
 
 /// The units of the file in its order, as ingest would hand them on: a cut at the first keyframe 2 s behind the last

@@ -13,7 +13,9 @@ use bytes::Bytes;
 use millstream::clock::{ManualClock, SharedClock};
 use millstream::media::naming::MediaName;
 use millstream::media::segment::{Init, Rendition, RenditionId, SegmentEnd, SegmentStart};
-use millstream::media::{AudioTrack, Kind, Output, Part, Span, Timestamp, Track, VideoTrack, WallTime};
+use millstream::media::{
+    AudioCodec, AudioTrack, Kind, Output, Part, Span, Timestamp, Track, VideoCodec, VideoTrack, WallTime,
+};
 use millstream::store::{
     Backend, Files, OsFiles, RecoveredSession, ResumePoint, SessionHead, SessionWriter, Store, StoreSettings,
     StoreStats,
@@ -51,6 +53,7 @@ pub fn head(session: &str, epoch: u32) -> SessionHead {
 pub fn track(rendition: RenditionId) -> Arc<Track> {
     Arc::new(if rendition == VIDEO {
         Track::Video(VideoTrack {
+            codec: VideoCodec::H264,
             config: Bytes::from_static(b"avcC"),
             codecs: "avc1.64001f".to_owned(),
             width: 1_280,
@@ -61,6 +64,7 @@ pub fn track(rendition: RenditionId) -> Arc<Track> {
         })
     } else {
         Track::Audio(AudioTrack {
+            codec: AudioCodec::Aac,
             config: Bytes::from_static(&[0x11, 0x90]),
             codecs: "mp4a.40.2".to_owned(),
             sample_rate: 48_000,

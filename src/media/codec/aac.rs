@@ -6,7 +6,7 @@
 use bytes::Bytes;
 
 use super::bits::BitReader;
-use crate::media::AudioTrack;
+use crate::media::{AudioCodec, AudioTrack};
 
 const AAC_LC: u32 = 2;
 const SBR: u32 = 5;
@@ -48,6 +48,7 @@ pub fn track_from_config(asc: Bytes) -> Result<AudioTrack, AacError> {
     let mut reader = BitReader::new(&asc);
     let parsed = parse(&mut reader)?;
     Ok(AudioTrack {
+        codec: AudioCodec::Aac,
         codecs: format!("mp4a.40.{}", parsed.object_type),
         sample_rate: parsed.sample_rate,
         channels: parsed.channels,
@@ -218,6 +219,7 @@ mod tests {
     #[test]
     fn low_complexity() {
         let expected = AudioTrack {
+            codec: AudioCodec::Aac,
             config: Bytes::from_static(&[0x11, 0x90]),
             codecs: "mp4a.40.2".to_owned(),
             sample_rate: 48_000,

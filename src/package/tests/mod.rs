@@ -7,7 +7,7 @@ use bytes::Bytes;
 
 use super::*;
 use crate::media::segment::Rendition;
-use crate::media::{AudioTrack, Cut, CutKind, Packet, Unit, VideoTrack, WallTime};
+use crate::media::{AudioCodec, AudioTrack, Cut, CutKind, Packet, Unit, VideoCodec, VideoTrack, WallTime};
 use crate::wire::fmp4::read::read_chunks;
 
 pub(super) const VIDEO: RenditionId = RenditionId(0);
@@ -19,6 +19,7 @@ pub(super) const ZERO: Timestamp = Timestamp::from_millis(10_000);
 pub(super) fn video_track(width: u32) -> Arc<Track> {
     let config = b"\x01\x64\x00\x0d\xff\xe1\x00\x04\x67\x64\x00\x0d\x01\x00\x02\x68\xeb";
     Arc::new(Track::Video(VideoTrack {
+        codec: VideoCodec::H264,
         config: Bytes::from_static(config),
         codecs: "avc1.64000d".to_owned(),
         ..VideoTrack::plain(width, 240, (25, 1))
@@ -27,6 +28,7 @@ pub(super) fn video_track(width: u32) -> Arc<Track> {
 
 pub(super) fn audio_track(sample_rate: u32) -> Arc<Track> {
     Arc::new(Track::Audio(AudioTrack {
+        codec: AudioCodec::Aac,
         config: Bytes::from_static(b"\x11\x90"),
         codecs: "mp4a.40.2".to_owned(),
         sample_rate,

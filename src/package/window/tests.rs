@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::media::Kind;
-use crate::media::{AudioTrack, Timestamp, Track, VideoTrack, WallTime};
+use crate::media::{AudioCodec, AudioTrack, Timestamp, Track, VideoCodec, VideoTrack, WallTime};
 
 const VIDEO: RenditionId = RenditionId(0);
 const AUDIO: RenditionId = RenditionId(1);
@@ -20,6 +20,7 @@ fn settings(window_secs: i64) -> WindowSettings {
 
 fn video_track() -> Track {
     Track::Video(VideoTrack {
+        codec: VideoCodec::H264,
         codecs: "avc1.64001e".to_owned(),
         sample_aspect: (32, 27),
         ..VideoTrack::plain(720, 480, (30_000, 1_001))
@@ -28,6 +29,7 @@ fn video_track() -> Track {
 
 fn audio_track() -> Track {
     Track::Audio(AudioTrack {
+        codec: AudioCodec::Aac,
         config: Bytes::new(),
         codecs: "mp4a.40.2".to_owned(),
         sample_rate: 48_000,

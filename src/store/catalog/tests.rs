@@ -10,7 +10,7 @@ use super::settle::UNSYNCED_SEGMENTS;
 use super::shared::SharedCatalog;
 use super::*;
 use crate::media::segment::{PartEntry, Rendition};
-use crate::media::{AudioTrack, Kind, Track};
+use crate::media::{AudioCodec, AudioTrack, Kind, Track};
 use crate::store::journal::format::{RECORD_HEADER_BYTES, RecordHeader};
 use crate::store::journal::writer::Snapshot;
 use crate::store::spool::{Holds, Tenant};
@@ -79,6 +79,7 @@ fn a_head_that_is_not_of_this_session_and_its_renditions_is_refused() {
 
 fn init(rendition: RenditionId, number: u32) -> Init {
     let track = Arc::new(Track::Audio(AudioTrack {
+        codec: AudioCodec::Aac,
         config: Bytes::new(),
         codecs: "mp4a.40.2".to_owned(),
         sample_rate: 48_000,

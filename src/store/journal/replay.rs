@@ -173,7 +173,7 @@ impl<'a> Reader<'a> {
 mod tests {
     use super::*;
     use crate::media::segment::{Init, RenditionId, SegmentEnd};
-    use crate::media::{AudioTrack, Part, Span, Timestamp, Track};
+    use crate::media::{AudioCodec, AudioTrack, Part, Span, Timestamp, Track};
     use crate::store::files::OsFiles;
     use crate::store::journal::format::file_header;
     use crate::store::journal::record::part_frame;
@@ -206,6 +206,7 @@ mod tests {
 
     fn large_init() -> Vec<u8> {
         let track = Arc::new(Track::Audio(AudioTrack {
+            codec: AudioCodec::Aac,
             config: Bytes::from_static(&[0x11, 0x90]),
             codecs: "mp4a.40.2".to_owned(),
             sample_rate: 48_000,

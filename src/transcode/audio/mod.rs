@@ -28,7 +28,7 @@ use crate::clock::SharedClock;
 use crate::config::preset::AudioPreset;
 use crate::flow::channel::{Receiver, Sender};
 use crate::media::segment::{RenditionId, RenditionUnit};
-use crate::media::{AudioTrack, Cut, CutKind, Kind, Packet, Span, Timestamp, Track, Unit};
+use crate::media::{AudioCodec, AudioTrack, Cut, CutKind, Kind, Packet, Span, Timestamp, Track, Unit};
 use crate::telemetry::gate::LogGate;
 use timeline::{Placement, Run};
 
@@ -125,6 +125,7 @@ impl Audio {
             let opened = AudioEncoder::open(&self.preset)
                 .map_err(|source| TranscodeError::OpenEncoder { rendition: RENDITION.to_owned(), source })?;
             let track = AudioTrack {
+                codec: AudioCodec::Aac,
                 config: Bytes::copy_from_slice(opened.config()),
                 codecs: "mp4a.40.2".to_owned(), // AAC-LC (RFC 6381 3.4, ISO/IEC 14496-3 table 1.17)
                 sample_rate: self.preset.sample_rate,

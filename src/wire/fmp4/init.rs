@@ -175,6 +175,7 @@ mod tests {
     use super::super::boxes::{BoxKind, ReadError, tree};
     use super::super::read::{EntryInfo, InitInfo, read_init};
     use super::*;
+    use crate::media::{AudioCodec, VideoCodec};
 
     /// x264, High at level 1.3, 320x240.
     const AVCC: &[u8] = b"\x01\x64\x00\x0d\xff\xe1\x00\x18\
@@ -183,6 +184,7 @@ mod tests {
 
     fn video() -> VideoTrack {
         VideoTrack {
+            codec: VideoCodec::H264,
             config: Bytes::from_static(AVCC),
             codecs: "avc1.64000d".to_owned(),
             ..VideoTrack::plain(320, 240, (25, 1))
@@ -191,6 +193,7 @@ mod tests {
 
     fn audio() -> AudioTrack {
         AudioTrack {
+            codec: AudioCodec::Aac,
             // HE-AAC with its extension spelled out: 5 bytes that must all arrive.
             config: Bytes::from_static(b"\x13\x10\x56\xe5\x9d"),
             codecs: "mp4a.40.5".to_owned(),

@@ -122,6 +122,7 @@ fn uri(rendition: &Rendition) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::media::AudioCodec;
     use bytes::Bytes;
 
     fn rendition(name: &str, kind: Kind, copied: bool, bandwidth: u64) -> Rendition {
@@ -135,7 +136,14 @@ mod tests {
 
     fn audio() -> Track {
         let (config, codecs) = (Bytes::new(), "mp4a.40.2".to_owned());
-        Track::Audio(AudioTrack { config, codecs, sample_rate: 48_000, channels: 2, samples_per_frame: 1_024 })
+        Track::Audio(AudioTrack {
+            codec: AudioCodec::Aac,
+            config,
+            codecs,
+            sample_rate: 48_000,
+            channels: 2,
+            samples_per_frame: 1_024,
+        })
     }
 
     fn described_by(members: &[(&Rendition, &Track)]) -> Multivariant {

@@ -12,7 +12,7 @@ pub mod config;
 pub mod nal;
 pub mod sps;
 
-use crate::media::VideoTrack;
+use crate::media::{VideoCodec, VideoTrack};
 
 pub use config::AvcConfig;
 pub use nal::{
@@ -108,6 +108,7 @@ pub fn track_from_parameter_sets(sps: &[&[u8]], pps: &[&[u8]]) -> Result<VideoTr
         pps: pps.iter().map(|set| bytes::Bytes::copy_from_slice(set)).collect(),
     };
     Ok(VideoTrack {
+        codec: VideoCodec::H264,
         config: config.write()?,
         codecs: format!("avc1.{:02x}{:02x}{:02x}", first.profile_idc, first.constraints, first.level_idc),
         width,

@@ -8,7 +8,7 @@ use crate::media::naming::MediaName;
 use crate::media::segment::{
     Init, Joined, PartEntry, Rendition, RenditionId, Renditions, Segment, SegmentEnd, SegmentStart,
 };
-use crate::media::{AudioTrack, Kind, Part, Span, Timestamp, Track, VideoTrack, WallTime};
+use crate::media::{AudioCodec, AudioTrack, Kind, Part, Span, Timestamp, Track, VideoCodec, VideoTrack, WallTime};
 use crate::store::session::{Finish, ResumePoint, SessionHead};
 
 /// A body that its kind cannot have.
@@ -502,22 +502,30 @@ fn put_track(out: &mut Vec<u8>, track: &Track) {
 
 fn take_track(from: &mut Fields<'_>) -> Result<Track, Malformed> {
     Ok(match take_kind(from)? {
-        Kind::Video => Track::Video(VideoTrack {
-            config: from.bytes()?,
-            codecs: from.text()?,
-            width: from.u32()?,
-            height: from.u32()?,
-            sample_aspect: (from.u32()?, from.u32()?),
-            frame_rate: from.fraction()?,
-            plain: from.bool()?,
-        }),
-        Kind::Audio => Track::Audio(AudioTrack {
-            config: from.bytes()?,
-            codecs: from.text()?,
-            sample_rate: from.u32()?,
-            channels: from.u16()?,
-            samples_per_frame: from.u32()?,
-        }),
+        Kind::Video => {
+            let (config, codecs) = (from.bytes()?, from.text()?);
+            Track::Video(VideoTrack {
+                codec: VideoCodec::of(&codecs).ok_or(Malformed)?,
+                config,
+                codecs,
+                width: from.u32()?,
+                height: from.u32()?,
+                sample_aspect: (from.u32()?, from.u32()?),
+                frame_rate: from.fraction()?,
+                plain: from.bool()?,
+            })
+        }
+        Kind::Audio => {
+            let (config, codecs) = (from.bytes()?, from.text()?);
+            Track::Audio(AudioTrack {
+                codec: AudioCodec::of(&codecs).ok_or(Malformed)?,
+                config,
+                codecs,
+                sample_rate: from.u32()?,
+                channels: from.u16()?,
+                samples_per_frame: from.u32()?,
+            })
+        }
     })
 }
 

@@ -46,6 +46,7 @@ fn start() -> SegmentStart {
 fn all() -> Vec<Record> {
     let (video, audio) = (
         VideoTrack {
+            codec: VideoCodec::H264,
             config: Bytes::from_static(b"avcC"),
             codecs: "avc1.64001f".to_owned(),
             width: 1_280,
@@ -55,6 +56,7 @@ fn all() -> Vec<Record> {
             plain: true,
         },
         AudioTrack {
+            codec: AudioCodec::Aac,
             config: Bytes::from_static(&[0x11, 0x90]),
             codecs: "mp4a.40.2".to_owned(),
             sample_rate: 48_000,
