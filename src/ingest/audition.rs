@@ -11,7 +11,7 @@ use std::time::Duration;
 use super::Rejected;
 use super::demux::{AccessUnit, Demux, Demuxed};
 use super::patience::Patience;
-use super::unwrap::step_ms;
+use super::stamp::Stamp;
 use crate::media::{Kind, Packet, Span, Timestamp, Unit};
 use crate::wire::Inbound;
 
@@ -33,8 +33,8 @@ pub struct Audition {
     sound_bytes: usize,
     last: Option<AccessUnit>,
     /// The newest stamp, and how far its clock has come.
-    stamp_ms: Option<u32>,
-    at_ms: i64,
+    stamp: Option<Stamp>,
+    at: Timestamp,
 }
 
 /// What a newcomer leaves to the ingest of the session that it takes over.
@@ -57,8 +57,8 @@ impl Audition {
             sounds: VecDeque::new(),
             sound_bytes: 0,
             last: None,
-            stamp_ms: None,
-            at_ms: 0,
+            stamp: None,
+            at: Timestamp::ZERO,
         }
     }
 
@@ -105,9 +105,8 @@ impl Audition {
     }
 
     fn packet(&mut self, unit: &AccessUnit) -> Packet {
-        self.at_ms += self.stamp_ms.replace(unit.stamp_ms).map_or(0, |last| step_ms(last, unit.stamp_ms));
-        let dts = Timestamp::from_millis(self.at_ms);
-        let pts = dts + Span::from_millis(i64::from(unit.composition_ms));
+        self.at += self.stamp.replace(unit.stamp).map_or(Span::ZERO, |last| last.step_to(unit.stamp));
+        let (dts, pts) = (self.at, self.at + unit.composition);
         let (kind, keyframe, data) = (unit.kind, unit.keyframe, unit.data.clone());
         Packet { kind, dts, pts, duration: Span::ZERO, keyframe, data }
     }
@@ -158,8 +157,8 @@ mod tests {
         audition
     }
 
-    fn stamps(audition: Audition) -> Vec<u32> {
-        audition.into_heir().units.iter().map(|unit| unit.stamp_ms).collect()
+    fn stamps(audition: Audition) -> Vec<i64> {
+        audition.into_heir().units.iter().map(|unit| unit.stamp.at().to_units(1_000)).collect()
     }
 
     #[test]
@@ -175,7 +174,7 @@ mod tests {
             out.iter().map(|unit| if let Unit::Packet(it) = unit { it.dts } else { panic!() }).collect();
         assert_eq!(judged, [0, 1, 2, 3].map(Timestamp::from_millis));
         assert_eq!(audition.demux.configurations().count(), 1);
-        assert_eq!(stamps(audition), [late, u32::MAX, 0, 1]);
+        assert_eq!(stamps(audition), [late, u32::MAX, 0, 1].map(i64::from));
     }
 
     #[test]

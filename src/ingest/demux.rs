@@ -10,16 +10,17 @@ use bytes::{BufMut, Bytes, BytesMut};
 use tracing::debug;
 
 use super::Rejected;
+use super::stamp::Stamp;
 use crate::media::codec::bits::BitReader;
 use crate::media::codec::{aac, h264};
-use crate::media::{AudioTrack, Kind, Track, VideoTrack};
+use crate::media::{AudioTrack, Kind, Span, Track, VideoTrack};
 use crate::wire::flv::{AudioTag, FlvError, Tag, TagKind, VideoTag, parse_audio, parse_video};
 
 /// So many damaged messages in a row are not damage: the encoder writes something else than it says.
 const MAX_DAMAGED_IN_A_ROW: u32 = 100;
 /// Pictures without parameter sets that are waited over, by the publisher's clock and by their number: one keyframe interval of 10 s,
 /// with which parameter sets in band come, and a bit.
-const MAX_UNCONFIGURED_MS: u32 = 12_000;
+const MAX_UNCONFIGURED: Span = Span::from_secs(12);
 const MAX_UNCONFIGURED_PICTURES: u32 = 1_500;
 /// Most parameter sets in one access unit, repeated ones included: what a configuration record can hold.
 const MAX_SETS: usize = 31 + 255;
@@ -34,10 +35,14 @@ const OUTPUT_LENGTH_SIZE: u8 = 4;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct AccessUnit {
     pub kind: Kind,
-    /// Decoding time on the publisher's clock, wrapping.
-    pub stamp_ms: u32,
-    pub composition_ms: i32,
+    /// Decoding time on the publisher's clock.
+    pub stamp: Stamp,
+    pub composition: Span,
     pub keyframe: bool,
+    /// Samples of a frame of sound, at its track's rate.
+    pub samples: u32,
+    /// Something of this track is missing before this.
+    pub after_loss: bool,
     pub data: Bytes,
 }
 
@@ -85,7 +90,7 @@ pub(super) struct Demux {
     damaged_in_a_row: u32,
     /// Pictures before the first parameter sets, and the stamp of the first of them.
     unconfigured_pictures: u32,
-    unconfigured_since_ms: u32,
+    unconfigured_since: Option<Stamp>,
     skipped: Skipped,
 }
 
@@ -158,13 +163,20 @@ impl Demux {
                 Ok(Demuxed { configuration: Some(Configuration::of_audio(track)), unit: None })
             }
             AudioTag::Frame(data) if data.is_empty() => self.empty(),
-            AudioTag::Frame(_) if self.audio.is_none() => {
-                self.skipped.unconfigured += 1;
-                Ok(Demuxed::default())
-            }
             AudioTag::Frame(data) => {
-                let kind = Kind::Audio;
-                let unit = AccessUnit { kind, stamp_ms: tag.timestamp_ms, composition_ms: 0, keyframe: true, data };
+                let Some(track) = &self.audio else {
+                    self.skipped.unconfigured += 1;
+                    return Ok(Demuxed::default());
+                };
+                let unit = AccessUnit {
+                    kind: Kind::Audio,
+                    stamp: Stamp::flv(tag.timestamp_ms),
+                    composition: Span::ZERO,
+                    keyframe: true,
+                    samples: track.samples_per_frame,
+                    after_loss: false,
+                    data,
+                };
                 Ok(Demuxed { configuration: None, unit: Some(unit) })
             }
             AudioTag::Ignored => self.empty(),
@@ -183,7 +195,9 @@ impl Demux {
                 let configuration = self.configure(ParameterSets { sps: config.sps, pps: config.pps });
                 Ok(Demuxed { configuration: configuration.map_err(Rejected::Video)?, unit: None })
             }
-            VideoTag::Frame { composition_ms, data, .. } => self.picture(tag.timestamp_ms, composition_ms, data),
+            VideoTag::Frame { composition_ms, data, .. } => {
+                self.picture(Stamp::flv(tag.timestamp_ms), Span::from_millis(i64::from(composition_ms)), data)
+            }
             VideoTag::EndOfSequence | VideoTag::Ignored => self.empty(),
         }
     }
@@ -193,7 +207,7 @@ impl Demux {
         Ok(Demuxed::default())
     }
 
-    fn picture(&mut self, stamp_ms: u32, composition_ms: i32, data: Bytes) -> Result<Demuxed, Trouble> {
+    fn picture(&mut self, stamp: Stamp, composition: Span, data: Bytes) -> Result<Demuxed, Trouble> {
         let length_size = self.length_size.unwrap_or(DEFAULT_LENGTH_SIZE);
         let scan = Scan::of(&data, length_size)?;
         let configuration = if scan.parameter_sets { self.in_band_sets(&data, length_size)? } else { None };
@@ -202,24 +216,22 @@ impl Demux {
             return Ok(Demuxed { configuration, unit: None });
         }
         if self.video.is_none() {
-            self.await_parameter_sets(stamp_ms)?;
+            self.await_parameter_sets(stamp)?;
             return Ok(Demuxed { configuration, unit: None });
         }
         let data = if scan.passes_as_it_is(length_size) { data } else { repack(&data, length_size, scan.kept_bytes)? };
-        let unit = AccessUnit { kind: Kind::Video, stamp_ms, composition_ms, keyframe: scan.keyframe, data };
+        let (kind, keyframe) = (Kind::Video, scan.keyframe);
+        let unit = AccessUnit { kind, stamp, composition, keyframe, samples: 0, after_loss: false, data };
         Ok(Demuxed { configuration, unit: Some(unit) })
     }
 
     /// A picture that cannot be described: its parameter sets may come with the next keyframe.
-    fn await_parameter_sets(&mut self, stamp_ms: u32) -> Result<(), Rejected> {
+    fn await_parameter_sets(&mut self, stamp: Stamp) -> Result<(), Rejected> {
         self.skipped.unconfigured += 1;
-        if self.unconfigured_pictures == 0 {
-            self.unconfigured_since_ms = stamp_ms;
-        }
+        let since = *self.unconfigured_since.get_or_insert(stamp);
         self.unconfigured_pictures += 1;
         let pictures = self.unconfigured_pictures;
-        let waited_ms = stamp_ms.wrapping_sub(self.unconfigured_since_ms);
-        if waited_ms > MAX_UNCONFIGURED_MS || pictures > MAX_UNCONFIGURED_PICTURES {
+        if since.step_to(stamp) > MAX_UNCONFIGURED || pictures > MAX_UNCONFIGURED_PICTURES {
             return Err(Rejected::NoParameterSets { pictures });
         }
         Ok(())

@@ -70,9 +70,11 @@ fn a_clean_access_unit_is_passed_on_without_a_copy() {
     assert_eq!(unit.data.as_ptr(), tag.data[5..].as_ptr());
     let expected = AccessUnit {
         kind: Kind::Video,
-        stamp_ms: 40,
-        composition_ms: -5,
+        stamp: Stamp::flv(40),
+        composition: Span::from_millis(-5),
         keyframe: true,
+        samples: 0,
+        after_loss: false,
         data: joined(4, &[SEI, IDR]),
     };
     assert_eq!(unit, expected);

@@ -40,6 +40,8 @@ pub(super) struct Sample {
     pub keyframe: bool,
     /// The track was away before this.
     pub hole: bool,
+    /// Samples of a frame of sound.
+    pub samples: u32,
     pub data: Bytes,
     pub arrived: Now,
 }
@@ -211,6 +213,7 @@ mod tests {
             composition: Span::from_millis(composition),
             keyframe,
             hole: false,
+            samples: 0,
             data: Bytes::from_static(&[0; 10]),
             arrived: Now { monotonic, wall: WallTime::default() },
         }

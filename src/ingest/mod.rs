@@ -6,7 +6,7 @@
 //! | module | holds |
 //! |---|---|
 //! | `demux` | FLV tags to access units and tracks |
-//! | `unwrap` | steps of a clock that wraps |
+//! | `stamp` | moments of a clock that wraps |
 //! | `patience` | what a publisher may do wrong for a while, and what it is told then |
 //! | [`audition`] | a newcomer's media until it takes over |
 //! | `runs` | which stretch of the publisher's clock a packet belongs to; where it jumped |
@@ -46,8 +46,8 @@ mod patience;
 mod runs;
 mod session;
 mod skew;
+mod stamp;
 mod stats;
-mod unwrap;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -187,28 +187,29 @@ pub enum Rejected {
     },
     /// A track whose timestamps do not move.
     #[error(
-        "the timestamps of its {} stand still: {messages} messages in a row say {stamp_ms} ms. \
+        "the timestamps of its {} stand still: {messages} messages in a row say {} ms. \
          Restart the encoder, or let it set timestamps itself",
-        track.as_str()
+        track.as_str(), stamp.to_units(1_000)
     )]
     ClockStands {
         /// Which.
         track: Kind,
         /// How many messages said the same.
         messages: u32,
-        /// What they said, in milliseconds.
-        stamp_ms: u32,
+        /// What they said, on the publisher's clock.
+        stamp: Timestamp,
     },
     /// Pictures that shall be shown at no possible time.
     #[error(
-        "{pictures} pictures in a row have an impossible composition time, the last one {composition_ms} ms from decoding \
-         to presentation"
+        "{pictures} pictures in a row have an impossible composition time, the last one {} ms from decoding \
+         to presentation",
+        composition.to_millis()
     )]
     Composition {
         /// How many.
         pictures: u32,
-        /// What the last one said, in milliseconds.
-        composition_ms: i32,
+        /// What the last one said.
+        composition: Span,
     },
 }
 
@@ -456,16 +457,16 @@ impl Ingest {
 
     /// Finds the run that an access unit belongs to.
     fn place(&mut self, unit: AccessUnit, now: Now, out: &mut Vec<Unit>) {
-        let placed = self.runs.place(unit.kind, unit.stamp_ms);
+        let placed = self.runs.place(unit.kind, unit.stamp);
         self.stats.repairs += u64::from(placed.repaired);
-        let source = Timestamp::from_millis(placed.at_ms);
-        self.skews[unit.kind as usize].observe(placed.run, source, now.monotonic);
+        self.skews[unit.kind as usize].observe(placed.run, placed.at, now.monotonic);
         let sample = Sample {
             kind: unit.kind,
-            source,
-            composition: Span::from_millis(i64::from(unit.composition_ms)),
+            source: placed.at,
+            composition: unit.composition,
             keyframe: unit.keyframe,
-            hole: placed.hole,
+            hole: placed.hole || unit.after_loss,
+            samples: unit.samples,
             data: unit.data,
             arrived: now,
         };

@@ -377,7 +377,7 @@ impl Session {
             return;
         }
         self.fill_hole(mapped, sample.arrived, out);
-        let (pts, duration) = self.audio.place(mapped);
+        let (pts, duration) = self.audio.place(mapped, sample.samples);
         self.arrivals.note(Kind::Audio, pts, sample.arrived.monotonic);
         self.order_sound(sound(pts, duration, sample.data), sample.arrived, out);
     }
