@@ -67,24 +67,48 @@ impl Audition {
     ///
     /// # Errors
     /// It sends what cannot be carried: close its connection with these words.
-    pub fn push(&mut self, unit: Inbound, now: Duration, out: &mut Vec<Unit>) -> Result<bool, Rejected> {
-        let Inbound::Flv(tag) = unit;
-        let Demuxed { configuration, unit } = self.demux.push(&tag)?;
-        if let Some(configuration) = configuration {
-            if configuration.track.kind() == Kind::Audio {
-                self.forget_sound(); // what it describes is to come
-            }
-            self.pictures |= configuration.track.kind() == Kind::Video;
-            out.push(Unit::Track(configuration.track));
-        }
+    pub fn push(&mut self, unit: &Inbound, now: Duration, out: &mut Vec<Unit>) -> Result<bool, Rejected> {
+        let read = self.demux.push(unit);
         self.pictures |= self.demux.awaits_parameter_sets();
+        if self.take_demuxed(now, out)? {
+            return Ok(true);
+        }
+        read?;
         if self.pictures {
             self.patience.wait_for_keyframe(now);
         }
-        let Some(mut unit) = unit else { return self.patience.check(now).map(|()| false) };
-        self.patience.judge(&mut unit)?;
-        out.push(Unit::Packet(self.packet(&unit)));
-        let ready = match unit.kind {
+        self.patience.check(now).map(|()| false)
+    }
+
+    /// Whether it is ready to take over. What was read behind the unit that it is ready with stays in the reader.
+    fn take_demuxed(&mut self, now: Duration, out: &mut Vec<Unit>) -> Result<bool, Rejected> {
+        while let Some(demuxed) = self.demux.next() {
+            match demuxed {
+                Demuxed::Track(configuration) => {
+                    match configuration.track.kind() {
+                        Kind::Audio => self.forget_sound(), // what it describes is to come
+                        Kind::Video => self.pictures = true,
+                    }
+                    out.push(Unit::Track(configuration.track));
+                }
+                Demuxed::Unit(mut unit) => {
+                    self.patience.judge(&mut unit)?;
+                    out.push(Unit::Packet(self.packet(&unit)));
+                    if self.is_ready_with(&unit, now) {
+                        self.last = Some(unit);
+                        return Ok(true);
+                    }
+                    if unit.kind == Kind::Audio {
+                        self.keep_sound(unit);
+                    }
+                }
+            }
+        }
+        Ok(false)
+    }
+
+    fn is_ready_with(&mut self, unit: &AccessUnit, now: Duration) -> bool {
+        match unit.kind {
             Kind::Video => {
                 self.pictures = true;
                 unit.keyframe
@@ -93,15 +117,7 @@ impl Audition {
                 let since = *self.first_sound.get_or_insert(now);
                 !self.pictures && now.saturating_sub(since) >= self.second_track_wait
             }
-        };
-        if ready {
-            self.last = Some(unit);
-            return Ok(true);
         }
-        if unit.kind == Kind::Audio {
-            self.keep_sound(unit);
-        }
-        self.patience.check(now).map(|()| false)
     }
 
     fn packet(&mut self, unit: &AccessUnit) -> Packet {
@@ -152,7 +168,7 @@ mod tests {
     fn announced() -> Audition {
         let mut audition = Audition::new(Duration::from_secs(1));
         let (config, mut out) = (AudioTag::Config(Bytes::from_static(ASC)), Vec::new());
-        assert_eq!(audition.push(audio(&config, 0), Duration::ZERO, &mut out), Ok(false));
+        assert_eq!(audition.push(&audio(&config, 0), Duration::ZERO, &mut out), Ok(false));
         assert!(matches!(&out[..], [Unit::Track(_)]), "{out:?}");
         audition
     }
@@ -167,9 +183,9 @@ mod tests {
         let late = u32::MAX - 1; // the clock wraps
         for n in 0..3 {
             let at = Duration::from_millis(400 * u64::from(n));
-            assert_eq!(audition.push(sound(3, late.wrapping_add(n)), at, &mut out), Ok(false));
+            assert_eq!(audition.push(&sound(3, late.wrapping_add(n)), at, &mut out), Ok(false));
         }
-        assert_eq!(audition.push(sound(3, late.wrapping_add(3)), Duration::from_secs(1), &mut out), Ok(true));
+        assert_eq!(audition.push(&sound(3, late.wrapping_add(3)), Duration::from_secs(1), &mut out), Ok(true));
         let judged: Vec<_> =
             out.iter().map(|unit| if let Unit::Packet(it) = unit { it.dts } else { panic!() }).collect();
         assert_eq!(judged, [0, 1, 2, 3].map(Timestamp::from_millis));
@@ -181,16 +197,16 @@ mod tests {
     fn what_is_kept_is_bounded_and_of_the_newest_configuration() {
         let (mut audition, mut out) = (announced(), Vec::new());
         for n in 0..1_000 {
-            assert_eq!(audition.push(sound(3, n), Duration::ZERO, &mut out), Ok(false));
+            assert_eq!(audition.push(&sound(3, n), Duration::ZERO, &mut out), Ok(false));
         }
         assert_eq!(audition.sounds.len(), MAX_SOUNDS);
         for n in 1_000..1_100 {
-            assert_eq!(audition.push(sound(10_000, n), Duration::ZERO, &mut out), Ok(false));
+            assert_eq!(audition.push(&sound(10_000, n), Duration::ZERO, &mut out), Ok(false));
         }
         assert_eq!(audition.sounds.len(), 6);
         let mono = AudioTag::Config(Bytes::from_static(&[0x11, 0x88]));
-        assert_eq!(audition.push(audio(&mono, 1_100), Duration::ZERO, &mut out), Ok(false));
-        assert_eq!(audition.push(sound(3, 1_101), Duration::ZERO, &mut out), Ok(false));
+        assert_eq!(audition.push(&audio(&mono, 1_100), Duration::ZERO, &mut out), Ok(false));
+        assert_eq!(audition.push(&sound(3, 1_101), Duration::ZERO, &mut out), Ok(false));
         assert_eq!(audition.sound_bytes, 3);
         assert_eq!(stamps(audition), [1_101]);
     }

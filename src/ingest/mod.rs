@@ -54,14 +54,13 @@ use std::time::Duration;
 
 use crate::media::arrivals::Arrivals;
 use crate::media::codec::aac::AacError;
-use crate::media::codec::h264::H264Error;
 use crate::media::copy::{CopyObstacle, CopyRule};
 use crate::media::{Kind, Span, Timestamp, Track, Unit, VideoTrack, WallTime};
 use crate::wire::Inbound;
-use crate::wire::flv::{FlvError, Tag, TagKind};
+use crate::wire::flv::{FlvError, TagKind};
 
 use audition::Heir;
-use demux::{AccessUnit, Configuration, Demux};
+use demux::{AccessUnit, Configuration, Demux, Demuxed};
 use gather::{Gather, Sample, Wanted};
 use patience::Patience;
 use runs::Runs;
@@ -69,6 +68,7 @@ use session::Session;
 use skew::Skew;
 
 pub use audition::Audition;
+pub use demux::VideoError;
 pub use stats::{Dropped, IngestStats, SourceClock};
 
 /// What a run that has not begun may hold.
@@ -158,7 +158,7 @@ pub enum Rejected {
     Codec(FlvError),
     /// A video configuration that cannot be read.
     #[error("the video configuration cannot be used: {0}")]
-    Video(H264Error),
+    Video(VideoError),
     /// An audio configuration that cannot be read, or is not carried.
     #[error("the audio configuration cannot be used: {0}")]
     Audio(AacError),
@@ -271,11 +271,11 @@ impl Ingest {
         match input {
             Input::Connected => self.connect(now, out),
             Input::Disconnected => self.disconnect(now, out),
-            Input::Media(Inbound::Flv(tag)) => {
+            Input::Media(inbound) => {
                 if !self.connected {
                     self.connect(now, out);
                 }
-                self.media(&tag, now, out)?;
+                self.media(&inbound, now, out)?;
             }
         }
         self.begin_run_if_complete(now, out);
@@ -405,24 +405,34 @@ impl Ingest {
         self.session.leave(self.last_media, now, out);
     }
 
-    fn media(&mut self, tag: &Tag, now: Now, out: &mut Vec<Unit>) -> Result<(), Rejected> {
+    fn media(&mut self, inbound: &Inbound, now: Now, out: &mut Vec<Unit>) -> Result<(), Rejected> {
         self.last_media = now.monotonic;
-        match tag.kind {
-            TagKind::Video => self.count(Kind::Video, tag.data.len()),
-            TagKind::Audio => self.count(Kind::Audio, tag.data.len()),
-            TagKind::Script => self.stats.bytes += tag.data.len() as u64,
+        match inbound {
+            Inbound::Flv(tag) => match tag.kind {
+                TagKind::Video => self.count(Kind::Video, tag.data.len()),
+                TagKind::Audio => self.count(Kind::Audio, tag.data.len()),
+                TagKind::Script => self.stats.bytes += tag.data.len() as u64,
+            },
         }
-        let demuxed = self.demux.push(tag)?;
-        // Its parameter sets are still to come, among the pictures.
-        self.video_configured |= self.demux.awaits_parameter_sets();
-        if let Some(configuration) = demuxed.configuration {
-            self.configure(configuration, now);
-        }
-        if let Some(mut unit) = demuxed.unit {
-            self.stats.repairs += u64::from(self.patience.judge(&mut unit)?);
-            self.place(unit, now, out);
-        }
+        let read = self.demux.push(inbound);
+        self.take_demuxed(now, out)?;
+        read?;
         self.patience.check(now.monotonic)
+    }
+
+    fn take_demuxed(&mut self, now: Now, out: &mut Vec<Unit>) -> Result<(), Rejected> {
+        // Its parameter sets may still be to come, among the pictures.
+        self.video_configured |= self.demux.awaits_parameter_sets();
+        while let Some(demuxed) = self.demux.next() {
+            match demuxed {
+                Demuxed::Track(configuration) => self.configure(configuration, now),
+                Demuxed::Unit(mut unit) => {
+                    self.stats.repairs += u64::from(self.patience.judge(&mut unit)?);
+                    self.place(unit, now, out);
+                }
+            }
+        }
+        Ok(())
     }
 
     fn count(&mut self, kind: Kind, bytes: usize) {
