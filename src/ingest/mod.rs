@@ -53,7 +53,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::media::arrivals::Arrivals;
-use crate::media::codec::aac::AacError;
 use crate::media::copy::{CopyObstacle, CopyRule};
 use crate::media::{Kind, Span, Timestamp, Track, Unit, VideoTrack, WallTime};
 use crate::wire::Inbound;
@@ -68,7 +67,7 @@ use session::Session;
 use skew::Skew;
 
 pub use audition::Audition;
-pub use demux::VideoError;
+pub use demux::{SoundError, VideoError};
 pub use stats::{Dropped, IngestStats, SourceClock};
 
 /// What a run that has not begun may hold.
@@ -161,7 +160,7 @@ pub enum Rejected {
     Video(VideoError),
     /// An audio configuration that cannot be read, or is not carried.
     #[error("the audio configuration cannot be used: {0}")]
-    Audio(AacError),
+    Audio(SoundError),
     /// Pictures, but nothing that says how to decode them.
     #[error(
         "{pictures} pictures came without parameter sets (SPS and PPS): let the encoder send an AVC sequence header, or repeat its \
@@ -476,6 +475,7 @@ impl Ingest {
             composition: unit.composition,
             keyframe: unit.keyframe,
             hole: placed.hole || unit.after_loss,
+            leading: unit.leading,
             samples: unit.samples,
             data: unit.data,
             arrived: now,

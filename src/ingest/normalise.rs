@@ -57,6 +57,11 @@ impl VideoClock {
         self.repairs
     }
 
+    /// A discontinuity came, and no picture behind it yet.
+    pub(super) fn is_at_a_beginning(&self) -> bool {
+        self.fresh
+    }
+
     /// DTS of the last picture.
     pub(super) fn last_dts(&self) -> Option<Timestamp> {
         self.last

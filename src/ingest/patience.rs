@@ -94,7 +94,7 @@ mod tests {
 
     fn unit(kind: Kind, stamp_ms: u32, composition_ms: i32) -> AccessUnit {
         let (stamp, composition) = (Stamp::flv(stamp_ms), Span::from_millis(i64::from(composition_ms)));
-        AccessUnit { kind, stamp, composition, keyframe: false, samples: 0, after_loss: false, data: Bytes::new() }
+        AccessUnit::new(kind, stamp, composition, false, Bytes::new())
     }
 
     #[test]

@@ -35,7 +35,7 @@ fn video(tag: VideoTag, stamp: Stamp, pictures: &mut Pictures, out: &mut Yielded
 fn audio(tag: AudioTag, stamp: Stamp, sounds: &mut Sounds, out: &mut Yielded) -> Result<(), Trouble> {
     match tag {
         AudioTag::Config(config) if !config.is_empty() => sounds.configure(AudioCodec::Aac, config, out),
-        AudioTag::Frame(data) if !data.is_empty() => sounds.frame(stamp, data, out),
+        AudioTag::Frame(data) if !data.is_empty() => sounds.frame(AudioCodec::Aac, stamp, data, out),
         AudioTag::Config(_) | AudioTag::Frame(_) | AudioTag::Ignored => {
             out.skipped.empty += 1;
             Ok(())

@@ -26,7 +26,14 @@ use tracing::debug;
 
 use super::Rejected;
 use super::stamp::Stamp;
+use crate::media::codec::aac::AacError;
+use crate::media::codec::av1::Av1Error;
+use crate::media::codec::flac::FlacError;
 use crate::media::codec::h264::H264Error;
+use crate::media::codec::hevc::HevcError;
+use crate::media::codec::nal::NalError;
+use crate::media::codec::opus::OpusError;
+use crate::media::codec::vp9::Vp9Error;
 use crate::media::{Kind, Span, Track};
 use crate::wire::Inbound;
 
@@ -48,7 +55,15 @@ pub(super) struct AccessUnit {
     pub samples: u32,
     /// Something of this track is missing before this.
     pub after_loss: bool,
+    /// A picture that is shown before the keyframe in front of it, and needs pictures from before that one as well.
+    pub leading: bool,
     pub data: Bytes,
+}
+
+impl AccessUnit {
+    pub(super) fn new(kind: Kind, stamp: Stamp, composition: Span, keyframe: bool, data: Bytes) -> Self {
+        AccessUnit { kind, stamp, composition, keyframe, samples: 0, after_loss: false, leading: false, data }
+    }
 }
 
 /// A new configuration.
@@ -170,12 +185,41 @@ pub enum VideoError {
     /// It is not the H.264 that it should be.
     #[error(transparent)]
     H264(#[from] H264Error),
+    /// It is not the HEVC that it should be.
+    #[error(transparent)]
+    Hevc(#[from] HevcError),
+    /// It is not the AV1 that it should be.
+    #[error(transparent)]
+    Av1(#[from] Av1Error),
+    /// It is not the VP9 that it should be.
+    #[error(transparent)]
+    Vp9(#[from] Vp9Error),
     /// More parameter sets than any encoder has.
     #[error("there are more than {} parameter sets, or more than {} KiB of them", sets::MAX_SETS, sets::MAX_SETS_BYTES >> 10)]
     TooManySets,
     /// A NAL unit of 4 GiB.
     #[error("a NAL unit is too long for its length")]
     TooLong,
+}
+
+/// Why an audio configuration, or a frame of sound, cannot be used.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum SoundError {
+    /// It is not the AAC that it should be, or one that is not carried.
+    #[error(transparent)]
+    Aac(#[from] AacError),
+    /// It is not the Opus that it should be, or one that is not carried.
+    #[error(transparent)]
+    Opus(#[from] OpusError),
+    /// It is not the FLAC that it should be, or one that is not carried.
+    #[error(transparent)]
+    Flac(#[from] FlacError),
+    /// A frame that should describe itself does not.
+    #[error("{0} frame does not begin with its header")]
+    NoHeader(&'static str),
+    /// A frame that lasts for no time.
+    #[error("a frame of sound has no samples")]
+    NoSamples,
 }
 
 /// Why something yields nothing.
@@ -186,8 +230,20 @@ enum Trouble {
     Reject(Rejected),
 }
 
+impl From<NalError> for Trouble {
+    fn from(error: NalError) -> Self {
+        Trouble::Skip(error.to_string())
+    }
+}
+
 impl From<VideoError> for Trouble {
     fn from(error: VideoError) -> Self {
+        Trouble::Skip(error.to_string())
+    }
+}
+
+impl From<SoundError> for Trouble {
+    fn from(error: SoundError) -> Self {
         Trouble::Skip(error.to_string())
     }
 }

@@ -8,6 +8,8 @@ use super::{Trouble, VideoError};
 use crate::media::VideoTrack;
 use crate::media::codec::bits::BitReader;
 use crate::media::codec::h264::{self, H264Error};
+use crate::media::codec::hevc::{self, HevcError};
+use crate::media::codec::nal::{nals_annex_b, nals_length_prefixed, without_trailing_zeros};
 
 /// Length size that is assumed when parameter sets came in band only.
 const DEFAULT_LENGTH_SIZE: u8 = 4;
@@ -17,8 +19,8 @@ const OUTPUT_LENGTH_SIZE: u8 = 4;
 /// What a NAL unit is to us.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Role {
-    /// Part of a picture; `key`: of one that decoding may start at.
-    Slice { key: bool },
+    /// Part of a picture; `key`: of one that decoding may start at; `leading`: see [`super::AccessUnit::leading`].
+    Slice { key: bool, leading: bool },
     /// A parameter set of this rank.
     Set(usize),
     /// Of no use in CMAF: delimiters.
@@ -48,8 +50,8 @@ pub(super) struct H264;
 impl NalCodec<2> for H264 {
     fn role(nal: &[u8]) -> Role {
         match h264::nal_type(nal) {
-            h264::NAL_IDR => Role::Slice { key: true },
-            h264::NAL_SLICE..h264::NAL_IDR => Role::Slice { key: false },
+            h264::NAL_IDR => Role::Slice { key: true, leading: false },
+            h264::NAL_SLICE..h264::NAL_IDR => Role::Slice { key: false, leading: false },
             h264::NAL_SPS => Role::Set(0),
             h264::NAL_PPS => Role::Set(1),
             h264::NAL_ACCESS_UNIT_DELIMITER => Role::TakenOut,
@@ -68,10 +70,47 @@ impl NalCodec<2> for H264 {
     }
 
     fn describe(sets: &Sets<2>) -> Result<Described, VideoError> {
-        let [sps, pps] = sets.of_rank.each_ref().map(|sets| sets.iter().map(|set| &set[..]).collect::<Vec<_>>());
+        let [sps, pps] = sets.as_slices();
         let track = h264::track_from_parameter_sets(&sps, &pps)?;
         let reorder_frames = h264::Sps::parse(sps.first().ok_or(H264Error::NoSps)?)?.reorder_frames;
         Ok((track, reorder_frames))
+    }
+}
+
+/// ITU-T H.265.
+#[derive(Debug)]
+pub(super) struct Hevc;
+
+impl NalCodec<3> for Hevc {
+    fn role(nal: &[u8]) -> Role {
+        let nal_type = hevc::nal_type(nal);
+        match nal_type {
+            _ if hevc::layer(nal) != 0 => Role::TakenOut, // enhancement layers and second views
+            _ if hevc::is_picture(nal_type) => {
+                Role::Slice { key: hevc::is_keyframe(nal_type), leading: hevc::is_skipped_leading(nal_type) }
+            }
+            hevc::NAL_VPS => Role::Set(0),
+            hevc::NAL_SPS => Role::Set(1),
+            hevc::NAL_PPS => Role::Set(2),
+            _ if hevc::is_taken_out(nal_type) => Role::TakenOut,
+            _ => Role::Kept,
+        }
+    }
+
+    fn lowest_id(nal: &[u8]) -> Option<u32> {
+        hevc::parameter_set_id(nal)
+    }
+
+    fn record(record: &Bytes) -> Result<(u8, Sets<3>), VideoError> {
+        let config = hevc::HevcConfig::parse(record)?;
+        Ok((config.length_size, Sets { of_rank: [config.vps, config.sps, config.pps] }))
+    }
+
+    fn describe(sets: &Sets<3>) -> Result<Described, VideoError> {
+        let [vps, sps, pps] = sets.as_slices();
+        let track = hevc::track_from_parameter_sets(&vps, &sps, &pps)?;
+        let first = hevc::Sps::parse(sps.first().ok_or(HevcError::NoSet("sequence"))?)?;
+        Ok((track, Some(first.reorder_frames)))
     }
 }
 
@@ -97,6 +136,7 @@ pub(super) struct Scan {
     pub keyframe: bool,
     /// There is a coded slice.
     pub picture: bool,
+    pub leading: bool,
     parameter_sets: bool,
     /// Bytes of the NAL units that stay, and of their lengths as we write them.
     kept_bytes: usize,
@@ -128,10 +168,15 @@ impl<const RANKS: usize> Nals<RANKS> {
         data: &Bytes,
         form: Form,
     ) -> Result<(Scan, Option<Described>), Trouble> {
-        let mut scan = Scan { keyframe: false, picture: false, parameter_sets: false, kept_bytes: 0, whole: true };
+        let mut scan =
+            Scan { keyframe: false, picture: false, leading: false, parameter_sets: false, kept_bytes: 0, whole: true };
         each(data, form, self.length_size, |nal| {
             match C::role(nal) {
-                Role::Slice { key } => (scan.picture, scan.keyframe) = (true, scan.keyframe | key),
+                Role::Slice { key, leading } => {
+                    scan.picture = true;
+                    scan.keyframe |= key;
+                    scan.leading |= leading;
+                }
                 Role::Set(_) => scan.parameter_sets = true,
                 Role::TakenOut | Role::Kept => {}
             }
@@ -151,7 +196,7 @@ impl<const RANKS: usize> Nals<RANKS> {
     fn in_band_sets<C: NalCodec<RANKS>>(&mut self, data: &Bytes, form: Form) -> Result<Option<Described>, Trouble> {
         let (mut found, mut seen) = (Sets::default(), 0);
         each(data, form, self.length_size, |nal| {
-            let nal = h264::nal::without_trailing_zeros(nal);
+            let nal = without_trailing_zeros(nal);
             let Role::Set(rank) = C::role(nal) else { return Ok(()) };
             seen += 1;
             if seen > MAX_SETS {
@@ -210,9 +255,7 @@ fn each<'a>(
     mut look: impl FnMut(&'a [u8]) -> Result<(), Trouble>,
 ) -> Result<(), Trouble> {
     match form {
-        Form::AsConfigured => {
-            h264::nals_length_prefixed(data, length_size).try_for_each(|nal| look(nal.map_err(VideoError::from)?))
-        }
-        Form::AnnexB => h264::nals_annex_b(data).try_for_each(look),
+        Form::AsConfigured => nals_length_prefixed(data, length_size).try_for_each(|nal| look(nal?)),
+        Form::AnnexB => nals_annex_b(data).try_for_each(look),
     }
 }

@@ -4,11 +4,13 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
-use super::nal::{Described, H264, NalCodec, Nals};
-use super::{AccessUnit, Configuration, Trouble, Yielded};
+use super::nal::{Described, H264, Hevc, NalCodec, Nals};
+use super::{AccessUnit, Configuration, Trouble, VideoError, Yielded};
 use crate::ingest::Rejected;
 use crate::ingest::stamp::Stamp;
-use crate::media::{Kind, Span, Track, VideoCodec};
+use crate::media::codec::av1::{self, Av1Config, TemporalUnit};
+use crate::media::codec::vp9::{self, VpConfig};
+use crate::media::{Kind, Span, Track, VideoCodec, VideoTrack};
 
 /// Pictures without parameter sets that are waited over, by the publisher's clock and by their number: one keyframe interval of 10 s,
 /// with which parameter sets in band come, and a bit.
@@ -48,19 +50,28 @@ pub(super) struct Pictures {
 #[derive(Debug)]
 enum Coding {
     H264(Nals<2>),
+    Hevc(Nals<3>),
+    Av1,
+    /// With what the container said.
+    Vp9(Option<VpConfig>),
 }
 
 impl Coding {
     fn new(codec: VideoCodec) -> Self {
         match codec {
             VideoCodec::H264 => Coding::H264(Nals::default()),
-            VideoCodec::Hevc | VideoCodec::Av1 | VideoCodec::Vp9 => unreachable!("for now"),
+            VideoCodec::Hevc => Coding::Hevc(Nals::default()),
+            VideoCodec::Av1 => Coding::Av1,
+            VideoCodec::Vp9 => Coding::Vp9(None),
         }
     }
 
     fn codec(&self) -> VideoCodec {
         match self {
             Coding::H264(_) => VideoCodec::H264,
+            Coding::Hevc(_) => VideoCodec::Hevc,
+            Coding::Av1 => VideoCodec::Av1,
+            Coding::Vp9(_) => VideoCodec::Vp9,
         }
     }
 }
@@ -74,6 +85,7 @@ struct Looked {
 
 struct Picture {
     keyframe: bool,
+    leading: bool,
     data: Bytes,
 }
 
@@ -90,6 +102,12 @@ impl Pictures {
     pub(super) fn configure(&mut self, codec: VideoCodec, record: &Bytes, out: &mut Yielded) -> Result<(), Trouble> {
         let described = match self.coding(codec) {
             Coding::H264(nals) => nals.configure::<H264>(record),
+            Coding::Hevc(nals) => nals.configure::<Hevc>(record),
+            Coding::Av1 => of_av1_record(record),
+            Coding::Vp9(known) => VpConfig::parse(record).map_err(VideoError::from).map(|record| {
+                *known = Some(record); // the key frames say the rest
+                None
+            }),
         };
         let described = described.map_err(Rejected::Video)?;
         self.change(described, out);
@@ -101,9 +119,12 @@ impl Pictures {
         let Coded { stamp, composition, form, data } = coded;
         let Looked { described, picture } = match self.coding(codec) {
             Coding::H264(nals) => of_nals::<H264, 2>(nals, data, form)?,
+            Coding::Hevc(nals) => of_nals::<Hevc, 3>(nals, data, form)?,
+            Coding::Av1 => of_av1(data)?,
+            Coding::Vp9(known) => of_vp9(data, known.as_ref())?,
         };
         self.change(described, out);
-        let Some(Picture { keyframe, data }) = picture else {
+        let Some(Picture { keyframe, leading, data }) = picture else {
             out.skipped.empty += 1;
             return Ok(());
         };
@@ -111,7 +132,7 @@ impl Pictures {
             out.skipped.unconfigured += 1;
             return Ok(self.await_parameter_sets(stamp)?);
         }
-        out.unit(AccessUnit { kind: Kind::Video, stamp, composition, keyframe, samples: 0, after_loss: false, data });
+        out.unit(AccessUnit { leading, ..AccessUnit::new(Kind::Video, stamp, composition, keyframe, data) });
         Ok(())
     }
 
@@ -150,7 +171,7 @@ impl Pictures {
     pub(super) fn sets_of_lowest_rank(&self) -> usize {
         match &self.coding {
             Some(Coding::H264(nals)) => nals.sets_of_lowest_rank(),
-            None => 0,
+            _ => 0,
         }
     }
 }
@@ -162,9 +183,42 @@ fn of_nals<C: NalCodec<RANKS>, const RANKS: usize>(
 ) -> Result<Looked, Trouble> {
     let (scan, described) = nals.scan::<C>(&data, form)?;
     let picture = if scan.picture {
-        Some(Picture { keyframe: scan.keyframe, data: nals.repack::<C>(data, form, &scan)? })
+        Some(Picture { keyframe: scan.keyframe, leading: scan.leading, data: nals.repack::<C>(data, form, &scan)? })
     } else {
         None
     };
     Ok(Looked { described, picture })
+}
+
+/// AV1's record may hold the sequence header, which each keyframe repeats.
+fn of_av1_record(record: &Bytes) -> Result<Option<Described>, VideoError> {
+    let header = Av1Config::parse(record)?.sequence_header;
+    header.map(|header| Ok(in_order(av1::track_from_sequence_header(&header)?))).transpose()
+}
+
+fn of_av1(data: Bytes) -> Result<Looked, VideoError> {
+    let unit = TemporalUnit::of(&data)?;
+    let described = match unit.sequence_header {
+        Some(header) => Some(in_order(av1::track_from_sequence_header(header)?)),
+        None => None,
+    };
+    let picture = unit.picture.then(|| Picture { keyframe: unit.keyframe, leading: false, data: unit.sample(&data) });
+    Ok(Looked { described, picture })
+}
+
+fn of_vp9(data: Bytes, record: Option<&VpConfig>) -> Result<Looked, VideoError> {
+    if data.is_empty() {
+        return Ok(Looked { described: None, picture: None });
+    }
+    let keyframe = vp9::is_keyframe(&data)?;
+    let described = match keyframe {
+        true => Some(in_order(vp9::track_from_key_frame(&data, record)?)),
+        false => None,
+    };
+    Ok(Looked { described, picture: Some(Picture { keyframe, leading: false, data }) })
+}
+
+/// A track whose pictures are shown in the order that they are decoded in.
+fn in_order(track: VideoTrack) -> Described {
+    (track, Some(0))
 }

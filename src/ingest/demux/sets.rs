@@ -3,7 +3,7 @@
 use bytes::Bytes;
 
 use super::VideoError;
-use crate::media::codec::h264::nal::without_trailing_zeros;
+use crate::media::codec::nal::without_trailing_zeros;
 
 /// Most parameter sets in one access unit, repeated ones included, and of a track: what an AVC configuration record can hold. H.265 has
 /// 16 VPS, 16 SPS and 64 PPS.
@@ -32,6 +32,10 @@ impl<const RANKS: usize> Sets<RANKS> {
     /// Whether there is one of each rank.
     pub(super) fn is_complete(&self) -> bool {
         !self.of_rank.iter().any(Vec::is_empty)
+    }
+
+    pub(super) fn as_slices(&self) -> [Vec<&[u8]>; RANKS] {
+        self.of_rank.each_ref().map(|sets| sets.iter().map(|set| &set[..]).collect())
     }
 
     pub(super) fn contains(&self, rank: usize, nal: &[u8]) -> bool {

@@ -99,6 +99,7 @@ fn a_clean_access_unit_is_passed_on_without_a_copy() {
         keyframe: true,
         samples: 0,
         after_loss: false,
+        leading: false,
         data: joined(4, &[SEI, IDR]),
     };
     assert_eq!(unit, expected);
