@@ -12,8 +12,8 @@ use tracing::debug;
 use super::Rejected;
 use crate::media::codec::bits::BitReader;
 use crate::media::codec::{aac, h264};
-use crate::media::{AudioTrack, Kind, Track, VideoTrack};
-use crate::wire::flv::{AudioTag, FlvError, Tag, TagKind, VideoTag, parse_audio, parse_video};
+use crate::media::{AudioCodec, AudioTrack, Kind, Track, VideoCodec, VideoTrack};
+use crate::wire::flv::{AudioTag, FlvError, Tag, TagKind, TagReader, VideoTag};
 
 /// So many damaged messages in a row are not damage: the encoder writes something else than it says.
 const MAX_DAMAGED_IN_A_ROW: u32 = 100;
@@ -76,6 +76,7 @@ pub(super) struct Skipped {
 /// The demuxer of one connection.
 #[derive(Debug, Default)]
 pub(super) struct Demux {
+    tags: TagReader,
     sets: ParameterSets,
     length_size: Option<u8>,
     video: Option<VideoTrack>,
@@ -147,9 +148,12 @@ impl Demux {
     }
 
     fn audio(&mut self, tag: &Tag) -> Result<Demuxed, Trouble> {
-        match parse_audio(&tag.data)? {
-            AudioTag::Config(config) if config.is_empty() => self.empty(),
-            AudioTag::Config(config) => {
+        match self.tags.audio(&tag.data)? {
+            AudioTag::Config { codec, .. } | AudioTag::Frame { codec, .. } if codec != AudioCodec::Aac => {
+                Err(FlvError::AudioCodec(codec.name().to_owned()).into())
+            }
+            AudioTag::Config { config, .. } if config.is_empty() => self.empty(),
+            AudioTag::Config { config, .. } => {
                 let track = aac::track_from_config(config).map_err(Rejected::Audio)?;
                 if self.audio.as_ref() == Some(&track) {
                     return Ok(Demuxed::default());
@@ -157,12 +161,12 @@ impl Demux {
                 self.audio = Some(track.clone());
                 Ok(Demuxed { configuration: Some(Configuration::of_audio(track)), unit: None })
             }
-            AudioTag::Frame(data) if data.is_empty() => self.empty(),
-            AudioTag::Frame(_) if self.audio.is_none() => {
+            AudioTag::Frame { data, .. } if data.is_empty() => self.empty(),
+            AudioTag::Frame { .. } if self.audio.is_none() => {
                 self.skipped.unconfigured += 1;
                 Ok(Demuxed::default())
             }
-            AudioTag::Frame(data) => {
+            AudioTag::Frame { data, .. } => {
                 let kind = Kind::Audio;
                 let unit = AccessUnit { kind, stamp_ms: tag.timestamp_ms, composition_ms: 0, keyframe: true, data };
                 Ok(Demuxed { configuration: None, unit: Some(unit) })
@@ -172,9 +176,12 @@ impl Demux {
     }
 
     fn video(&mut self, tag: &Tag) -> Result<Demuxed, Trouble> {
-        match parse_video(&tag.data)? {
-            VideoTag::Config(record) if record.is_empty() => self.empty(),
-            VideoTag::Config(record) => {
+        match self.tags.video(&tag.data)? {
+            VideoTag::Config { codec, .. } | VideoTag::Frame { codec, .. } if codec != VideoCodec::H264 => {
+                Err(FlvError::VideoCodec(codec.name().to_owned()).into())
+            }
+            VideoTag::Config { config, .. } if config.is_empty() => self.empty(),
+            VideoTag::Config { config: record, .. } => {
                 let config = h264::AvcConfig::parse(&record).map_err(Rejected::Video)?;
                 self.length_size = Some(config.length_size);
                 if config.sps.is_empty() || config.pps.is_empty() {
@@ -184,7 +191,7 @@ impl Demux {
                 Ok(Demuxed { configuration: configuration.map_err(Rejected::Video)?, unit: None })
             }
             VideoTag::Frame { composition_ms, data, .. } => self.picture(tag.timestamp_ms, composition_ms, data),
-            VideoTag::EndOfSequence | VideoTag::Ignored => self.empty(),
+            VideoTag::EndOfSequence(_) | VideoTag::Ignored => self.empty(),
         }
     }
 
