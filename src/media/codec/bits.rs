@@ -1,4 +1,4 @@
-//! A bit reader, most significant bit first, with the Exp-Golomb codes of H.264.
+//! A bit reader, most significant bit first, with the Exp-Golomb codes of H.264 and H.265.
 //!
 //! Reading past the end is `None` and stays so; nothing panics.
 
@@ -68,6 +68,64 @@ impl<'a> BitReader<'a> {
         let code = self.golomb()?;
         let magnitude = i32::try_from(code.div_ceil(2)).ok()?;
         Some(if code % 2 == 1 { magnitude } else { -magnitude })
+    }
+}
+
+/// Why a field cannot be read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum FieldError {
+    /// The bits end before it.
+    CutOff,
+    /// The standard does not allow its value.
+    OutOfRange {
+        /// Its name in the standard.
+        field: &'static str,
+        /// Its value.
+        value: u32,
+        /// The largest allowed one.
+        max: u32,
+    },
+}
+
+/// A bit reader whose ends and ranges are errors.
+#[derive(Debug)]
+pub(super) struct Fields<'a>(BitReader<'a>);
+
+impl<'a> Fields<'a> {
+    /// A reader at the first bit of `bytes`.
+    pub(super) const fn new(bytes: &'a [u8]) -> Self {
+        Fields(BitReader::new(bytes))
+    }
+
+    /// The reader of what follows.
+    pub(super) const fn reader(&mut self) -> &mut BitReader<'a> {
+        &mut self.0
+    }
+
+    /// See [`BitReader::bits`].
+    pub(super) fn bits(&mut self, count: u32) -> Result<u32, FieldError> {
+        self.0.bits(count).ok_or(FieldError::CutOff)
+    }
+
+    /// See [`BitReader::flag`].
+    pub(super) fn flag(&mut self) -> Result<bool, FieldError> {
+        self.0.flag().ok_or(FieldError::CutOff)
+    }
+
+    /// See [`BitReader::skip`].
+    pub(super) fn skip(&mut self, count: usize) -> Result<(), FieldError> {
+        self.0.skip(count).ok_or(FieldError::CutOff)
+    }
+
+    /// See [`BitReader::golomb`]; at most `max`.
+    pub(super) fn golomb(&mut self, field: &'static str, max: u32) -> Result<u32, FieldError> {
+        let value = self.0.golomb().ok_or(FieldError::CutOff)?;
+        if value > max { Err(FieldError::OutOfRange { field, value, max }) } else { Ok(value) }
+    }
+
+    /// See [`BitReader::signed_golomb`].
+    pub(super) fn signed_golomb(&mut self) -> Result<i32, FieldError> {
+        self.0.signed_golomb().ok_or(FieldError::CutOff)
     }
 }
 

@@ -3,12 +3,26 @@
 //! | module | holds |
 //! |---|---|
 //! | [`h264`] | NAL units, the avcC record, sequence parameter sets |
+//! | [`hevc`] | the same of HEVC |
+//! | [`av1`] | OBUs, the av1C record, sequence headers |
+//! | [`vp9`] | headers of key frames, the vpcC record |
 //! | [`aac`] | AudioSpecificConfig |
-//! | [`bits`] | the bit reader under both |
+//! | [`opus`] | OpusHead, durations of packets |
+//! | [`flac`] | STREAMINFO, lengths of frames |
+//! | [`picture`] | what pictures are made of: words of all video codecs |
+//! | [`nal`] | splitting access units into NAL units, Annex B and length-prefixed |
+//! | [`bits`] | the bit reader under all |
 //!
 //! All of them read bytes of strangers: no value leads to a panic, to a loop longer than the input, or to memory beyond
 //! the input's size. Nothing here decodes pictures or sound.
 
 pub mod aac;
+pub mod av1;
 pub mod bits;
+pub mod flac;
 pub mod h264;
+pub mod hevc;
+pub mod nal;
+pub mod opus;
+pub mod picture;
+pub mod vp9;

@@ -3,6 +3,7 @@
 use bytes::{BufMut, Bytes, BytesMut};
 
 use super::{H264Error, NAL_PPS, NAL_SPS, Sps, nal_type};
+use crate::media::codec::nal::RecordReader;
 
 const VERSION: u8 = 1;
 /// The counts and lengths of the record have 5, 8 and 16 bits.
@@ -28,20 +29,20 @@ impl AvcConfig {
     /// Version, length size, or a set that is cut off or of another type. Missing sets are no error: some encoders send
     /// them in band only.
     pub fn parse(record: &Bytes) -> Result<Self, H264Error> {
-        let mut reader = Reader { record, at: 0 };
-        let version = reader.byte()?;
+        let mut reader = RecordReader::new(record);
+        let version = byte(&mut reader)?;
         if version != VERSION {
             return Err(H264Error::Version(version));
         }
-        reader.take(3)?; // profile, compatibility, level
-        let length_size = (reader.byte()? & 0b11) + 1;
+        reader.take(3).ok_or_else(cut_off)?; // profile, compatibility, level
+        let length_size = (byte(&mut reader)? & 0b11) + 1;
         if length_size == 3 {
             return Err(H264Error::LengthSize(length_size));
         }
-        let sps_count = reader.byte()? & 0b1_1111;
-        let sps = reader.sets(sps_count, NAL_SPS)?;
-        let pps_count = reader.byte()?;
-        let pps = reader.sets(pps_count, NAL_PPS)?;
+        let sps_count = byte(&mut reader)? & 0b1_1111;
+        let sps = sets(&mut reader, sps_count, NAL_SPS)?;
+        let pps_count = byte(&mut reader)?;
+        let pps = sets(&mut reader, pps_count, NAL_PPS)?;
         Ok(AvcConfig { length_size, sps, pps })
     }
 
@@ -93,35 +94,22 @@ fn put_sets(out: &mut BytesMut, sets: &[Bytes], expected: u8) -> Result<(), H264
     Ok(())
 }
 
-struct Reader<'a> {
-    record: &'a Bytes,
-    at: usize,
+fn cut_off() -> H264Error {
+    H264Error::Truncated { what: "configuration record" }
 }
 
-impl Reader<'_> {
-    fn take(&mut self, count: usize) -> Result<Bytes, H264Error> {
-        if self.record.len() - self.at < count {
-            return Err(H264Error::Truncated { what: "configuration record" });
-        }
-        let start = self.at;
-        self.at += count;
-        Ok(self.record.slice(start..self.at))
-    }
+fn byte(reader: &mut RecordReader<'_>) -> Result<u8, H264Error> {
+    reader.byte().ok_or_else(cut_off)
+}
 
-    fn byte(&mut self) -> Result<u8, H264Error> {
-        Ok(self.take(1)?[0])
+fn sets(reader: &mut RecordReader<'_>, count: u8, expected: u8) -> Result<Vec<Bytes>, H264Error> {
+    let mut sets = Vec::with_capacity(usize::from(count));
+    for _ in 0..count {
+        let set = reader.set().ok_or_else(cut_off)?;
+        expect_type(&set, expected)?;
+        sets.push(set);
     }
-
-    fn sets(&mut self, count: u8, expected: u8) -> Result<Vec<Bytes>, H264Error> {
-        let mut sets = Vec::with_capacity(usize::from(count));
-        for _ in 0..count {
-            let length = u16::from_be_bytes([self.byte()?, self.byte()?]);
-            let set = self.take(usize::from(length))?;
-            expect_type(&set, expected)?;
-            sets.push(set);
-        }
-        Ok(sets)
-    }
+    Ok(sets)
 }
 
 #[cfg(test)]

@@ -2,7 +2,7 @@
 //!
 //! | module | holds |
 //! |---|---|
-//! | [`nal`] | splitting access units into NAL units, Annex B and length-prefixed |
+//! | [`nal`] | types of NAL units |
 //! | [`config`] | the AVCDecoderConfigurationRecord (avcC), both directions |
 //! | [`sps`] | sequence parameter sets |
 //!
@@ -12,19 +12,16 @@ pub mod config;
 pub mod nal;
 pub mod sps;
 
+use super::picture::{SIDES, is_carried};
 use crate::media::{VideoCodec, VideoTrack};
 
+pub use super::picture::{Chroma, Colour};
 pub use config::AvcConfig;
 pub use nal::{
     NAL_ACCESS_UNIT_DELIMITER, NAL_END_OF_SEQUENCE, NAL_END_OF_STREAM, NAL_FILLER, NAL_IDR, NAL_PPS, NAL_SEI,
     NAL_SLICE, NAL_SPS, nal_type, nals_annex_b, nals_length_prefixed,
 };
-pub use sps::{Chroma, Colour, Sps};
-
-/// Smallest side of a picture: 4:2:0 has a colour for two pixels.
-const MIN_SIDE: u32 = 2;
-/// Largest side of a picture that x264 takes.
-const MAX_SIDE: u32 = 16_384;
+pub use sps::Sps;
 
 /// Why bytes are not the H.264 that they should be.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -79,7 +76,7 @@ pub enum H264Error {
     #[error("H.264 sequence parameter set crops the whole picture away")]
     NothingLeft,
     /// A picture that no encoder and few decoders take.
-    #[error("the picture is {width}x{height}; sides of {MIN_SIDE} to {MAX_SIDE} pixels can be carried")]
+    #[error("the picture is {width}x{height}; sides of {} to {} pixels can be carried", SIDES.start(), SIDES.end())]
     PictureSize {
         /// Width in pixels.
         width: u32,
@@ -99,7 +96,7 @@ pub enum H264Error {
 pub fn track_from_parameter_sets(sps: &[&[u8]], pps: &[&[u8]]) -> Result<VideoTrack, H264Error> {
     let first = Sps::parse(sps.first().ok_or(H264Error::NoSps)?)?;
     let (width, height) = (first.width, first.height);
-    if [width, height].into_iter().any(|side| !(MIN_SIDE..=MAX_SIDE).contains(&side)) {
+    if !is_carried((width, height)) {
         return Err(H264Error::PictureSize { width, height });
     }
     let config = AvcConfig {

@@ -1,6 +1,9 @@
-//! NAL units: how an access unit is split, without copying, from both of its wire forms.
+//! Types of NAL units, and splitting with the errors of H.264.
 
 use super::H264Error;
+use crate::media::codec::nal::{self, NalError};
+
+pub use crate::media::codec::nal::{nals_annex_b, without_trailing_zeros};
 
 /// Coded slice of a picture that is not an IDR (H.264 table 7-1, as all of these).
 pub const NAL_SLICE: u8 = 1;
@@ -26,156 +29,17 @@ pub fn nal_type(nal: &[u8]) -> u8 {
     nal.first().map_or(0, |header| header & 0x1f)
 }
 
-/// `nal` without the zero bytes behind it: a NAL unit never ends with one (H.264 7.4.1), but Annex B may pad with them.
-pub fn without_trailing_zeros(nal: &[u8]) -> &[u8] {
-    let end = nal.iter().rposition(|byte| *byte != 0).map_or(0, |last| last + 1);
-    &nal[..end]
-}
-
-/// The NAL units of a byte stream (H.264 Annex B). Bytes before the first start code, padding and empty units are left
-/// out.
-pub fn nals_annex_b(stream: &[u8]) -> impl Iterator<Item = &[u8]> {
-    let mut rest = start_code(stream).map_or(&[][..], |at| &stream[at + 3..]);
-    std::iter::from_fn(move || {
-        while !rest.is_empty() {
-            let (nal, behind) = match start_code(rest) {
-                Some(at) => (&rest[..at], &rest[at + 3..]),
-                None => (rest, &[][..]),
-            };
-            rest = behind;
-            let nal = without_trailing_zeros(nal);
-            if !nal.is_empty() {
-                return Some(nal);
-            }
+impl From<NalError> for H264Error {
+    fn from(error: NalError) -> Self {
+        match error {
+            NalError::Truncated => H264Error::Truncated { what: "NAL length" },
+            NalError::BeyondEnd { offset, length, left } => H264Error::NalBeyondEnd { offset, length, left },
+            NalError::LengthSize(size) => H264Error::LengthSize(size),
         }
-        None
-    })
-}
-
-/// Index of the first `00 00 01`.
-fn start_code(bytes: &[u8]) -> Option<usize> {
-    let mut at = 2;
-    // The third byte decides how far the next start code can be: above 1, none ends at any of the next two bytes.
-    while let Some(third) = bytes.get(at) {
-        match third {
-            0 => at += 1,
-            1 if bytes[at - 1] == 0 && bytes[at - 2] == 0 => return Some(at - 2),
-            _ => at += 3,
-        }
-    }
-    None
-}
-
-/// The NAL units of an access unit as avcC describes it (ISO/IEC 14496-15 5.3.2): each behind a big-endian length of
-/// `length_size` bytes (1, 2 or 4). Empty units are left out; the first error is the last item.
-pub fn nals_length_prefixed(data: &[u8], length_size: u8) -> LengthPrefixed<'_> {
-    LengthPrefixed { data, at: 0, length_size, failed: false }
-}
-
-/// Iterator of [`nals_length_prefixed`].
-#[derive(Clone, Debug)]
-pub struct LengthPrefixed<'a> {
-    data: &'a [u8],
-    at: usize,
-    length_size: u8,
-    failed: bool,
-}
-
-impl<'a> LengthPrefixed<'a> {
-    fn read(&mut self) -> Result<&'a [u8], H264Error> {
-        if !matches!(self.length_size, 1 | 2 | 4) {
-            return Err(H264Error::LengthSize(self.length_size));
-        }
-        let offset = self.at;
-        let (prefix, behind) = self.data[offset..]
-            .split_at_checked(usize::from(self.length_size))
-            .ok_or(H264Error::Truncated { what: "NAL length" })?;
-        let length = prefix.iter().fold(0usize, |length, byte| length << 8 | usize::from(*byte));
-        let nal = behind.get(..length).ok_or(H264Error::NalBeyondEnd { offset, length, left: behind.len() })?;
-        self.at += prefix.len() + length;
-        Ok(nal)
     }
 }
 
-impl<'a> Iterator for LengthPrefixed<'a> {
-    type Item = Result<&'a [u8], H264Error>;
-
-    fn next(&mut self) -> Option<Self::Item> {
-        while !self.failed && self.at < self.data.len() {
-            match self.read() {
-                Ok([]) => {}
-                Ok(nal) => return Some(Ok(nal)),
-                Err(error) => {
-                    self.failed = true;
-                    return Some(Err(error));
-                }
-            }
-        }
-        None
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use proptest::prelude::*;
-
-    fn annex_b(stream: &[u8]) -> Vec<&[u8]> {
-        nals_annex_b(stream).collect()
-    }
-
-    #[test]
-    fn annex_b_units_are_found_behind_both_start_codes() {
-        let stream = [9, 9, 0, 0, 0, 1, 0x67, 1, 2, 0, 0, 1, 0x68, 3, 0, 0, 0, 0, 1, 0x65, 4];
-        assert_eq!(annex_b(&stream), [&[0x67, 1, 2][..], &[0x68, 3], &[0x65, 4]]);
-    }
-
-    #[test]
-    fn annex_b_padding_and_nothing() {
-        assert_eq!(annex_b(&[0, 0, 1, 0x67, 1, 0, 0, 0]), [&[0x67, 1]]);
-        assert_eq!(annex_b(&[0, 0, 1, 0, 0, 1, 0, 0, 1]), Vec::<&[u8]>::new());
-        assert_eq!(annex_b(&[0x67, 1, 2]), Vec::<&[u8]>::new());
-        assert_eq!(annex_b(&[]), Vec::<&[u8]>::new());
-    }
-
-    #[test]
-    fn lengths_of_every_size() {
-        for (size, data) in [(1, vec![2, 0x65, 1, 0, 1, 6]), (2, vec![0, 2, 0x65, 1, 0, 0, 0, 1, 6])] {
-            let nals: Result<Vec<_>, _> = nals_length_prefixed(&data, size).collect();
-            assert_eq!(nals, Ok(vec![&[0x65, 1][..], &[6]]), "size {size}");
-        }
-    }
-
-    #[test]
-    fn an_error_is_the_last_item() {
-        let beyond = H264Error::NalBeyondEnd { offset: 5, length: 0x0102_0304, left: 1 };
-        let data = [0, 0, 0, 1, 0x65, 1, 2, 3, 4, 5];
-        assert_eq!(nals_length_prefixed(&data, 4).collect::<Vec<_>>(), [Ok(&[0x65][..]), Err(beyond)]);
-        let cut = H264Error::Truncated { what: "NAL length" };
-        assert_eq!(nals_length_prefixed(&data[..3], 4).collect::<Vec<_>>(), [Err(cut)]);
-        assert_eq!(nals_length_prefixed(&data, 3).collect::<Vec<_>>(), [Err(H264Error::LengthSize(3))]);
-    }
-
-    proptest! {
-        #[test]
-        fn units_survive_both_forms(nals in prop::collection::vec(prop::collection::vec(1u8.., 1..40), 0..12)) {
-            let (mut stream, mut prefixed) = (Vec::new(), Vec::new());
-            for nal in &nals {
-                stream.extend([0, 0, 1]);
-                stream.extend(nal);
-                prefixed.extend((nal.len() as u32).to_be_bytes());
-                prefixed.extend(nal);
-            }
-            prop_assert_eq!(annex_b(&stream), nals.clone());
-            let read: Result<Vec<_>, _> = nals_length_prefixed(&prefixed, 4).map(|nal| nal.map(<[u8]>::to_vec)).collect();
-            prop_assert_eq!(read, Ok(nals));
-        }
-
-        #[test]
-        fn no_bytes_panic(data in prop::collection::vec(prop_oneof![3 => 0u8..3, 1 => any::<u8>()], 0..200), size in 0u8..6) {
-            let in_stream: usize = nals_annex_b(&data).map(<[u8]>::len).sum();
-            prop_assert!(in_stream <= data.len());
-            prop_assert!(nals_length_prefixed(&data, size).count() <= data.len() + 1);
-        }
-    }
+/// [`nal::nals_length_prefixed`] of H.264.
+pub fn nals_length_prefixed(data: &[u8], length_size: u8) -> impl Iterator<Item = Result<&[u8], H264Error>> {
+    nal::nals_length_prefixed(data, length_size).map(|nal| nal.map_err(H264Error::from))
 }

@@ -1,37 +1,12 @@
 //! Sequence parameter sets (H.264 7.3.2.1.1 and E.1.1): size, shape, timing and what kind of picture it is.
 
-use std::fmt;
-
 use super::{H264Error, NAL_SPS, nal_type};
-use crate::media::codec::bits::BitReader;
+use crate::media::codec::bits::{BitReader, FieldError, Fields};
+use crate::media::codec::nal::without_emulation_prevention;
+use crate::media::codec::picture::{Chroma, Colour, colour, frame_rate, sample_aspect};
 
 /// Largest side in macroblocks: the square root of 8 x MaxFS at level 6.2 (H.264 A.3.1), 16 880 pixels.
 const MAX_SIDE_MACROBLOCKS: u32 = 1_055;
-/// Frame rates above this are broken timing fields, not cameras.
-const MAX_FRAMES_PER_SECOND: u64 = 300;
-/// `aspect_ratio_idc` from 1 on (H.264 table E-1).
-const SAMPLE_ASPECTS: [(u32, u32); 16] = [
-    (1, 1),
-    (12, 11),
-    (10, 11),
-    (16, 11),
-    (40, 33),
-    (24, 11),
-    (20, 11),
-    (32, 11),
-    (80, 33),
-    (18, 11),
-    (15, 11),
-    (64, 33),
-    (160, 99),
-    (4, 3),
-    (3, 2),
-    (2, 1),
-];
-const EXTENDED_SAMPLE_ASPECT: u32 = 255;
-/// Pixels that are more than so many times as wide as high, or as high as wide, are a damaged field and no camera: the most
-/// that table E-1 has is 2.2.
-const MAX_SAMPLE_ASPECT: u32 = 8;
 const PROFILE_BASELINE: u8 = 66;
 /// Largest decoded picture buffer in frames (H.264 A.3.1), and so the most reordering.
 const MAX_REORDER_FRAMES: u32 = 16;
@@ -72,46 +47,6 @@ pub struct Sps {
     pub reorder_frames: Option<u32>,
 }
 
-/// How much colour a picture has.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Chroma {
-    /// None.
-    Monochrome,
-    /// One sample for four pixels.
-    C420,
-    /// One sample for two pixels.
-    C422,
-    /// One sample for each pixel.
-    C444,
-}
-
-impl fmt::Display for Chroma {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Chroma::Monochrome => "monochrome",
-            Chroma::C420 => "4:2:0",
-            Chroma::C422 => "4:2:2",
-            Chroma::C444 => "4:4:4",
-        })
-    }
-}
-
-/// What samples mean as colours: code points of ITU-T H.273, 2 where one is not said.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Colour {
-    /// `colour_primaries`
-    pub primaries: u8,
-    /// `transfer_characteristics`
-    pub transfer: u8,
-    /// `matrix_coefficients`
-    pub matrix: u8,
-    /// Samples use all of their values (`video_full_range_flag`).
-    pub full_range: bool,
-}
-
-/// "Unspecified" in each of the three tables of H.273.
-const COLOUR_UNSPECIFIED: u8 = 2;
-
 impl Sps {
     /// Parses an SPS NAL unit (header included, without start code). VUI that is cut off counts as absent from there on,
     /// as decoders treat it.
@@ -124,7 +59,7 @@ impl Sps {
             return Err(H264Error::WrongNal { expected: NAL_SPS, found });
         }
         let rbsp = without_emulation_prevention(&nal[1..]);
-        let mut fields = Fields(BitReader::new(&rbsp));
+        let mut fields = Fields::new(&rbsp);
         let profile_idc = fields.bits(8)? as u8;
         let constraints = fields.bits(8)? as u8;
         let level_idc = fields.bits(8)? as u8;
@@ -133,8 +68,8 @@ impl Sps {
         picture_order(&mut fields)?;
         fields.golomb("max_num_ref_frames", 16)?;
         fields.flag()?; // gaps_in_frame_num_value_allowed_flag
-        let shape = shape(&mut fields, chroma.subsampling())?;
-        let vui = if fields.flag()? { vui(&mut fields.0) } else { Vui::default() };
+        let shape = shape(&mut fields, Chroma::of_idc(chroma.format_idc).subsampling())?;
+        let vui = if fields.flag()? { vui(fields.reader()) } else { Vui::default() };
         Ok(Sps {
             profile_idc,
             constraints,
@@ -154,12 +89,7 @@ impl Sps {
 
     /// How much colour there is.
     pub fn chroma(&self) -> Chroma {
-        match self.chroma_format_idc {
-            0 => Chroma::Monochrome,
-            1 => Chroma::C420,
-            2 => Chroma::C422,
-            _ => Chroma::C444,
-        }
+        Chroma::of_idc(self.chroma_format_idc)
     }
 
     /// Whether the profile states chroma format and bit depths, which an avcC then repeats.
@@ -172,42 +102,14 @@ fn has_chroma_format(profile_idc: u8) -> bool {
     PROFILES_WITH_CHROMA_FORMAT.contains(&profile_idc)
 }
 
-/// Removes `emulation_prevention_three_byte` (H.264 7.4.1.1).
-fn without_emulation_prevention(payload: &[u8]) -> Vec<u8> {
-    let mut rbsp = Vec::with_capacity(payload.len());
-    let mut zeros = 0;
-    for &byte in payload {
-        if zeros >= 2 && byte == 3 {
-            zeros = 0;
-            continue;
-        }
-        zeros = if byte == 0 { zeros + 1 } else { 0 };
-        rbsp.push(byte);
-    }
-    rbsp
-}
-
-/// A bit reader whose ends and ranges are errors.
-struct Fields<'a>(BitReader<'a>);
-
 const CUT_OFF: H264Error = H264Error::Truncated { what: "sequence parameter set" };
 
-impl Fields<'_> {
-    fn bits(&mut self, count: u32) -> Result<u32, H264Error> {
-        self.0.bits(count).ok_or(CUT_OFF)
-    }
-
-    fn flag(&mut self) -> Result<bool, H264Error> {
-        self.0.flag().ok_or(CUT_OFF)
-    }
-
-    fn golomb(&mut self, field: &'static str, max: u32) -> Result<u32, H264Error> {
-        let value = self.0.golomb().ok_or(CUT_OFF)?;
-        if value > max { Err(H264Error::OutOfRange { field, value, max }) } else { Ok(value) }
-    }
-
-    fn signed_golomb(&mut self) -> Result<i32, H264Error> {
-        self.0.signed_golomb().ok_or(CUT_OFF)
+impl From<FieldError> for H264Error {
+    fn from(error: FieldError) -> Self {
+        match error {
+            FieldError::CutOff => CUT_OFF,
+            FieldError::OutOfRange { field, value, max } => H264Error::OutOfRange { field, value, max },
+        }
     }
 }
 
@@ -219,15 +121,6 @@ struct Coding {
 
 impl Coding {
     const DEFAULT: Coding = Coding { format_idc: 1, bit_depth_luma: 8, bit_depth_chroma: 8 };
-
-    /// Luma samples per chroma sample, across and down: the unit of cropping (H.264 7-19 to 7-22).
-    fn subsampling(&self) -> (u32, u32) {
-        match self.format_idc {
-            1 => (2, 2),
-            2 => (2, 1),
-            _ => (1, 1), // monochrome, 4:4:4 and separate planes
-        }
-    }
 }
 
 fn chroma_format(fields: &mut Fields<'_>) -> Result<Coding, H264Error> {
@@ -338,11 +231,7 @@ fn vui(bits: &mut BitReader<'_>) -> Vui {
 
 fn read_vui(bits: &mut BitReader<'_>, vui: &mut Vui) -> Option<()> {
     if bits.flag()? {
-        vui.sample_aspect = match bits.bits(8)? {
-            EXTENDED_SAMPLE_ASPECT => Some((bits.bits(16)?, bits.bits(16)?)).filter(is_sample_aspect),
-            0 => None,
-            idc => SAMPLE_ASPECTS.get(idc as usize - 1).copied(),
-        };
+        vui.sample_aspect = sample_aspect(bits)?;
     }
     if bits.flag()? {
         bits.skip(1)?; // overscan_appropriate_flag
@@ -357,7 +246,8 @@ fn read_vui(bits: &mut BitReader<'_>, vui: &mut Vui) -> Option<()> {
     if bits.flag()? {
         let units_in_tick = bits.bits(32)?;
         let time_scale = bits.bits(32)?;
-        vui.frame_rate = frame_rate(units_in_tick, time_scale);
+        // A tick is the time of one field (H.264 E.2.1), so a frame takes two.
+        vui.frame_rate = frame_rate(u64::from(time_scale), 2 * u64::from(units_in_tick));
         bits.skip(1)?; // fixed_frame_rate_flag
     }
     let nal_buffers = bits.flag()?;
@@ -382,22 +272,6 @@ fn read_vui(bits: &mut BitReader<'_>, vui: &mut Vui) -> Option<()> {
     Some(())
 }
 
-fn is_sample_aspect((x, y): &(u32, u32)) -> bool {
-    *x > 0 && *y > 0 && *x <= y * MAX_SAMPLE_ASPECT && *y <= x * MAX_SAMPLE_ASPECT
-}
-
-/// `video_signal_type` (H.264 E.1.1).
-fn colour(bits: &mut BitReader<'_>) -> Option<Colour> {
-    bits.skip(3)?; // video_format
-    let full_range = bits.flag()?;
-    let [primaries, transfer, matrix] = if bits.flag()? {
-        [bits.bits(8)? as u8, bits.bits(8)? as u8, bits.bits(8)? as u8]
-    } else {
-        [COLOUR_UNSPECIFIED; 3]
-    };
-    Some(Colour { primaries, transfer, matrix, full_range })
-}
-
 /// `hrd_parameters` (H.264 E.1.2).
 fn skip_hypothetical_decoder(bits: &mut BitReader<'_>) -> Option<()> {
     let buffers = bits.golomb()?.checked_add(1).filter(|buffers| *buffers <= MAX_CODED_BUFFERS)?;
@@ -408,23 +282,6 @@ fn skip_hypothetical_decoder(bits: &mut BitReader<'_>) -> Option<()> {
         bits.skip(1)?; // cbr_flag
     }
     bits.skip(20) // lengths of delays and of the time offset
-}
-
-/// A tick is the time of one field (H.264 E.2.1), so a frame takes two.
-fn frame_rate(units_in_tick: u32, time_scale: u32) -> Option<(u32, u32)> {
-    let (frames, seconds) = (u64::from(time_scale), u64::from(units_in_tick) * 2);
-    if frames == 0 || seconds == 0 || frames / seconds >= MAX_FRAMES_PER_SECOND {
-        return None;
-    }
-    let divisor = greatest_common_divisor(frames, seconds);
-    Some((u32::try_from(frames / divisor).ok()?, u32::try_from(seconds / divisor).ok()?))
-}
-
-fn greatest_common_divisor(mut a: u64, mut b: u64) -> u64 {
-    while b != 0 {
-        (a, b) = (b, a % b);
-    }
-    a
 }
 
 /// Parameter sets made by x264 (`ffmpeg -f lavfi -i testsrc2 ...`), for the tests of this folder and of its users.
@@ -523,22 +380,6 @@ mod tests {
         let colour = |nal| Sps::parse(nal).expect("made by x264").colour;
         let full = Colour { primaries: 1, transfer: 13, matrix: 6, full_range: true };
         assert_eq!((colour(FULL_RANGE_SPS), colour(HIGH_SPS)), (Some(full), None));
-    }
-
-    #[test]
-    fn silly_pixels_are_taken_for_square() {
-        let kept =
-            [(1, 1), (64, 45), (1, 8), (8, 1), (0, 1), (1, 0), (1, 9), (65_535, 1)].map(|it| is_sample_aspect(&it));
-        assert_eq!(kept, [true, true, true, true, false, false, false, false]);
-    }
-
-    #[test]
-    fn silly_timing_is_unknown() {
-        assert_eq!(frame_rate(1, 60), Some((30, 1)));
-        assert_eq!(frame_rate(0, 60), None);
-        assert_eq!(frame_rate(1, 0), None);
-        assert_eq!(frame_rate(1, 90_000), None);
-        assert_eq!(frame_rate(u32::MAX, u32::MAX), Some((1, 2)));
     }
 
     proptest! {
