@@ -6,8 +6,8 @@ use std::time::Duration;
 use bytes::Bytes;
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use millstream::ingest::{Ingest, Input, Now, Settings};
-use millstream::media::WallTime;
 use millstream::media::codec::h264::AvcConfig;
+use millstream::media::{AudioCodec, VideoCodec, WallTime};
 use millstream::wire::Inbound;
 use millstream::wire::flv::{AudioTag, Tag, TagKind, VideoTag};
 
@@ -39,7 +39,7 @@ fn picture(n: i64, in_band: bool) -> Tag {
         slice[0] = if claimed_key { 0x65 } else { 0x41 };
         push(&slice);
     }
-    let frame = VideoTag::Frame { claimed_key, composition_ms: 66, data: Bytes::from(data) };
+    let frame = VideoTag::frame(VideoCodec::H264, claimed_key, 66, Bytes::from(data));
     tag(TagKind::Video, n * 100 / 3, frame.to_body())
 }
 
@@ -47,12 +47,14 @@ fn picture(n: i64, in_band: bool) -> Tag {
 fn tags(in_band: bool) -> Vec<Tag> {
     let sets = |set: &'static [u8]| vec![Bytes::from_static(set)];
     let config = AvcConfig { length_size: 4, sps: sets(SPS), pps: sets(PPS) }.write().expect("valid sets");
-    let sound = (0..468).map(|n| tag(TagKind::Audio, n * 64 / 3, AudioTag::Frame(Bytes::from(vec![7; 340])).to_body()));
+    let sound = (0..468).map(|n| {
+        tag(TagKind::Audio, n * 64 / 3, AudioTag::frame(AudioCodec::Aac, Bytes::from(vec![7; 340])).to_body())
+    });
     let mut media: Vec<Tag> = (0..300).map(|n| picture(n, in_band)).chain(sound).collect();
     media.sort_by_key(|tag| tag.timestamp_ms);
     let configs = [
-        tag(TagKind::Video, 0, VideoTag::Config(config).to_body()),
-        tag(TagKind::Audio, 0, AudioTag::Config(Bytes::from_static(&[0x11, 0x90])).to_body()),
+        tag(TagKind::Video, 0, VideoTag::config(VideoCodec::H264, config).to_body()),
+        tag(TagKind::Audio, 0, AudioTag::config(AudioCodec::Aac, Bytes::from_static(&[0x11, 0x90])).to_body()),
     ];
     configs.into_iter().chain(media).collect()
 }

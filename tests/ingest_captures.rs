@@ -24,7 +24,7 @@ fn frames(tags: &[Tag]) -> (Vec<i64>, Vec<i64>) {
                 }
             }
             TagKind::Audio => {
-                if let Ok(AudioTag::Frame(_)) = parse_audio(&tag.data) {
+                if let Ok(AudioTag::Frame { .. }) = parse_audio(&tag.data) {
                     sound.push(stamp);
                 }
             }

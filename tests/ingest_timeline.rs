@@ -4,7 +4,7 @@ mod ingest_support;
 
 use ingest_support::{NOON, Publisher, Rig, SMALL_SPS, Timeline, number};
 use millstream::ingest::{Input, LongGop, Rejected, Settings, Start};
-use millstream::media::{CutKind, Kind, Span, Timestamp, Track, Unit};
+use millstream::media::{CutKind, Kind, Span, Timestamp, Track, Unit, VideoCodec};
 use millstream::wire::Inbound;
 use millstream::wire::flv::{Tag, TagKind, VideoTag};
 
@@ -118,7 +118,11 @@ fn the_end_of_sequence_that_steps_back_is_no_jump() {
     let mut rig = Rig::new(Settings::default());
     rig.connect(&publisher);
     rig.play(&publisher, 0, 3_000);
-    rig.tag(Tag { kind: TagKind::Video, timestamp_ms: 2_905, data: VideoTag::EndOfSequence.to_body() });
+    rig.tag(Tag {
+        kind: TagKind::Video,
+        timestamp_ms: 2_905,
+        data: VideoTag::EndOfSequence(VideoCodec::H264).to_body(),
+    });
     rig.play(&publisher, 3_000, 5_000);
     let timeline = rig.end();
     assert_eq!((timeline.discontinuities(), timeline.pictures().len()), (0, 150));

@@ -12,7 +12,7 @@ use millstream::config::preset::Preset;
 use millstream::flow::stage::Outcome;
 use millstream::ingest::{Ingest, Input, Now, Settings};
 use millstream::media::codec::aac::{silent_frame, track_from_config};
-use millstream::media::{AudioTrack, Cut, CutKind, Packet, Span, Timestamp, Track, Unit, WallTime};
+use millstream::media::{AudioCodec, AudioTrack, Cut, CutKind, Packet, Span, Timestamp, Track, Unit, WallTime};
 use millstream::wire::Inbound;
 use millstream::wire::flv::{AudioTag, Tag, TagKind};
 use tone::Tone;
@@ -251,11 +251,11 @@ fn drifting(rate: u32, per_mille: i64, seconds: u32) -> (Source<AudioTrack>, Vec
         ingest.push(Input::Media(Inbound::Flv(tag)), now, &mut units).expect("nothing to reject");
         (now, ingest.stats())
     };
-    push(0, AudioTag::Config(source.track.config.clone()));
+    push(0, AudioTag::config(AudioCodec::Aac, source.track.config.clone()));
     let mut last = None;
     for (n, packet) in source.packets.iter().enumerate() {
         let stamp = n as i64 * 1_024 * 1_000 * 1_000 / (i64::from(rate) * (1_000 + per_mille));
-        last = Some(push(stamp, AudioTag::Frame(packet.data.clone())));
+        last = Some(push(stamp, AudioTag::frame(AudioCodec::Aac, packet.data.clone())));
     }
     let (now, stats) = last.expect("packets");
     assert!(stats.drift_corrections >= 2 || per_mille == 0, "{stats:?}");

@@ -151,6 +151,7 @@ impl Audition {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::media::AudioCodec;
     use crate::wire::flv::{AudioTag, Tag, TagKind};
     use bytes::Bytes;
 
@@ -162,12 +163,12 @@ mod tests {
     }
 
     fn sound(bytes: usize, stamp_ms: u32) -> Inbound {
-        audio(&AudioTag::Frame(vec![1; bytes].into()), stamp_ms)
+        audio(&AudioTag::frame(AudioCodec::Aac, vec![1; bytes].into()), stamp_ms)
     }
 
     fn announced() -> Audition {
         let mut audition = Audition::new(Duration::from_secs(1));
-        let (config, mut out) = (AudioTag::Config(Bytes::from_static(ASC)), Vec::new());
+        let (config, mut out) = (AudioTag::config(AudioCodec::Aac, Bytes::from_static(ASC)), Vec::new());
         assert_eq!(audition.push(&audio(&config, 0), Duration::ZERO, &mut out), Ok(false));
         assert!(matches!(&out[..], [Unit::Track(_)]), "{out:?}");
         audition
@@ -204,7 +205,7 @@ mod tests {
             assert_eq!(audition.push(&sound(10_000, n), Duration::ZERO, &mut out), Ok(false));
         }
         assert_eq!(audition.sounds.len(), 6);
-        let mono = AudioTag::Config(Bytes::from_static(&[0x11, 0x88]));
+        let mono = AudioTag::config(AudioCodec::Aac, Bytes::from_static(&[0x11, 0x88]));
         assert_eq!(audition.push(&audio(&mono, 1_100), Duration::ZERO, &mut out), Ok(false));
         assert_eq!(audition.push(&sound(3, 1_101), Duration::ZERO, &mut out), Ok(false));
         assert_eq!(audition.sound_bytes, 3);

@@ -61,12 +61,13 @@ impl Newcomer {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::media::AudioCodec;
     use crate::transcode::cost::Load;
     use crate::wire::flv::{AudioTag, Tag, TagKind};
 
     #[test]
     fn one_whose_track_the_machine_has_no_room_for_is_told_what_a_first_one_is_told() {
-        let config = AudioTag::Config([0x11, 0x90].as_slice().into()).to_body();
+        let config = AudioTag::config(AudioCodec::Aac, [0x11, 0x90].as_slice().into()).to_body();
         let config = || Inbound::Flv(Tag { kind: TagKind::Audio, timestamp_ms: 0, data: config.clone() });
         let full = Denied::Full { cost: Load::from_megapixels(128), free: Load::from_megapixels(23) };
         let told = Newcomer::new(2, 1_000_000).push(config(), Duration::ZERO, true, |_| Err(full.clone()));

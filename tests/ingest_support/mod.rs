@@ -8,7 +8,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use millstream::ingest::{Ingest, Input, Now, Rejected, Settings};
 use millstream::media::codec::h264::AvcConfig;
-use millstream::media::{Cut, CutKind, Kind, Packet, Span, Timestamp, Track, Unit, WallTime};
+use millstream::media::{AudioCodec, Cut, CutKind, Kind, Packet, Span, Timestamp, Track, Unit, VideoCodec, WallTime};
 use millstream::wire::Inbound;
 use millstream::wire::flv::{AudioTag, Tag, TagKind, VideoTag};
 
@@ -79,7 +79,7 @@ impl Publisher {
     pub fn video_config(&self) -> Tag {
         let sets = |set: &'static [u8]| vec![Bytes::from_static(set)];
         let config = AvcConfig { length_size: 4, sps: sets(self.sps), pps: sets(PPS) };
-        let data = VideoTag::Config(config.write().expect("valid sets")).to_body();
+        let data = VideoTag::config(VideoCodec::H264, config.write().expect("valid sets")).to_body();
         Tag { kind: TagKind::Video, timestamp_ms: self.stamp(0), data }
     }
 
@@ -89,7 +89,7 @@ impl Publisher {
     }
 
     pub fn audio_config(&self) -> Tag {
-        let data = AudioTag::Config(Bytes::from_static(self.asc)).to_body();
+        let data = AudioTag::config(AudioCodec::Aac, Bytes::from_static(self.asc)).to_body();
         Tag { kind: TagKind::Audio, timestamp_ms: self.stamp(0), data }
     }
 
@@ -114,14 +114,14 @@ impl Publisher {
         nal.extend((self.first + n).to_be_bytes());
         let mut data = (nal.len() as u32).to_be_bytes().to_vec();
         data.extend(nal);
-        let tag = VideoTag::Frame { claimed_key, composition_ms: composition_ms as i32, data: Bytes::from(data) };
+        let tag = VideoTag::frame(VideoCodec::H264, claimed_key, composition_ms as i32, Bytes::from(data));
         Tag { kind: TagKind::Video, timestamp_ms: self.stamp(ms), data: tag.to_body() }
     }
 
     /// Frame `n` of sound.
     pub fn sound(&self, n: i64) -> Tag {
         let ms = n * 1_024 * 1_000 / self.rate;
-        let data = AudioTag::Frame(Bytes::copy_from_slice(&n.to_be_bytes())).to_body();
+        let data = AudioTag::frame(AudioCodec::Aac, Bytes::copy_from_slice(&n.to_be_bytes())).to_body();
         Tag { kind: TagKind::Audio, timestamp_ms: self.stamp(ms), data }
     }
 

@@ -5,6 +5,7 @@ use millstream::config::preset::AudioMode;
 use millstream::listen::CloseReason;
 use millstream::live::wiring::Stop;
 use millstream::live::{SessionSpec, SessionState};
+use millstream::media::{AudioCodec, VideoCodec};
 use millstream::wire::flv::{AudioTag, Tag, TagKind, VideoTag};
 
 use crate::failures::{encoded, push, real_source};
@@ -33,7 +34,7 @@ fn frugal() -> SessionSpec {
 fn video(nals: &[&[u8]], stamp_ms: u32) -> Tag {
     let units = nals.iter().flat_map(|nal| [&(nal.len() as u32).to_be_bytes(), *nal].concat());
     let data = Bytes::from_iter(units);
-    let tag = VideoTag::Frame { claimed_key: false, composition_ms: 0, data };
+    let tag = VideoTag::frame(VideoCodec::H264, false, 0, data);
     Tag { kind: TagKind::Video, timestamp_ms: stamp_ms, data: tag.to_body() }
 }
 
@@ -212,7 +213,7 @@ async fn sound_of_the_first_that_was_on_its_way_is_not_the_newcomers() {
     let rig = Rig::new().await;
     let old = running(&rig, frugal()).await;
     // It waits for the pictures that belong to it.
-    let sound = AudioTag::Frame(vec![1; 600_000].into()).to_body();
+    let sound = AudioTag::frame(AudioCodec::Aac, vec![1; 600_000].into()).to_body();
     old.send(Tag { kind: TagKind::Audio, timestamp_ms: 3_002, data: sound }).await.expect("taken");
     let new = rig.join("a", "second").await;
     new.play(&second(), 5_000).await;

@@ -37,6 +37,7 @@ use crate::media::codec::vp9::Vp9Error;
 use crate::media::{Kind, Span, Track};
 use crate::wire::Inbound;
 
+use flv::Tags;
 use pictures::Pictures;
 use sounds::Sounds;
 
@@ -96,6 +97,7 @@ pub(super) struct Skipped {
 /// The demuxer of one connection.
 #[derive(Debug, Default)]
 pub(super) struct Demux {
+    tags: Tags,
     pictures: Pictures,
     sounds: Sounds,
     damaged_in_a_row: u32,
@@ -151,7 +153,7 @@ impl Demux {
     pub(super) fn push(&mut self, inbound: &Inbound) -> Result<(), Rejected> {
         let units = self.yielded.units;
         let read = match inbound {
-            Inbound::Flv(tag) => flv::read(tag, &mut self.pictures, &mut self.sounds, &mut self.yielded),
+            Inbound::Flv(tag) => self.tags.read(tag, &mut self.pictures, &mut self.sounds, &mut self.yielded),
         };
         match read {
             Ok(()) => {

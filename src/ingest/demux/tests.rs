@@ -1,5 +1,6 @@
 use super::*;
 use crate::media::codec::h264;
+use crate::media::{AudioCodec, VideoCodec};
 use crate::wire::flv::{AudioTag, Tag, TagKind, VideoTag};
 use pictures::MAX_UNCONFIGURED_PICTURES;
 use proptest::prelude::*;
@@ -53,7 +54,7 @@ fn audio(tag: &AudioTag) -> Tag {
 fn record(length_size: u8, sps: &[u8]) -> VideoTag {
     let sps = vec![Bytes::copy_from_slice(sps)];
     let config = h264::AvcConfig { length_size, sps, pps: vec![Bytes::from_static(PPS)] };
-    VideoTag::Config(config.write().expect("valid sets"))
+    VideoTag::config(VideoCodec::H264, config.write().expect("valid sets"))
 }
 
 fn joined(length_size: usize, nals: &[&[u8]]) -> Bytes {
@@ -66,7 +67,7 @@ fn joined(length_size: usize, nals: &[&[u8]]) -> Bytes {
 }
 
 fn frame(length_size: usize, nals: &[&[u8]]) -> Tag {
-    video(&VideoTag::Frame { claimed_key: false, composition_ms: -5, data: joined(length_size, nals) })
+    video(&VideoTag::frame(VideoCodec::H264, false, -5, joined(length_size, nals)))
 }
 
 fn started(length_size: u8) -> Demux {
@@ -108,7 +109,7 @@ fn a_clean_access_unit_is_passed_on_without_a_copy() {
 #[test]
 fn the_slices_decide_what_a_keyframe_is() {
     let mut demux = started(4);
-    let claimed = VideoTag::Frame { claimed_key: true, composition_ms: 0, data: joined(4, &[SLICE]) };
+    let claimed = VideoTag::frame(VideoCodec::H264, true, 0, joined(4, &[SLICE]));
     assert!(!unit(push(&mut demux, &video(&claimed))).keyframe);
     assert!(unit(push(&mut demux, &frame(4, &[IDR]))).keyframe);
 }
@@ -159,39 +160,38 @@ fn sets_that_come_in_band_only_are_enough() {
 fn what_holds_no_picture_or_sound_is_counted() {
     let mut demux = started(4);
     for tag in [
-        video(&VideoTag::EndOfSequence),
+        video(&VideoTag::EndOfSequence(VideoCodec::H264)),
         frame(4, &[SEI]),
         frame(4, &[DELIMITER]),
         frame(4, &[]),
-        audio(&AudioTag::Config(Bytes::new())),
-        audio(&AudioTag::Frame(Bytes::new())),
+        audio(&AudioTag::config(AudioCodec::Aac, Bytes::new())),
+        audio(&AudioTag::frame(AudioCodec::Aac, Bytes::new())),
         audio(&AudioTag::Ignored),
     ] {
         assert_eq!(push(&mut demux, &tag), Ok(Read::default()), "{tag:?}");
     }
-    assert_eq!(push(&mut demux, &audio(&AudioTag::Frame(Bytes::from_static(&[1])))), Ok(Read::default()));
+    assert_eq!(
+        push(&mut demux, &audio(&AudioTag::frame(AudioCodec::Aac, Bytes::from_static(&[1])))),
+        Ok(Read::default())
+    );
     assert_eq!(demux.skipped(), Skipped { damaged: 0, unconfigured: 1, empty: 7 });
 }
 
 #[test]
 fn sound_needs_its_configuration_once() {
     let mut demux = Demux::default();
-    let config = audio(&AudioTag::Config(Bytes::from_static(&[0x11, 0x90])));
+    let config = audio(&AudioTag::config(AudioCodec::Aac, Bytes::from_static(&[0x11, 0x90])));
     let track = push(&mut demux, &config).expect("valid").configuration.expect("new").track;
     assert_eq!((track.codecs(), track.timescale()), ("mp4a.40.2", 48_000));
     assert_eq!(push(&mut demux, &config), Ok(Read::default()));
-    let unit = unit(push(&mut demux, &audio(&AudioTag::Frame(Bytes::from_static(&[7])))));
+    let unit = unit(push(&mut demux, &audio(&AudioTag::frame(AudioCodec::Aac, Bytes::from_static(&[7])))));
     assert_eq!((unit.kind, unit.keyframe, &unit.data[..]), (Kind::Audio, true, &[7][..]));
 }
 
 #[test]
 fn a_damaged_message_is_left_out_and_a_hundred_are_too_many() {
     let mut demux = started(4);
-    let damaged = video(&VideoTag::Frame {
-        claimed_key: false,
-        composition_ms: 0,
-        data: Bytes::from_static(&[0, 0, 0, 9, 0x41]),
-    });
+    let damaged = video(&VideoTag::frame(VideoCodec::H264, false, 0, Bytes::from_static(&[0, 0, 0, 9, 0x41])));
     for _ in 0..99 {
         assert_eq!(push(&mut demux, &damaged), Ok(Read::default()));
     }
@@ -199,7 +199,7 @@ fn a_damaged_message_is_left_out_and_a_hundred_are_too_many() {
     let rejected = (0..100).find_map(|_| push(&mut demux, &damaged).err()).expect("the hundredth in a row");
     assert_eq!(
         rejected.to_string(),
-        "100 messages in a row are damaged, the last one: H.264 NAL unit at byte 0 claims 9 bytes, 1 are left"
+        "100 messages in a row are damaged, the last one: the NAL unit at byte 0 claims 9 bytes, 1 are left"
     );
     assert_eq!(demux.skipped().damaged, 199);
 }
@@ -210,7 +210,10 @@ fn rejections_are_words_for_the_publisher() {
         let tag = Tag { kind, timestamp_ms: 0, data: Bytes::from_static(data) };
         push(&mut Demux::default(), &tag).expect_err("rejected").to_string()
     };
-    assert_eq!(rejected(TagKind::Audio, &[0x2f, 0]), "audio codec MP3 is not supported: set the encoder to AAC");
+    assert_eq!(
+        rejected(TagKind::Audio, &[0x7f, 0]),
+        "audio codec G.711 A-law is not supported: set the encoder to AAC"
+    );
     assert_eq!(
         rejected(TagKind::Audio, &[0xaf, 0, 0x09, 0x90]),
         "the audio configuration cannot be used: AAC audio object type 1 is not supported: set the encoder to AAC-LC"

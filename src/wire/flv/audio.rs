@@ -1,9 +1,14 @@
-//! Bodies of audio tags: AAC, both directions.
+//! Bodies of audio tags, both directions: AAC and MP3 in the legacy forms, and what the headers of enhanced RTMP carry.
 
 use bytes::{BufMut, Bytes, BytesMut};
 
-use super::{FlvError, four_cc_name};
+use super::FlvError;
+use super::enhanced::{self, FourCc, Header, MAX_HEADER_BYTES};
+use super::tracks::{Format, Notice, TagReader};
+use crate::media::{AudioCodec, Kind};
 
+const FORMAT_MP3: u8 = 2;
+const FORMAT_MP3_8_KHZ: u8 = 14;
 const FORMAT_AAC: u8 = 10;
 const FORMAT_ENHANCED: u8 = 9;
 /// AAC with the rate, size and channel bits that the specification fixes for it.
@@ -11,48 +16,128 @@ const AAC_HEADER: u8 = 0xaf;
 const AAC_SEQUENCE_HEADER: u8 = 0;
 const AAC_RAW: u8 = 1;
 const AAC_HEADER_BYTES: usize = 2;
-/// Packet type of enhanced RTMP that has one more byte before its FourCC.
-const ENHANCED_MULTITRACK: u8 = 5;
+/// What stands before the metadata blocks of a FLAC stream (RFC 9639 6).
+const FLAC_MARKER: &[u8] = b"fLaC";
+/// STREAMINFO, and that it is the last block, and its length.
+const FLAC_LAST_STREAMINFO: [u8; 4] = [0x80, 0, 0, FLAC_STREAMINFO_BYTES as u8];
+const FLAC_STREAMINFO_BYTES: usize = 34;
 
 /// What an audio tag holds.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum AudioTag {
-    /// AudioSpecificConfig. The rate and channel bits of the tag's header are not asked: they lie.
-    Config(Bytes),
-    /// One raw AAC frame.
-    Frame(Bytes),
-    /// Nothing for us: an empty message, an AAC packet type that does not exist.
+    /// The codec's configuration. The rate and channel bits of the legacy header are not asked: they lie.
+    Config {
+        /// Of what it is.
+        codec: AudioCodec,
+        /// As [`crate::media::AudioTrack::config`] has it; empty where the codec needs none, and an encoder says that it begins.
+        /// FLAC's marker and block header are taken off where they were sent.
+        config: Bytes,
+    },
+    /// One frame, without a frame header where the configuration makes one needless (AAC, Opus), else with it.
+    Frame {
+        /// How it is coded.
+        codec: AudioCodec,
+        /// Nanoseconds to be added to the presentation time, up to 999 999.
+        offset_ns: u32,
+        /// The frame.
+        data: Bytes,
+    },
+    /// Nothing for us: an empty message, another track, the end of a sequence, a packet type that does not exist.
     Ignored,
 }
 
-/// Reads an audio tag's body. The payload shares the buffer.
+/// Reads one audio tag's body, without what came before it. The payload shares the buffer. For all of a connection see
+/// [`TagReader::audio`].
 ///
 /// # Errors
-/// The header is cut off, or the codec is another than AAC.
+/// As [`TagReader::audio`].
 pub fn parse_audio(body: &Bytes) -> Result<AudioTag, FlvError> {
-    let Some(&first) = body.first() else { return Ok(AudioTag::Ignored) };
-    let (format, low) = (first >> 4, first & 0x0f);
-    match format {
-        FORMAT_AAC => {}
-        FORMAT_ENHANCED => {
-            let at = if low == ENHANCED_MULTITRACK { 2 } else { 1 };
-            return Err(FlvError::AudioCodec(four_cc_name(body.get(at..at + 4))));
+    TagReader::default().audio(body)
+}
+
+impl TagReader {
+    /// Reads an audio tag's body. The payload shares the buffer.
+    ///
+    /// # Errors
+    /// The header is cut off, or the codec is not carried and nothing else comes: see [`super`].
+    pub fn audio(&mut self, body: &Bytes) -> Result<AudioTag, FlvError> {
+        let kind = Kind::Audio;
+        let Some(&first) = body.first() else { return Ok(AudioTag::Ignored) };
+        match first >> 4 {
+            FORMAT_AAC => {}
+            FORMAT_ENHANCED => return self.enhanced_audio(body),
+            FORMAT_MP3 | FORMAT_MP3_8_KHZ if self.takes(kind, 0, true) => {
+                return Ok(AudioTag::frame(AudioCodec::MpegAudio, body.slice(1..)));
+            }
+            FORMAT_MP3 | FORMAT_MP3_8_KHZ => return Ok(AudioTag::Ignored),
+            other => return self.unsupported(kind, 0, Format::Id(other), true).map(|()| AudioTag::Ignored),
         }
-        other => return Err(FlvError::AudioCodec(format_name(other).to_owned())),
+        match body.get(1) {
+            Some(&AAC_SEQUENCE_HEADER) if self.takes(kind, 0, false) => {
+                Ok(AudioTag::config(AudioCodec::Aac, body.slice(AAC_HEADER_BYTES..)))
+            }
+            Some(&AAC_RAW) if self.takes(kind, 0, true) => {
+                Ok(AudioTag::frame(AudioCodec::Aac, body.slice(AAC_HEADER_BYTES..)))
+            }
+            Some(_) => Ok(AudioTag::Ignored),
+            None => Err(FlvError::truncated(kind, body)),
+        }
     }
-    match body.get(1) {
-        Some(&AAC_SEQUENCE_HEADER) => Ok(AudioTag::Config(body.slice(AAC_HEADER_BYTES..))),
-        Some(&AAC_RAW) => Ok(AudioTag::Frame(body.slice(AAC_HEADER_BYTES..))),
-        Some(_) => Ok(AudioTag::Ignored),
-        None => Err(FlvError::Truncated { kind: "audio", length: body.len() }),
+
+    fn enhanced_audio(&mut self, body: &Bytes) -> Result<AudioTag, FlvError> {
+        let kind = Kind::Audio;
+        let header = Header::read(kind, body)?;
+        match header.packet_type {
+            enhanced::SEQUENCE_START | enhanced::CODED_FRAMES => {}
+            enhanced::SEQUENCE_END | enhanced::METADATA => return Ok(AudioTag::Ignored),
+            packet_type => {
+                self.notice(Notice::PacketType { kind, packet_type });
+                return Ok(AudioTag::Ignored);
+            }
+        }
+        let Some(taken) = self.choose(kind, body, &header, codec_of)? else { return Ok(AudioTag::Ignored) };
+        let (codec, data) = (taken.codec, taken.payload);
+        if header.packet_type == enhanced::CODED_FRAMES {
+            return Ok(AudioTag::Frame { codec, offset_ns: header.offset_ns, data });
+        }
+        Ok(AudioTag::config(codec, if codec == AudioCodec::Flac { stream_info(data) } else { data }))
     }
 }
 
-fn format_name(format: u8) -> &'static str {
+fn four_cc(codec: AudioCodec) -> &'static str {
+    match codec {
+        AudioCodec::Aac => "mp4a",
+        AudioCodec::Opus => "Opus",
+        AudioCodec::Ac3 => "ac-3",
+        AudioCodec::Eac3 => "ec-3",
+        AudioCodec::MpegAudio => ".mp3",
+        AudioCodec::Flac => "fLaC",
+    }
+}
+
+fn codec_of(wanted: FourCc) -> Option<AudioCodec> {
+    AudioCodec::ALL.into_iter().find(|codec| four_cc(*codec).as_bytes() == wanted)
+}
+
+/// STREAMINFO alone, from where it stands in a FLAC stream; what is no such thing is left as it is.
+fn stream_info(config: Bytes) -> Bytes {
+    let blocks = config.slice(if config.starts_with(FLAC_MARKER) { FLAC_MARKER.len() } else { 0 }..);
+    let (is_last, header) = (FLAC_LAST_STREAMINFO[0], FLAC_LAST_STREAMINFO.len());
+    let is_header = blocks.first().is_some_and(|first| first & !is_last == 0)
+        && blocks.get(1..header) == Some(&FLAC_LAST_STREAMINFO[1..]);
+    match blocks.len() {
+        FLAC_STREAMINFO_BYTES => blocks,
+        len if is_header && len >= header + FLAC_STREAMINFO_BYTES => {
+            blocks.slice(header..header + FLAC_STREAMINFO_BYTES)
+        }
+        _ => config,
+    }
+}
+
+pub(super) fn format_name(format: u8) -> &'static str {
     match format {
         0 | 3 => "PCM",
         1 => "ADPCM",
-        2 | 14 => "MP3",
         4..=6 => "Nellymoser",
         7 => "G.711 A-law",
         8 => "G.711 mu-law",
@@ -63,67 +148,47 @@ fn format_name(format: u8) -> &'static str {
 }
 
 impl AudioTag {
-    /// The tag's body. An ignored tag becomes an empty body.
+    /// A configuration.
+    pub fn config(codec: AudioCodec, config: Bytes) -> Self {
+        AudioTag::Config { codec, config }
+    }
+
+    /// A frame whose time is told in milliseconds.
+    pub fn frame(codec: AudioCodec, data: Bytes) -> Self {
+        AudioTag::Frame { codec, offset_ns: 0, data }
+    }
+
+    /// The tag's body: in the legacy form where AAC can be said in it, else with a header of enhanced RTMP. An ignored tag becomes
+    /// an empty body.
     pub fn to_body(&self) -> Bytes {
         match self {
-            AudioTag::Config(config) => body(AAC_SEQUENCE_HEADER, config),
-            AudioTag::Frame(frame) => body(AAC_RAW, frame),
+            AudioTag::Config { codec: AudioCodec::Aac, config } => aac(AAC_SEQUENCE_HEADER, config),
+            AudioTag::Config { codec: AudioCodec::Flac, config } if config.len() == FLAC_STREAMINFO_BYTES => {
+                let blocks = [FLAC_MARKER, &FLAC_LAST_STREAMINFO, config].concat();
+                ex(enhanced::SEQUENCE_START, 0, AudioCodec::Flac, &blocks)
+            }
+            AudioTag::Config { codec, config } => ex(enhanced::SEQUENCE_START, 0, *codec, config),
+            AudioTag::Frame { codec: AudioCodec::Aac, offset_ns: 0, data } => aac(AAC_RAW, data),
+            AudioTag::Frame { codec, offset_ns, data } => ex(enhanced::CODED_FRAMES, *offset_ns, *codec, data),
             AudioTag::Ignored => Bytes::new(),
         }
     }
 }
 
-fn body(packet_type: u8, payload: &[u8]) -> Bytes {
+fn aac(packet_type: u8, payload: &[u8]) -> Bytes {
     let mut out = BytesMut::with_capacity(AAC_HEADER_BYTES + payload.len());
     out.put_slice(&[AAC_HEADER, packet_type]);
     out.put_slice(payload);
     out.freeze()
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use proptest::prelude::*;
-
-    fn parse(body: &[u8]) -> Result<AudioTag, FlvError> {
-        parse_audio(&Bytes::copy_from_slice(body))
-    }
-
-    #[test]
-    fn bodies_of_every_kind() {
-        assert_eq!(parse(&[0xaf, 0, 0x11, 0x90]), Ok(AudioTag::Config(Bytes::from_static(&[0x11, 0x90]))));
-        assert_eq!(parse(&[0xa2, 1, 7]), Ok(AudioTag::Frame(Bytes::from_static(&[7]))));
-        assert_eq!(parse(&[]), Ok(AudioTag::Ignored));
-        assert_eq!(parse(&[0xaf, 2]), Ok(AudioTag::Ignored));
-        assert_eq!(parse(&[0xaf]), Err(FlvError::Truncated { kind: "audio", length: 1 }));
-    }
-
-    #[test]
-    fn other_codecs_are_named_with_what_to_do() {
-        for (body, name) in [
-            (&[0x2f][..], "MP3"),
-            (&[0xb2], "Speex"),
-            (&[0x72], "G.711 A-law"),
-            (&[0x82], "G.711 mu-law"),
-            (&[0x3e], "PCM"),
-            (b"\x90Opus", "Opus (FourCC Opus)"),
-            (b"\x95\x00.mp3", "MP3 (FourCC .mp3)"),
-        ] {
-            let error = parse(body).expect_err("refused");
-            assert_eq!(error.to_string(), format!("audio codec {name} is not supported: set the encoder to AAC"));
-        }
-    }
-
-    proptest! {
-        #[test]
-        fn frames_come_back(frame: Vec<u8>) {
-            let tag = AudioTag::Frame(Bytes::from(frame));
-            prop_assert_eq!(parse_audio(&tag.to_body()), Ok(tag));
-        }
-
-        #[test]
-        fn no_bytes_panic(body in prop::collection::vec(any::<u8>(), 0..12)) {
-            let _any_result = parse(&body);
-        }
-    }
+fn ex(packet_type: u8, offset_ns: u32, codec: AudioCodec, payload: &[u8]) -> Bytes {
+    let mut out = BytesMut::with_capacity(MAX_HEADER_BYTES + payload.len());
+    enhanced::write(&mut out, FORMAT_ENHANCED << 4, packet_type, offset_ns, four_cc(codec));
+    out.put_slice(payload);
+    out.freeze()
 }
+
+#[cfg(test)]
+#[path = "audio_tests.rs"]
+mod tests;

@@ -2,20 +2,32 @@
 //!
 //! | module | holds |
 //! |---|---|
-//! | [`video`] | bodies of video tags: H.264, everything else named and refused |
-//! | [`audio`] | bodies of audio tags: AAC, everything else named and refused |
+//! | [`video`] | bodies of video tags, both directions |
+//! | [`audio`] | bodies of audio tags, both directions |
+//! | [`tracks`] | [`TagReader`]: which of a publisher's tracks is taken, and what is left out |
+//! | `enhanced` | what the headers of enhanced RTMP have in common: ModEx, multitrack, FourCCs |
 //! | [`mod@file`] | header and tag framing of files |
 //!
-//! Source: Adobe Flash Video File Format Specification 10.1 annex E; FourCCs are those of enhanced RTMP v2. Nothing here
-//! looks into what the codecs wrote.
+//! Sources: Adobe Flash Video File Format Specification 10.1 annex E; Enhanced RTMP v2 (Veovera), sections on ExAudioTagHeader and
+//! ExVideoTagHeader. Nothing here looks into what the codecs wrote.
+//!
+//! What cannot be taken is one of three things. A message of a codec that is not carried, a further track, or a packet type that
+//! is not known is left out and told once ([`TagReader::new_notices`]); the connection goes on. When nothing else of that kind has
+//! come, or comes any more, the codec is an error of which [`FlvError::is_unsupported`] is true: the publisher must be refused.
+//! Any other error means that this one message is damaged.
 
 use bytes::Bytes;
 
+use crate::media::Kind;
+
 pub mod audio;
+mod enhanced;
 pub mod file;
+pub mod tracks;
 pub mod video;
 
 pub use audio::{AudioTag, parse_audio};
+pub use tracks::{Notice, TagReader};
 pub use video::{VideoTag, parse_video};
 
 /// Which of the three kinds of tag.
@@ -51,10 +63,10 @@ pub enum FlvError {
         /// Bytes of the body.
         length: usize,
     },
-    /// A video codec that this daemon does not carry.
+    /// All pictures are of a video codec that this daemon does not carry.
     #[error("video codec {0} is not supported: set the encoder to H.264")]
     VideoCodec(String),
-    /// An audio codec that this daemon does not carry.
+    /// All sound is of an audio codec that this daemon does not carry.
     #[error("audio codec {0} is not supported: set the encoder to AAC")]
     AudioCodec(String),
 }
@@ -65,27 +77,15 @@ impl FlvError {
     pub fn is_unsupported(&self) -> bool {
         matches!(self, FlvError::VideoCodec(_) | FlvError::AudioCodec(_))
     }
-}
 
-/// A FourCC with the codec's name where it is known; bytes that do not print are shown as dots.
-fn four_cc_name(four_cc: Option<&[u8]>) -> String {
-    let Some(four_cc) = four_cc else { return "of an enhanced RTMP header without FourCC".to_owned() };
-    let text: String =
-        four_cc.iter().map(|byte| if byte.is_ascii_graphic() { char::from(*byte) } else { '.' }).collect();
-    let name = match four_cc {
-        b"avc1" => "H.264 in an enhanced RTMP header",
-        b"hvc1" => "HEVC",
-        b"vvc1" => "VVC",
-        b"av01" => "AV1",
-        b"vp08" => "VP8",
-        b"vp09" => "VP9",
-        b"mp4a" => "AAC in an enhanced RTMP header",
-        b"Opus" => "Opus",
-        b"fLaC" => "FLAC",
-        b"ac-3" => "AC-3",
-        b"ec-3" => "E-AC-3",
-        b".mp3" => "MP3",
-        _ => "",
-    };
-    if name.is_empty() { format!("with FourCC {text}") } else { format!("{name} (FourCC {text})") }
+    fn codec(kind: Kind, name: String) -> Self {
+        match kind {
+            Kind::Video => FlvError::VideoCodec(name),
+            Kind::Audio => FlvError::AudioCodec(name),
+        }
+    }
+
+    fn truncated(kind: Kind, body: &[u8]) -> Self {
+        FlvError::Truncated { kind: kind.as_str(), length: body.len() }
+    }
 }

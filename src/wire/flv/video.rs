@@ -1,10 +1,15 @@
-//! Bodies of video tags: H.264 in the AVC form, both directions.
+//! Bodies of video tags, both directions: H.264 in the AVC form, and what the headers of enhanced RTMP carry.
 
 use bytes::{BufMut, Bytes, BytesMut};
 
-use super::{FlvError, four_cc_name};
+use super::enhanced::{self, FourCc, Header};
+use super::tracks::{Format, Notice, TagReader};
+use super::{FlvError, enhanced::MAX_HEADER_BYTES};
+use crate::media::{Kind, VideoCodec};
 
 const CODEC_AVC: u8 = 7;
+/// Not of any specification: encoders in China send HEVC by it, in a header like AVC's.
+const CODEC_HEVC: u8 = 12;
 /// Bit of enhanced RTMP's header in the first byte.
 const ENHANCED: u8 = 0x80;
 const FRAME_TYPE_KEY: u8 = 1;
@@ -15,63 +20,152 @@ const AVC_NALUS: u8 = 1;
 const AVC_END_OF_SEQUENCE: u8 = 2;
 /// Frame type and codec, AVC packet type, composition time.
 const AVC_HEADER_BYTES: usize = 5;
-/// Packet type of enhanced RTMP that has one more byte before its FourCC.
-const ENHANCED_MULTITRACK: u8 = 6;
+/// Version 1 and no flags, in front of VPCodecConfigurationRecord.
+const VPCC_VERSION_AND_FLAGS: [u8; 4] = [1, 0, 0, 0];
 
 /// What a video tag holds.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum VideoTag {
-    /// AVCDecoderConfigurationRecord.
-    Config(Bytes),
-    /// One access unit.
+    /// The codec's configuration.
+    Config {
+        /// Of what it is.
+        codec: VideoCodec,
+        /// The body of the codec's configuration box, as [`crate::media::VideoTrack::config`] has it, but with NAL lengths as they
+        /// are sent. VP9's version and flags are taken off where they were sent: encoders differ in that.
+        config: Bytes,
+    },
+    /// One access unit, or one temporal unit of AV1.
     Frame {
-        /// The container's word for it; only the NAL types are to be trusted.
+        /// How it is coded.
+        codec: VideoCodec,
+        /// The container's word for it; only what is coded is to be trusted.
         claimed_key: bool,
-        /// Presentation minus decoding time in milliseconds, signed.
+        /// Presentation minus decoding time in milliseconds, signed. AV1 and VP9 have none.
         composition_ms: i32,
-        /// NAL units behind lengths, as the configuration says.
+        /// Nanoseconds to be added to the presentation time, up to 999 999.
+        offset_ns: u32,
+        /// H.264 and HEVC: NAL units behind lengths, as the configuration says. AV1: OBUs with sizes. VP9: a frame or superframe.
         data: Bytes,
     },
     /// The encoder says that it ends. Its time stamp means nothing (FFmpeg steps back by 95 ms).
-    EndOfSequence,
-    /// Nothing for us: a command frame, an empty message, an AVC packet type that does not exist.
+    EndOfSequence(VideoCodec),
+    /// Nothing for us: a command frame, an empty message, colour metadata, another track, a packet type that does not exist.
     Ignored,
 }
 
-/// Reads a video tag's body. The payload shares the buffer.
+/// Reads one video tag's body, without what came before it. The payload shares the buffer. For all of a connection see
+/// [`TagReader::video`].
 ///
 /// # Errors
-/// The header is cut off, or the codec is another than H.264.
+/// As [`TagReader::video`].
 pub fn parse_video(body: &Bytes) -> Result<VideoTag, FlvError> {
-    let Some(&first) = body.first() else { return Ok(VideoTag::Ignored) };
-    let (frame_type, codec) = (first >> 4 & 0b111, first & 0x0f);
-    if frame_type == FRAME_TYPE_COMMAND {
-        return Ok(VideoTag::Ignored);
+    TagReader::default().video(body)
+}
+
+impl TagReader {
+    /// Reads a video tag's body. The payload shares the buffer.
+    ///
+    /// # Errors
+    /// The header is cut off, or the codec is not carried and nothing else comes: see [`super`].
+    pub fn video(&mut self, body: &Bytes) -> Result<VideoTag, FlvError> {
+        let Some(&first) = body.first() else { return Ok(VideoTag::Ignored) };
+        let frame_type = first >> 4 & 0b111;
+        if frame_type == FRAME_TYPE_COMMAND {
+            return Ok(VideoTag::Ignored);
+        }
+        let claimed_key = frame_type == FRAME_TYPE_KEY;
+        if first & ENHANCED == 0 {
+            self.legacy_video(body, claimed_key)
+        } else {
+            self.enhanced_video(body, claimed_key)
+        }
     }
-    if first & ENHANCED != 0 {
-        let at = if codec == ENHANCED_MULTITRACK { 2 } else { 1 };
-        return Err(FlvError::VideoCodec(four_cc_name(body.get(at..at + 4))));
+
+    fn legacy_video(&mut self, body: &Bytes, claimed_key: bool) -> Result<VideoTag, FlvError> {
+        let kind = Kind::Video;
+        let codec = match body[0] & 0x0f {
+            CODEC_AVC => VideoCodec::H264,
+            CODEC_HEVC => VideoCodec::Hevc,
+            other => return self.unsupported(kind, 0, Format::Id(other), true).map(|()| VideoTag::Ignored),
+        };
+        let truncated = FlvError::truncated(kind, body);
+        match body.get(1) {
+            Some(&AVC_END_OF_SEQUENCE) => Ok(VideoTag::EndOfSequence(codec)),
+            Some(_) if body.len() < AVC_HEADER_BYTES => Err(truncated),
+            Some(&AVC_SEQUENCE_HEADER) if self.takes(kind, 0, false) => {
+                Ok(VideoTag::config(codec, body.slice(AVC_HEADER_BYTES..)))
+            }
+            Some(&AVC_NALUS) if self.takes(kind, 0, true) => Ok(VideoTag::Frame {
+                codec,
+                claimed_key,
+                composition_ms: composition([body[2], body[3], body[4]]),
+                offset_ns: 0,
+                data: body.slice(AVC_HEADER_BYTES..),
+            }),
+            Some(_) => Ok(VideoTag::Ignored),
+            None => Err(truncated),
+        }
     }
-    if codec != CODEC_AVC {
-        return Err(FlvError::VideoCodec(codec_name(codec)));
-    }
-    let truncated = FlvError::Truncated { kind: "video", length: body.len() };
-    match body.get(1) {
-        Some(&AVC_END_OF_SEQUENCE) => Ok(VideoTag::EndOfSequence),
-        Some(_) if body.len() < AVC_HEADER_BYTES => Err(truncated),
-        Some(&AVC_SEQUENCE_HEADER) => Ok(VideoTag::Config(body.slice(AVC_HEADER_BYTES..))),
-        Some(&AVC_NALUS) => Ok(VideoTag::Frame {
-            claimed_key: frame_type == FRAME_TYPE_KEY,
-            // Sign extension: the 24 bits go to the top of the word and come back down.
-            composition_ms: i32::from_be_bytes([body[2], body[3], body[4], 0]) >> 8,
-            data: body.slice(AVC_HEADER_BYTES..),
-        }),
-        Some(_) => Ok(VideoTag::Ignored),
-        None => Err(truncated),
+
+    fn enhanced_video(&mut self, body: &Bytes, claimed_key: bool) -> Result<VideoTag, FlvError> {
+        let kind = Kind::Video;
+        let header = Header::read(kind, body)?;
+        match header.packet_type {
+            enhanced::SEQUENCE_START..=enhanced::CODED_FRAMES_X => {}
+            enhanced::METADATA => return Ok(VideoTag::Ignored),
+            packet_type => {
+                self.notice(Notice::PacketType { kind, packet_type });
+                return Ok(VideoTag::Ignored);
+            }
+        }
+        let Some(taken) = self.choose(kind, body, &header, codec_of)? else { return Ok(VideoTag::Ignored) };
+        let (codec, mut data) = (taken.codec, taken.payload);
+        match header.packet_type {
+            enhanced::SEQUENCE_START if codec == VideoCodec::Vp9 => Ok(VideoTag::config(codec, vp9_record(data))),
+            enhanced::SEQUENCE_START => Ok(VideoTag::config(codec, data)),
+            enhanced::SEQUENCE_END => Ok(VideoTag::EndOfSequence(codec)),
+            packet_type => {
+                let mut composition_ms = 0;
+                if packet_type == enhanced::CODED_FRAMES && has_composition(codec) {
+                    let field = *data.first_chunk::<3>().ok_or_else(|| FlvError::truncated(kind, body))?;
+                    composition_ms = composition(field);
+                    data = data.slice(field.len()..);
+                }
+                Ok(VideoTag::Frame { codec, claimed_key, composition_ms, offset_ns: header.offset_ns, data })
+            }
+        }
     }
 }
 
-fn codec_name(codec: u8) -> String {
+/// Sign extension: the 24 bits go to the top of the word and come back down.
+fn composition([high, middle, low]: [u8; 3]) -> i32 {
+    i32::from_be_bytes([high, middle, low, 0]) >> 8
+}
+
+/// FourCCs are those of sample entries.
+fn codec_of(four_cc: FourCc) -> Option<VideoCodec> {
+    VideoCodec::ALL.into_iter().find(|codec| codec.sample_entry().as_bytes() == four_cc)
+}
+
+/// Whether CodedFrames have a composition time: codecs whose pictures are not sent in the order of their display.
+const fn has_composition(codec: VideoCodec) -> bool {
+    matches!(codec, VideoCodec::H264 | VideoCodec::Hevc)
+}
+
+/// Takes off version and flags where they were sent.
+fn vp9_record(config: Bytes) -> Bytes {
+    match config.strip_prefix(&VPCC_VERSION_AND_FLAGS) {
+        Some(record) if is_vp9_record(record) => config.slice(VPCC_VERSION_AND_FLAGS.len()..),
+        _ => config,
+    }
+}
+
+/// Its third byte holds the bit depth in the upper half. That is never 0, so version and flags are told from a record.
+fn is_vp9_record(config: &[u8]) -> bool {
+    config.get(2).is_some_and(|byte| matches!(byte >> 4, 8 | 10 | 12))
+}
+
+pub(super) fn codec_name(codec: u8) -> String {
     let name = match codec {
         1 => "JPEG",
         2 => "Sorenson H.263",
@@ -79,7 +173,6 @@ fn codec_name(codec: u8) -> String {
         4 | 5 => "VP6",
         8 => "H.263",
         9 => "MPEG-4 Part 2",
-        12 => "HEVC (codec id 12)",
         13 => "AV1 (codec id 13)",
         other => return format!("id {other}"),
     };
@@ -87,95 +180,74 @@ fn codec_name(codec: u8) -> String {
 }
 
 impl VideoTag {
-    /// The tag's body; composition times beyond 24 bits are clamped. An ignored tag becomes an empty body.
+    /// A configuration.
+    pub fn config(codec: VideoCodec, config: Bytes) -> Self {
+        VideoTag::Config { codec, config }
+    }
+
+    /// An access unit whose time is told in milliseconds.
+    pub fn frame(codec: VideoCodec, claimed_key: bool, composition_ms: i32, data: Bytes) -> Self {
+        VideoTag::Frame { codec, claimed_key, composition_ms, offset_ns: 0, data }
+    }
+
+    /// The tag's body: in the AVC form where that can say it, else with a header of enhanced RTMP. Composition times beyond 24 bits
+    /// are clamped, and left out where the codec has none. An ignored tag becomes an empty body.
     pub fn to_body(&self) -> Bytes {
         match self {
-            VideoTag::Config(record) => body(FRAME_TYPE_KEY, AVC_SEQUENCE_HEADER, 0, record),
-            VideoTag::Frame { claimed_key, composition_ms, data } => {
-                let frame_type = if *claimed_key { FRAME_TYPE_KEY } else { FRAME_TYPE_INTER };
-                body(frame_type, AVC_NALUS, *composition_ms, data)
+            VideoTag::Config { codec: VideoCodec::H264, config } => avc(FRAME_TYPE_KEY, AVC_SEQUENCE_HEADER, 0, config),
+            VideoTag::Config { codec, config } => {
+                let mut out = ex(FRAME_TYPE_KEY, enhanced::SEQUENCE_START, 0, *codec, config.len() + 4);
+                if *codec == VideoCodec::Vp9 && is_vp9_record(config) {
+                    out.put_slice(&VPCC_VERSION_AND_FLAGS);
+                }
+                out.put_slice(config);
+                out.freeze()
             }
-            VideoTag::EndOfSequence => body(FRAME_TYPE_KEY, AVC_END_OF_SEQUENCE, 0, &[]),
+            VideoTag::Frame { codec, claimed_key, composition_ms, offset_ns, data } => {
+                let frame_type = if *claimed_key { FRAME_TYPE_KEY } else { FRAME_TYPE_INTER };
+                if *codec == VideoCodec::H264 && *offset_ns == 0 {
+                    return avc(frame_type, AVC_NALUS, *composition_ms, data);
+                }
+                let packet_type = match composition_ms {
+                    0 if has_composition(*codec) => enhanced::CODED_FRAMES_X,
+                    _ => enhanced::CODED_FRAMES,
+                };
+                let mut out = ex(frame_type, packet_type, *offset_ns, *codec, 3 + data.len());
+                if has_composition(*codec) && packet_type == enhanced::CODED_FRAMES {
+                    out.put_slice(&composition_field(*composition_ms));
+                }
+                out.put_slice(data);
+                out.freeze()
+            }
+            VideoTag::EndOfSequence(VideoCodec::H264) => avc(FRAME_TYPE_KEY, AVC_END_OF_SEQUENCE, 0, &[]),
+            VideoTag::EndOfSequence(codec) => ex(FRAME_TYPE_KEY, enhanced::SEQUENCE_END, 0, *codec, 0).freeze(),
             VideoTag::Ignored => Bytes::new(),
         }
     }
 }
 
-fn body(frame_type: u8, packet_type: u8, composition_ms: i32, payload: &[u8]) -> Bytes {
+fn composition_field(ms: i32) -> [u8; 3] {
     const LIMIT: i32 = 1 << 23;
-    let composition = composition_ms.clamp(-LIMIT, LIMIT - 1).to_be_bytes();
+    let [_, high, middle, low] = ms.clamp(-LIMIT, LIMIT - 1).to_be_bytes();
+    [high, middle, low]
+}
+
+fn avc(frame_type: u8, packet_type: u8, composition_ms: i32, payload: &[u8]) -> Bytes {
     let mut out = BytesMut::with_capacity(AVC_HEADER_BYTES + payload.len());
     out.put_u8(frame_type << 4 | CODEC_AVC);
     out.put_u8(packet_type);
-    out.put_slice(&composition[1..]);
+    out.put_slice(&composition_field(composition_ms));
     out.put_slice(payload);
     out.freeze()
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use proptest::prelude::*;
-
-    fn parse(body: &[u8]) -> Result<VideoTag, FlvError> {
-        parse_video(&Bytes::copy_from_slice(body))
-    }
-
-    fn refusal(body: &[u8]) -> String {
-        parse(body).expect_err("refused").to_string()
-    }
-
-    #[test]
-    fn bodies_of_every_kind() {
-        assert_eq!(parse(&[0x17, 0, 0, 0, 0, 1, 2]), Ok(VideoTag::Config(Bytes::from_static(&[1, 2]))));
-        let frame = |claimed_key, composition_ms| {
-            Ok(VideoTag::Frame { claimed_key, composition_ms, data: Bytes::from_static(&[9]) })
-        };
-        assert_eq!(parse(&[0x17, 1, 0, 0, 66, 9]), frame(true, 66));
-        assert_eq!(parse(&[0x27, 1, 0xff, 0xff, 0xdf, 9]), frame(false, -33));
-        assert_eq!(parse(&[0x27, 1, 0x80, 0, 0, 9]), frame(false, -8_388_608));
-        assert_eq!(parse(&[0x17, 2, 0, 0, 0]), Ok(VideoTag::EndOfSequence));
-        assert_eq!(parse(&[0x17, 2]), Ok(VideoTag::EndOfSequence));
-    }
-
-    #[test]
-    fn what_carries_nothing_is_ignored() {
-        for body in [&[][..], &[0x57, 0], &[0x52, 0], &[0xd0], &[0x17, 9, 0, 0, 0]] {
-            assert_eq!(parse(body), Ok(VideoTag::Ignored), "{body:?}");
-        }
-    }
-
-    #[test]
-    fn other_codecs_are_named_with_what_to_do() {
-        let text = "is not supported: set the encoder to H.264";
-        assert_eq!(refusal(&[0x1c, 0, 0, 0, 0]), format!("video codec HEVC (codec id 12) {text}"));
-        assert_eq!(refusal(&[0x24, 0]), format!("video codec VP6 {text}"));
-        assert_eq!(refusal(&[0x2f]), format!("video codec id 15 {text}"));
-        assert_eq!(refusal(b"\x90hvc1..."), format!("video codec HEVC (FourCC hvc1) {text}"));
-        assert_eq!(refusal(b"\x96\x00av01..."), format!("video codec AV1 (FourCC av01) {text}"));
-        assert_eq!(refusal(b"\x90a\nb\0..."), format!("video codec with FourCC a.b. {text}"));
-        assert_eq!(refusal(b"\x90"), format!("video codec of an enhanced RTMP header without FourCC {text}"));
-        assert!(parse(&[0x24, 0]).is_err_and(|error| error.is_unsupported()));
-    }
-
-    #[test]
-    fn a_short_header_is_damage() {
-        let error = parse(&[0x17, 1, 0]).expect_err("too short");
-        assert_eq!(error.to_string(), "video message of 3 bytes is too short for its header");
-        assert!(!error.is_unsupported());
-        assert!(parse(&[0x17]).is_err());
-    }
-
-    proptest! {
-        #[test]
-        fn frames_come_back(claimed_key: bool, composition_ms in -8_388_608i32..8_388_608, data: Vec<u8>) {
-            let tag = VideoTag::Frame { claimed_key, composition_ms, data: Bytes::from(data) };
-            prop_assert_eq!(parse_video(&tag.to_body()), Ok(tag));
-        }
-
-        #[test]
-        fn no_bytes_panic(body in prop::collection::vec(any::<u8>(), 0..12)) {
-            let _any_result = parse(&body);
-        }
-    }
+/// An enhanced header, with room for so many bytes behind it.
+fn ex(frame_type: u8, packet_type: u8, offset_ns: u32, codec: VideoCodec, room: usize) -> BytesMut {
+    let mut out = BytesMut::with_capacity(MAX_HEADER_BYTES + room);
+    enhanced::write(&mut out, ENHANCED | frame_type << 4, packet_type, offset_ns, codec.sample_entry());
+    out
 }
+
+#[cfg(test)]
+#[path = "video_tests.rs"]
+mod tests;

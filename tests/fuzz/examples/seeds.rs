@@ -115,7 +115,7 @@ impl Seeds {
 
     fn video(&self, name: &str, tag: &Tag, samples: &mut Vec<Sample>) {
         match parse_video(&tag.data) {
-            Ok(VideoTag::Config(record)) => {
+            Ok(VideoTag::Config { config: record, .. }) => {
                 self.put("flv", &format!("{name}-video-config"), &[&[2], &tag.data]);
                 self.put("h264", &format!("{name}-record"), &[&[5], &record]);
                 self.put("rtmp", &format!("{name}-config-message"), &[&[4, 5], &chunk_of(message::VIDEO, &tag.data)]);
@@ -127,7 +127,7 @@ impl Seeds {
                 let init = write_init(&Track::Video(track)).expect("an init segment");
                 self.put("fmp4", &format!("{name}-init-video"), &[&[1], &init]);
             }
-            Ok(VideoTag::Frame { composition_ms, claimed_key, data }) if data.len() < 1_500 => {
+            Ok(VideoTag::Frame { composition_ms, claimed_key, data, .. }) if data.len() < 1_500 => {
                 if samples.len() < 2 {
                     self.put("flv", &format!("{name}-frame-{}", samples.len()), &[&[2], &tag.data]);
                     self.put("h264", &format!("{name}-unit-{}", samples.len()), &[&[3], &data]);
@@ -141,7 +141,7 @@ impl Seeds {
 
     fn audio(&self, name: &str, tag: &Tag) {
         match parse_audio(&tag.data) {
-            Ok(AudioTag::Config(asc)) => {
+            Ok(AudioTag::Config { config: asc, .. }) => {
                 self.put("flv", &format!("{name}-audio-config"), &[&[3], &tag.data]);
                 self.put("aac", name, &[&asc]);
                 self.put("rtmp", &format!("{name}-sound-config"), &[&[4, 5], &chunk_of(message::AUDIO, &tag.data)]);
@@ -149,7 +149,7 @@ impl Seeds {
                 let init = write_init(&Track::Audio(track)).expect("an init segment");
                 self.put("fmp4", &format!("{name}-init-audio"), &[&[1], &init]);
             }
-            Ok(AudioTag::Frame(_)) => self.put("flv", &format!("{name}-sound"), &[&[3], &tag.data]),
+            Ok(AudioTag::Frame { .. }) => self.put("flv", &format!("{name}-sound"), &[&[3], &tag.data]),
             _ => {}
         }
     }

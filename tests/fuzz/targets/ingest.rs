@@ -6,7 +6,7 @@ use std::time::Duration;
 use bytes::{BufMut, Bytes, BytesMut};
 use millstream::ingest::{Ingest, Input, LongGop, Now, Settings, Start};
 use millstream::media::codec::h264::AvcConfig;
-use millstream::media::{Cut, CutKind, Kind, Packet, Span, Timestamp, Unit, WallTime};
+use millstream::media::{AudioCodec, Cut, CutKind, Kind, Packet, Span, Timestamp, Unit, VideoCodec, WallTime};
 use millstream::wire::Inbound;
 use millstream::wire::flv::{AudioTag, Tag, TagKind, VideoTag};
 
@@ -94,7 +94,7 @@ impl Rig {
             2 => self.configure_video(usize::from(how) % SPS.len(), source),
             3 => self.send(
                 TagKind::Audio,
-                AudioTag::Config(Bytes::from_static(ASC[usize::from(how) % ASC.len()])).to_body(),
+                AudioTag::config(AudioCodec::Aac, Bytes::from_static(ASC[usize::from(how) % ASC.len()])).to_body(),
             ),
             4..=6 => self.pictures(how, step >> 4, source),
             7..=9 => self.sounds(how, step >> 4, source),
@@ -121,7 +121,7 @@ impl Rig {
         let length_size = [4, 1, 2, 4][usize::from(source.u8() & 3)];
         let config = AvcConfig { length_size, sps: sets(SPS[which]), pps: sets(PPS) };
         let record = config.write().expect("good sets");
-        self.send(TagKind::Video, VideoTag::Config(record).to_body());
+        self.send(TagKind::Video, VideoTag::config(VideoCodec::H264, record).to_body());
     }
 
     /// `how`: keyframe, size, composition time. `many`: this many, doubled.
@@ -170,7 +170,7 @@ impl Rig {
         data.put_u32(filler as u32 + 1);
         data.put_u8(12);
         data.put_bytes(0xff, filler);
-        let tag = VideoTag::Frame { claimed_key: false, composition_ms: 0, data: data.freeze() };
+        let tag = VideoTag::frame(VideoCodec::H264, false, 0, data.freeze());
         self.send(TagKind::Video, tag.to_body());
     }
 
