@@ -173,7 +173,7 @@ pub const REFUSED_PICTURES: [Refused; 7] = [
     (&[0x12, 0], "video codec Sorenson H.263 is not supported: set the encoder to H.264"),
     (b"\x90vvc1", "video codec VVC (FourCC vvc1) is not supported: set the encoder to H.264"),
     (b"\x90vp08", "video codec VP8 (FourCC vp08) is not supported: set the encoder to H.264"),
-    (b"\x96\x00vvc1", "video codec VVC (FourCC vvc1) is not supported: set the encoder to H.264"),
+    (b"\x96\x00vvc1\x00", "video codec VVC (FourCC vvc1) is not supported: set the encoder to H.264"),
 ];
 
 /// [`plain`], of which everything of `kind` is one message that begins with `bytes`.
