@@ -10,9 +10,9 @@ use serde::Serialize;
 
 use super::args::Json;
 use super::{CliError, Host, Output};
-use crate::config::Config;
 use crate::config::preset::{AudioMode, AudioPreset, EncodePreset, Preset, Rung, RungMode};
 use crate::config::units::{bitrate_text, duration_text, size_text};
+use crate::config::{Config, Encryption};
 use crate::control::DataDirLock;
 
 /// Flags of `check`.
@@ -57,7 +57,7 @@ pub(super) async fn run<H: Host>(
     host: &H,
     output: &mut Output,
 ) -> Result<(), CliError> {
-    let mut checks = vec![data_dir(config), http(config), rtmp(config), rtmps(config, host).await];
+    let mut checks = vec![data_dir(config), http(config), rtmp(config), rtmps(config, host).await, srt(config)];
     checks.push(storage(config, host).await);
     checks.extend([spool(config), hls(config), session(config), traces(config)]);
     checks.extend(ladder(config));
@@ -115,6 +115,23 @@ async fn rtmps<H: Host>(config: &Config, host: &H) -> Check {
     let probed = host.probe_certificate(rtmps).await.map_err(|error| error.to_string());
     let passed = |found| format!("{listen}: publish to rtmps://HOST:{port}/live with a stream key; {found}");
     Check::of("rtmps", probed.map(passed))
+}
+
+fn srt(config: &Config) -> Check {
+    let Some(srt) = &config.srt else {
+        return Check::passed("srt", "off (srt.listen is empty)".to_owned());
+    };
+    let (listen, port) = (srt.listen, srt.listen.port());
+    let encryption = match (&srt.passphrase, srt.encryption) {
+        (Some(_), Encryption::Required) => "encryption required, with srt.passphrase or the stream's own",
+        (Some(_), Encryption::Optional) => "encryption optional, with srt.passphrase or the stream's own",
+        (None, Encryption::Required) => "encryption required, with the stream's own passphrase",
+        (None, Encryption::Optional) => "encryption where a stream has a passphrase",
+    };
+    let latency = format!("latency {} to {}", duration_text(srt.latency_min), duration_text(srt.latency_max));
+    let detail =
+        format!("{listen} (UDP): publish to srt://HOST:{port}?streamid=KEY with a stream key; {encryption}; {latency}");
+    Check::passed("srt", detail)
 }
 
 async fn storage<H: Host>(config: &Config, host: &H) -> Check {

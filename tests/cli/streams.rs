@@ -198,7 +198,7 @@ async fn text_for_people() {
         format!(
             "id       {key}\nstream   {id}\nlabel    -\nexpires  -\nsecret   {secret}\n\n\
              The secret is not shown again. In OBS choose the service Custom, and enter:\n  \
-             server      rtmp://HOST:1935/live\n  stream key  {secret}\n"
+             server       rtmp://HOST:1935/live\n  or over SRT  srt://HOST:8890\n  stream key   {secret}\n"
         )
     );
     assert_eq!(text(call(dir.path(), &["keys", "revoke", key]).await), format!("Revoked key {key} of stream {id}.\n"));
@@ -207,7 +207,7 @@ async fn text_for_people() {
          {key}  -      revoked  {at}  -        -\n"
     );
     assert_eq!(text(call(dir.path(), &["keys", "list", "--stream", "demo"]).await), list);
-    let over_tls = "[rtmps]\ncert = 'c.pem'\nkey = 'k.pem'";
+    let over_tls = "[srt]\nlisten = ''\n[rtmps]\ncert = 'c.pem'\nkey = 'k.pem'";
     let created =
         text(call_with(&FakeHost::default(), over_tls, dir.path(), &["keys", "create", "--stream", "demo"]).await);
     let lines = "\n  server       rtmp://HOST:1935/live\n  or over TLS  rtmps://HOST:1936/live\n  stream key   ";
@@ -271,6 +271,8 @@ async fn check_says_what_serve_would_do() {
              API closed over TCP (no http.admin_token), open on the control socket\n\
              rtmp      ok      0.0.0.0:1935: publish to rtmp://HOST:1935/live with a stream key\n\
              rtmps     ok      off (no rtmps.cert and rtmps.key)\n\
+             srt       ok      0.0.0.0:8890 (UDP): publish to srt://HOST:8890?streamid=KEY with a stream key; \
+             encryption where a stream has a passphrase; latency 120ms to 8s\n\
              storage   ok      file:{path}/objects: 5 GiB free\n\
              spool     ok      {path}/spool, at most 10GiB\n\
              hls       ok      segments of 2s, parts of 334ms, window of 1m\n\
@@ -284,6 +286,26 @@ async fn check_says_what_serve_would_do() {
     let answer = call_with(&host, traced, dir.path(), &["check"]).await;
     let line = "\ntraces    ok      one per stored segment, to http://127.0.0.1:4318/v1/traces\n";
     assert!(answer.out.contains(line), "{}", answer.out);
+}
+
+#[tokio::test]
+async fn check_says_how_srt_is_encrypted_and_never_with_what() {
+    let dir = folder();
+    let host = FakeHost::default();
+    let secret = "correct horse battery staple";
+    let both = "with srt.passphrase or the stream's own";
+    for (config, says) in [
+        (format!("passphrase = '{secret}'"), format!("encryption optional, {both}")),
+        (format!("passphrase = '{secret}'\nencryption = 'required'"), format!("encryption required, {both}")),
+        ("encryption = 'required'".to_owned(), "encryption required, with the stream's own passphrase".to_owned()),
+        ("listen = ''".to_owned(), "off (srt.listen is empty)".to_owned()),
+    ] {
+        for json in [&["check"][..], &["check", "--json"]] {
+            let answer = call_with(&host, &format!("[srt]\n{config}"), dir.path(), json).await;
+            assert!(answer.out.contains(&says), "{}", answer.out);
+            assert!(!answer.out.contains(secret) && answer.err.is_empty(), "{}{}", answer.out, answer.err);
+        }
+    }
 }
 
 #[tokio::test]
