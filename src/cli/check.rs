@@ -13,7 +13,7 @@ use super::{CliError, Host, Output};
 use crate::config::preset::{AudioMode, AudioPreset, EncodePreset, Preset, Rung, RungMode};
 use crate::config::units::{bitrate_text, duration_text, size_text};
 use crate::config::{Config, Encryption};
-use crate::control::DataDirLock;
+use crate::control::{DataDirLock, check_key_file};
 
 /// Flags of `check`.
 #[derive(Clone, Copy, Debug, Args)]
@@ -59,7 +59,7 @@ pub(super) async fn run<H: Host>(
 ) -> Result<(), CliError> {
     let mut checks = vec![data_dir(config), http(config), rtmp(config), rtmps(config, host).await, srt(config)];
     checks.push(storage(config, host).await);
-    checks.extend([spool(config), hls(config), session(config), traces(config)]);
+    checks.extend([spool(config), secrets(config), hls(config), session(config), traces(config)]);
     checks.extend(ladder(config));
     match host.encode_costs(config).await {
         Ok(lines) => checks.extend(lines.into_iter().map(|(name, detail)| Check::passed(&name, detail))),
@@ -144,6 +144,15 @@ async fn storage<H: Host>(config: &Config, host: &H) -> Check {
 fn spool(config: &Config) -> Check {
     let limit = size_text(config.storage.spool_max_bytes);
     Check::passed("spool", format!("{}, at most {limit}", config.storage.spool.display()))
+}
+
+fn secrets(config: &Config) -> Check {
+    let path = config.secrets.key_file.display();
+    let outcome = check_key_file(&config.secrets).map(|there| match there {
+        true => format!("{path}, private and of the right length"),
+        false => format!("{path} would be made with the first SRT passphrase of a stream"),
+    });
+    Check::of("secrets", outcome.map_err(|error| error.to_string()))
 }
 
 fn hls(config: &Config) -> Check {
