@@ -14,6 +14,7 @@ use serde_json::Value;
 use support::{Text, daemon, folder};
 
 const TOKEN: &str = "a-token-of-sufficient-length";
+const PASSPHRASE: &str = "correct horse battery";
 
 async fn call(data_dir: &Path, args: &[&str]) -> Value {
     support::call(data_dir, &[args, &["--json"]].concat()).await.json()
@@ -40,7 +41,16 @@ async fn no_secret_is_logged_at_any_level() {
     let offline = call(dir.path(), &["streams", "create", "--name", "a"]).await;
     let mut secrets = vec![call(dir.path(), &["keys", "create", "--stream", "a"]).await];
 
+    let file = dir.path().join("passphrase");
+    std::fs::write(&file, PASSPHRASE).expect("a file");
+    let file = file.display().to_string();
+    let with_passphrase = ["streams", "update", "a", "--srt-passphrase-file", &file];
+    call(dir.path(), &with_passphrase).await;
+
     let daemon = daemon(dir.path()).await;
+    call(dir.path(), &with_passphrase).await;
+    let stream = offline["id"].as_str().and_then(|id| id.parse().ok()).expect("an id");
+    assert!(daemon.control.srt_passphrase(&stream).await.expect("read").is_some());
     secrets.push(call(dir.path(), &["keys", "create", "--stream", "a"]).await);
     let id = secrets[1]["id"].as_str().expect("an id").to_owned();
     secrets.push(call(dir.path(), &["keys", "rotate", &id]).await);
@@ -61,4 +71,5 @@ async fn no_secret_is_logged_at_any_level() {
         assert!(!text.contains(secret), "a secret was logged");
     }
     assert!(!text.contains(TOKEN), "the token was logged");
+    assert!(!text.contains(PASSPHRASE), "the SRT passphrase was logged");
 }

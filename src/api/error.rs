@@ -93,7 +93,11 @@ impl From<ControlError> for ApiError {
         let code = error.code();
         if error.is_ours() {
             tracing::error!(code, error = %chain(&error), "an API request failed");
-            let message = "the daemon could not do this; its log says why".to_owned();
+            // A key file is put right by whoever asks here, and nobody else reads this answer.
+            let message = match &error {
+                ControlError::SecretKey(error) => error.to_string(),
+                _ => "the daemon could not do this; its log says why".to_owned(),
+            };
             return ApiError { status: StatusCode::INTERNAL_SERVER_ERROR, code, message };
         }
         let status = match error {

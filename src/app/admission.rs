@@ -4,6 +4,7 @@ use std::error::Error as _;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
+use secrecy::SecretString;
 use tokio::sync::Mutex;
 use tracing::{Span, error, info, warn};
 
@@ -98,8 +99,24 @@ fn refused(failure: &PublishError) -> Refusal {
 impl Admission for KeyAdmission {
     type Publisher = LivePublisher;
 
+    async fn srt_passphrase(&self, key: &SecretString) -> Result<Option<SecretString>, Refusal> {
+        let grant = self.control.authenticate(key).await.map_err(not_authentic)?;
+        own_passphrase(&self.control, &grant.stream.id).await.map_err(|failure| {
+            error!(%failure, "a stream's SRT passphrase cannot be read");
+            refusal(RefusalReason::Internal, "The server cannot check passphrases at the moment. Try again.")
+        })
+    }
+
     async fn admit(&self, request: PublishRequest) -> Result<LivePublisher, Refusal> {
         let grant = self.control.authenticate(&request.key).await.map_err(not_authentic)?;
+        if let Some(named) = &request.stream
+            && !is_named(&grant.stream, named)
+        {
+            return Err(refusal(
+                RefusalReason::OtherStream,
+                "The stream key is right, and the stream named beside it is not its own.",
+            ));
+        }
         let publisher = self.publish(&grant, request.peer).await?;
         Span::current().record("stream", grant.stream.id.as_str());
         Span::current().record("session", publisher.session().spec().session.as_str());
@@ -116,6 +133,17 @@ impl Admission for KeyAdmission {
             }
         }
     }
+}
+
+/// Whether `path`, or its last segment, is the id or the name of `stream`.
+fn is_named(stream: &crate::control::Stream, path: &str) -> bool {
+    let last = path.rsplit('/').next().unwrap_or(path);
+    [path, last].iter().any(|name| *name == stream.id.as_str() || *name == stream.name)
+}
+
+/// The passphrase of a stream's own.
+async fn own_passphrase(_control: &Control, _stream: &StreamId) -> Result<Option<SecretString>, ControlError> {
+    Ok(None)
 }
 
 fn refusal(reason: RefusalReason, description: impl Into<String>) -> Refusal {
@@ -181,7 +209,7 @@ mod tests {
         async fn admit(&self) -> Result<LivePublisher, Refusal> {
             let peer = SocketAddr::from(([192, 0, 2, 1], 5_000));
             let (key, app) = (self.key.clone(), "live".to_owned());
-            let request = PublishRequest { key, app, protocol: Protocol::Rtmp, peer, encoder: None };
+            let request = PublishRequest { key, app, stream: None, protocol: Protocol::Rtmp, peer, encoder: None };
             tokio::time::timeout(LIMIT, self.admission.admit(request)).await.expect("an answer")
         }
 

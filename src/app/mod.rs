@@ -201,7 +201,8 @@ impl Daemon {
     async fn start(config: Config, metrics: Metrics) -> Result<Self, ServeError> {
         let clock = SystemClock::shared();
         let descriptors = descriptors::raise();
-        let control = Control::open(&config.data_dir, clock.clone()).await?;
+        let control = Control::open_with(&config.data_dir, config.secrets.clone(), clock.clone()).await?;
+        control.check_secrets().await?;
         let tracing = Tracing::start(config.telemetry.otlp_endpoint.as_ref(), clock.clone())?;
         let settings = StoreSettings { traces: tracing.traces.clone(), ..store_settings(&config) };
         let (store, recovered) = Store::open(settings, clock.clone()).await?;

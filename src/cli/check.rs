@@ -10,10 +10,10 @@ use serde::Serialize;
 
 use super::args::Json;
 use super::{CliError, Host, Output};
-use crate::config::Config;
 use crate::config::preset::{AudioMode, AudioPreset, EncodePreset, Preset, Rung, RungMode};
 use crate::config::units::{bitrate_text, duration_text, size_text};
-use crate::control::DataDirLock;
+use crate::config::{Config, Encryption};
+use crate::control::{DataDirLock, check_key_file};
 
 /// Flags of `check`.
 #[derive(Clone, Copy, Debug, Args)]
@@ -57,9 +57,9 @@ pub(super) async fn run<H: Host>(
     host: &H,
     output: &mut Output,
 ) -> Result<(), CliError> {
-    let mut checks = vec![data_dir(config), http(config), rtmp(config), rtmps(config, host).await];
+    let mut checks = vec![data_dir(config), http(config), rtmp(config), rtmps(config, host).await, srt(config)];
     checks.push(storage(config, host).await);
-    checks.extend([spool(config), hls(config), session(config), traces(config)]);
+    checks.extend([spool(config), secrets(config), hls(config), session(config), traces(config)]);
     checks.extend(ladder(config));
     match host.encode_costs(config).await {
         Ok(lines) => checks.extend(lines.into_iter().map(|(name, detail)| Check::passed(&name, detail))),
@@ -117,6 +117,23 @@ async fn rtmps<H: Host>(config: &Config, host: &H) -> Check {
     Check::of("rtmps", probed.map(passed))
 }
 
+fn srt(config: &Config) -> Check {
+    let Some(srt) = &config.srt else {
+        return Check::passed("srt", "off (srt.listen is empty)".to_owned());
+    };
+    let (listen, port) = (srt.listen, srt.listen.port());
+    let encryption = match (&srt.passphrase, srt.encryption) {
+        (Some(_), Encryption::Required) => "encryption required, with srt.passphrase or the stream's own",
+        (Some(_), Encryption::Optional) => "encryption optional, with srt.passphrase or the stream's own",
+        (None, Encryption::Required) => "encryption required, with the stream's own passphrase",
+        (None, Encryption::Optional) => "encryption where a stream has a passphrase",
+    };
+    let latency = format!("latency {} to {}", duration_text(srt.latency_min), duration_text(srt.latency_max));
+    let detail =
+        format!("{listen} (UDP): publish to srt://HOST:{port}?streamid=KEY with a stream key; {encryption}; {latency}");
+    Check::passed("srt", detail)
+}
+
 async fn storage<H: Host>(config: &Config, host: &H) -> Check {
     let url = &config.storage.url;
     let probed = host.probe_storage(config).await;
@@ -127,6 +144,15 @@ async fn storage<H: Host>(config: &Config, host: &H) -> Check {
 fn spool(config: &Config) -> Check {
     let limit = size_text(config.storage.spool_max_bytes);
     Check::passed("spool", format!("{}, at most {limit}", config.storage.spool.display()))
+}
+
+fn secrets(config: &Config) -> Check {
+    let path = config.secrets.key_file.display();
+    let outcome = check_key_file(&config.secrets).map(|there| match there {
+        true => format!("{path}, private and of the right length"),
+        false => format!("{path} would be made with the first SRT passphrase of a stream"),
+    });
+    Check::of("secrets", outcome.map_err(|error| error.to_string()))
 }
 
 fn hls(config: &Config) -> Check {

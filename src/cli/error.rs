@@ -39,6 +39,14 @@ pub enum CliError {
     /// A setting was given a value and back to the configuration at once.
     #[error("{0} gives a value, and --as-configured gives the same setting back: leave one of them out")]
     TwoWays(&'static str),
+    /// A file that a flag names.
+    #[error("{} cannot be read: {reason}", path.display())]
+    Unreadable {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        reason: String,
+    },
     /// The system's clock or a flag leads to no moment that can be written.
     #[error("{0}")]
     Moment(String),

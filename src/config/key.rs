@@ -1,7 +1,7 @@
 //! What is known of each key. The tables stand in the files of their sections; [`reference()`] lists them all, and
 //! `docs/config.md` is tested against it.
 
-use super::{hls, http, ladder, log, rtmp, rtmps, session, storage, telemetry};
+use super::{hls, http, ladder, log, rtmp, rtmps, secrets, session, srt, storage, telemetry};
 
 /// Prefix of all environment twins.
 pub const ENV_PREFIX: &str = "MILLSTREAM_";
@@ -94,8 +94,9 @@ impl Key {
 
 /// Every key of this version, in the order of the reference.
 pub fn reference() -> impl Iterator<Item = &'static Key> {
-    let served = [super::TOP, http::KEYS, rtmp::KEYS, rtmps::KEYS, storage::KEYS, hls::KEYS, ladder::KEYS];
-    served.into_iter().chain([session::KEYS, log::KEYS, telemetry::KEYS]).flatten()
+    let doors = [super::TOP, http::KEYS, rtmp::KEYS, rtmps::KEYS, srt::KEYS];
+    let inside = [storage::KEYS, secrets::KEYS, hls::KEYS, ladder::KEYS, session::KEYS, log::KEYS, telemetry::KEYS];
+    doors.into_iter().chain(inside).flatten()
 }
 
 /// The section's name when this version knows it.

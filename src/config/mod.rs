@@ -2,7 +2,7 @@
 //!
 //! | module | holds |
 //! |---|---|
-//! | [`http`] [`rtmp`] [`rtmps`] [`storage`] [`hls`] [`ladder`] [`session`] [`log`] [`telemetry`] | one section each: its keys, its type, its rules |
+//! | [`http`] [`rtmp`] [`rtmps`] [`srt`] [`storage`] [`secrets`] [`hls`] [`ladder`] [`session`] [`log`] [`telemetry`] | one section each: its keys, its type, its rules |
 //! | [`key`] | what is known of a key: name, type, default, environment twin, meaning |
 //! | [`reader`] | layers flags, environment and file, and hands out typed values |
 //! | [`units`] | texts of durations, sizes and addresses |
@@ -28,8 +28,10 @@ pub mod preset;
 pub mod reader;
 pub mod rtmp;
 pub mod rtmps;
+pub mod secrets;
 pub mod session;
 pub mod source;
+pub mod srt;
 pub mod storage;
 pub mod telemetry;
 pub mod units;
@@ -42,7 +44,9 @@ pub use ladder::{Capacity, Ladder, OverCapacity};
 pub use log::{Log, LogFormat, LogLevel};
 pub use rtmp::Rtmp;
 pub use rtmps::Rtmps;
+pub use secrets::Secrets;
 pub use session::{Conflict, OnUnpublish, Session};
+pub use srt::{Encryption, Srt};
 pub use storage::{Storage, StorageUrl};
 pub use telemetry::{OtlpEndpoint, Telemetry};
 
@@ -60,8 +64,12 @@ pub struct Config {
     pub rtmp: Rtmp,
     /// `[rtmps]`; `None`: off.
     pub rtmps: Option<Rtmps>,
+    /// `[srt]`; `None`: off.
+    pub srt: Option<Srt>,
     /// `[storage]`
     pub storage: Storage,
+    /// `[secrets]`
+    pub secrets: Secrets,
     /// `[hls]`
     pub hls: Hls,
     /// `[ladder]`
@@ -116,7 +124,9 @@ impl Config {
             http: Http::read(&mut reader),
             rtmp: Rtmp::read(&mut reader),
             rtmps: Rtmps::read(&mut reader),
+            srt: Srt::read(&mut reader),
             storage: Storage::read(&mut reader, &data_dir),
+            secrets: Secrets::read(&mut reader, &data_dir),
             hls: Hls::read(&mut reader),
             ladder: Ladder::read(&mut reader),
             session: Session::read(&mut reader),
@@ -128,7 +138,7 @@ impl Config {
         reader.finish().map(|()| config)
     }
 
-    /// Two listeners on one address would fail at start with less to say.
+    /// Two listeners on one address would fail at start with less to say. SRT is alone on UDP, whose ports are not TCP's.
     fn check_ports(&self, reader: &mut Reader) {
         let http = ("http.listen", self.http.listen);
         let rtmp = ("rtmp.listen", self.rtmp.listen);

@@ -10,9 +10,6 @@ use toml::de::{DeTable, DeValue};
 use super::error::{ConfigError, Origin, Problem};
 use super::key::{ENV_NOT_KEYS, ENV_PREFIX, Key, KeyType, Section, known_section, nearest, reference, section_names};
 
-/// Sections that other versions have. They get no "did you mean": no section of this version is what the writer of one wants.
-const SECTIONS_OF_LATER_VERSIONS: &[&str] = &["srt"];
-
 #[derive(Clone, Debug)]
 struct Given {
     text: String,
@@ -161,9 +158,6 @@ fn described(value: &DeValue<'_>) -> &'static str {
 }
 
 fn unknown_section(name: &str) -> String {
-    if SECTIONS_OF_LATER_VERSIONS.contains(&name) {
-        return format!("section [{name}] is not known to this version");
-    }
     let known = nearest(name, section_names().map(str::to_owned)).unwrap_or_default();
     format!("unknown section [{name}]; did you mean [{known}]?")
 }

@@ -90,20 +90,10 @@ impl Rtmp {
             connect: reader.read(&CONNECT, units::parse_deadline),
             publish: reader.read(&PUBLISH, units::parse_deadline),
             silence: reader.read(&SILENCE, units::parse_deadline),
-            max_connections: reader.read(&MAX_CONNECTIONS, parse_connections),
-            max_connections_per_address: reader.read(&MAX_CONNECTIONS_PER_ADDRESS, parse_connections),
+            max_connections: reader.read(&MAX_CONNECTIONS, units::parse_connections),
+            max_connections_per_address: reader.read(&MAX_CONNECTIONS_PER_ADDRESS, units::parse_connections),
             max_message_bytes: reader.read(&MAX_MESSAGE, parse_message),
         }
-    }
-}
-
-fn parse_connections(text: &str) -> Result<u32, String> {
-    let connections = units::parse_count(text).map_err(|error| error.to_string())?;
-    let range = 1..=100_000;
-    if range.contains(&connections) {
-        Ok(connections)
-    } else {
-        Err(format!("{text} is out of range: write 1 to 100000"))
     }
 }
 

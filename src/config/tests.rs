@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use secrecy::ExposeSecret;
+
 use super::*;
 use crate::media::Span;
 
@@ -32,6 +34,14 @@ fn nothing_given_is_the_documented_defaults() {
     assert_eq!((rtmp.max_connections, rtmp.max_connections_per_address), (1_000, 64));
     assert_eq!(rtmp.max_message_bytes, 8 << 20);
     assert_eq!(config.rtmps, None);
+    let srt = config.srt.as_ref().expect("SRT is on");
+    assert_eq!((srt.listen.to_string().as_str(), srt.passphrase.is_none()), ("0.0.0.0:8890", true));
+    assert_eq!(srt.encryption, Encryption::Optional);
+    assert_eq!((srt.latency_min, srt.latency_max), (Duration::from_millis(120), Duration::from_secs(8)));
+    assert_eq!((srt.handshake, srt.idle), (Duration::from_secs(5), Duration::from_secs(5)));
+    assert_eq!((srt.max_connections, srt.max_connections_per_address), (1_000, 64));
+    assert_eq!(srt.max_buffer_bytes, 16 << 20);
+    assert_eq!(config.secrets, Secrets { key_file: "./data/secret.key".into(), make: true });
     assert_eq!(config.storage.url, StorageUrl::File("./data/objects".into()));
     assert_eq!(config.storage.url.to_string(), "file:./data/objects");
     assert_eq!(config.storage.spool, PathBuf::from("./data/spool"));
@@ -134,7 +144,6 @@ fn unknown_names_are_answered_with_the_nearest() {
     refused("\n\n[htpp]\nlisten = 1", "a.toml:3: unknown section [htpp]; did you mean [http]?");
     refused("datadir = 'x'", "a.toml:1: unknown key datadir; did you mean data_dir?");
     refused("grace = '5s'", "a.toml:1: unknown key grace; did you mean session.grace?");
-    refused("[srt]", "a.toml:1: section [srt] is not known to this version");
     refused("http = 1", "a.toml:1: unknown key http; did you mean data_dir?");
     for (name, expected) in [
         ("MILLSTREAM_HLS__SEGMNT", "MILLSTREAM_HLS__SEGMNT: no such key; did you mean MILLSTREAM_HLS__SEGMENT?"),
@@ -203,6 +212,26 @@ fn values_out_of_range() {
         ("[rtmp]\nmax_connections = -1", "a.toml:2: rtmp.max_connections: \"-1\" is not a whole number"),
         ("[rtmp]\nmax_message = '1KiB'", "a.toml:2: rtmp.max_message: 1KiB is out of range: write 64KiB to 16MiB"),
         ("[rtmp]\nmax_message = '1GiB'", "a.toml:2: rtmp.max_message: 1GiB is out of range: write 64KiB to 16MiB"),
+        ("[srt]\nlatency_min = '19ms'", "a.toml:2: srt.latency_min: 19ms is out of range: write 20ms to 8s"),
+        ("[srt]\nlatency_max = '9s'", "a.toml:2: srt.latency_max: 9s is out of range: write 20ms to 8s"),
+        (
+            "[srt]\nlatency_max = '100ms'",
+            "a.toml:2: srt.latency_max: 100ms must not be less than srt.latency_min, which is 120ms",
+        ),
+        ("[srt]\nidle = '0s'", "a.toml:2: srt.idle: 0s is out of range: write 1s to 10m"),
+        ("[srt]\nhandshake = '11m'", "a.toml:2: srt.handshake: 11m is out of range: write 1s to 10m"),
+        ("[srt]\nmax_connections = 0", "a.toml:2: srt.max_connections: 0 is out of range: write 1 to 100000"),
+        (
+            "[srt]\nmax_connections_per_address = 100001",
+            "a.toml:2: srt.max_connections_per_address: 100001 is out of range: write 1 to 100000",
+        ),
+        ("[srt]\nmax_buffer = '1MB'", "a.toml:2: srt.max_buffer: 1MB is out of range: write 1MiB to 256MiB"),
+        ("[srt]\nmax_buffer = '1GiB'", "a.toml:2: srt.max_buffer: 1GiB is out of range: write 1MiB to 256MiB"),
+        (
+            "[srt]\nencryption = 'require'",
+            "a.toml:2: srt.encryption: \"require\" is not one of optional, required; did you mean \"required\"?",
+        ),
+        ("[secrets]\nkey_file = ''", "a.toml:2: secrets.key_file: must not be empty"),
         ("[storage]\nspool_max = '1MB'", "a.toml:2: storage.spool_max: 1MB is too small: write 64MiB or more"),
         ("[storage]\nspool = ''", "a.toml:2: storage.spool: must not be empty"),
         ("[hls]\nsegment = '1500ms'", "a.toml:2: hls.segment: 1500ms does not fit: write whole seconds from 1s to 10s"),
@@ -286,6 +315,53 @@ fn two_listeners_need_two_ports() {
     );
     parse(&[], "[rtmps]\nlisten = '0.0.0.0:1935'").expect("it does not listen");
     parse(&[], "[http]\nlisten = '[::1]:0'\n[rtmp]\nlisten = '[::1]:0'").expect("port 0 is a different one each time");
+}
+
+#[test]
+fn srt_has_its_own_ports_and_an_empty_address_switches_it_off() {
+    let config = parse(&[], "[http]\nlisten = '127.0.0.1:9'\n[srt]\nlisten = '127.0.0.1:9'").expect("UDP is not TCP");
+    assert_eq!(config.srt.expect("on").listen.port(), 9);
+    let file = "[srt]\nlisten = '127.0.0.1:9'\n";
+    assert!(parse(&[("MILLSTREAM_SRT__LISTEN", "")], file).expect("valid").srt.is_none());
+    refused(
+        "[srt]\nlisten = ''\nlatency_min = '5ms'",
+        "a.toml:3: srt.latency_min: 5ms is out of range: write 20ms to 8s",
+    );
+}
+
+#[test]
+fn the_srt_passphrase_is_never_printed() {
+    let secret = "correct horse battery staple";
+    let file = format!("[srt]\npassphrase = '{secret}'\n");
+    let config = parse(&[], &file).expect("valid");
+    assert!(!format!("{config:?}").contains(secret));
+    let passphrase = config.srt.and_then(|srt| srt.passphrase).expect("given");
+    assert_eq!(passphrase.expose_secret(), secret);
+    let taken_back = parse(&[("MILLSTREAM_SRT__PASSPHRASE", "")], &file).expect("valid");
+    assert!(taken_back.srt.expect("on").passphrase.is_none());
+    for (length, bytes) in [("x".repeat(9), 9), ("x".repeat(80), 80), ("\u{e9}".repeat(40), 80)] {
+        refused(
+            &format!("[srt]\npassphrase = '{length}'"),
+            &format!(
+                "a.toml:2: srt.passphrase: must have 10 to 79 bytes, and has {bytes}; make one with: openssl rand -hex 16"
+            ),
+        );
+    }
+    for fits in ["x".repeat(10), "x".repeat(79)] {
+        parse(&[], &format!("[srt]\npassphrase = '{fits}'")).expect("it fits");
+    }
+    refused(
+        "[srt]\npassphrase = \"hunter2hunter2\\n\"",
+        "a.toml:2: srt.passphrase: must not hold control characters such as line ends; make one with: openssl rand -hex 16",
+    );
+}
+
+#[test]
+fn a_key_file_that_is_named_is_not_made() {
+    let config = parse(&[], "data_dir = 'd'\n[secrets]\nkey_file = '/run/secrets/millstream.key'").expect("valid");
+    assert_eq!(config.secrets, Secrets { key_file: "/run/secrets/millstream.key".into(), make: false });
+    let config = parse(&[], "data_dir = 'd'").expect("valid");
+    assert_eq!(config.secrets, Secrets { key_file: "d/secret.key".into(), make: true });
 }
 
 #[test]

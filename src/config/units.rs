@@ -112,6 +112,16 @@ pub fn parse_count(text: &str) -> Result<u32, UnitError> {
     text.parse().map_err(|_| UnitError::Count(text.to_owned()))
 }
 
+/// How many publishers' connections there may be.
+///
+/// # Errors
+/// Not a whole number, or out of range.
+pub fn parse_connections(text: &str) -> Result<u32, String> {
+    let connections = parse_count(text).map_err(|error| error.to_string())?;
+    let in_range = (1..=100_000).contains(&connections);
+    if in_range { Ok(connections) } else { Err(format!("{text} is out of range: write 1 to 100000")) }
+}
+
 /// A path, as it was written.
 ///
 /// # Errors

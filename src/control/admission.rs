@@ -79,6 +79,16 @@ impl Control {
     /// # Errors
     /// Why not.
     pub async fn authenticate(&self, secret: &SecretString) -> Result<Grant, AuthError> {
+        let grant = self.identify(secret).await?;
+        self.inner.uses.note(&grant.key_id, self.now());
+        Ok(grant)
+    }
+
+    /// The same without noting a use: what an encoder must prove beside its key (an SRT passphrase) is not proven yet.
+    ///
+    /// # Errors
+    /// Why not.
+    pub async fn identify(&self, secret: &SecretString) -> Result<Grant, AuthError> {
         if secret.expose_secret().len() > MAX_SECRET_BYTES {
             return Err(AuthError::NotFound);
         }
@@ -91,14 +101,12 @@ impl Control {
         .await
         .map_err(|error| AuthError::Unavailable(while_doing("checking a stream key")(error)))?;
         let Candidate { stream, key_id, expires_at, revoked_at } = found.ok_or(AuthError::NotFound)?;
-        let now = self.now();
-        match state(expires_at, revoked_at, now) {
+        match state(expires_at, revoked_at, self.now()) {
             KeyState::Revoked => return Err(AuthError::Revoked),
             KeyState::Expired => return Err(AuthError::Expired),
             KeyState::Active if !stream.enabled => return Err(AuthError::StreamDisabled),
             KeyState::Active => {}
         }
-        self.inner.uses.note(&key_id, now);
         Ok(Grant { stream, key_id })
     }
 

@@ -7,6 +7,8 @@ use std::path::PathBuf;
 
 use super::id::{KeyId, SessionId, StreamId};
 use super::lock::LockError;
+use super::vault::SecretKeyError;
+use crate::config::srt::PassphraseError;
 
 /// A request to the control layer failed.
 #[derive(Debug, thiserror::Error)]
@@ -31,6 +33,9 @@ pub enum ControlError {
     /// A grace time out of range.
     #[error("the grace time must be 30m or less")]
     InvalidGrace,
+    /// A text that cannot be an SRT passphrase.
+    #[error("the SRT passphrase {0}")]
+    InvalidSrtPassphrase(PassphraseError),
     /// A key that would be refused from its first moment on.
     #[error("the key would expire before it is made")]
     ExpiryInThePast,
@@ -95,6 +100,9 @@ pub enum ControlError {
         /// What it said.
         source: sqlx::Error,
     },
+    /// What is encrypted in the database cannot be read or added to.
+    #[error(transparent)]
+    SecretKey(#[from] SecretKeyError),
     /// The system has no random bytes.
     #[error("the system's random source failed: {message}")]
     NoRandomness {
@@ -112,6 +120,7 @@ impl ControlError {
             ControlError::InvalidLabel(_) => "invalid_label",
             ControlError::InvalidPreset { .. } => "invalid_preset",
             ControlError::InvalidGrace => "invalid_grace",
+            ControlError::InvalidSrtPassphrase(_) => "invalid_srt_passphrase",
             ControlError::ExpiryInThePast => "invalid_expiry",
             ControlError::NameTaken(_) => "name_taken",
             ControlError::StreamNotFound(_) => "stream_not_found",
@@ -125,6 +134,7 @@ impl ControlError {
             | ControlError::TooNew { .. }
             | ControlError::Migrate { .. }
             | ControlError::Database { .. } => "database",
+            ControlError::SecretKey(_) => "secret_key",
             ControlError::NoRandomness { .. } => "no_randomness",
         }
     }
@@ -138,6 +148,7 @@ impl ControlError {
                 | ControlError::TooNew { .. }
                 | ControlError::Migrate { .. }
                 | ControlError::Database { .. }
+                | ControlError::SecretKey(_)
                 | ControlError::NoRandomness { .. }
         )
     }

@@ -4,6 +4,7 @@
 //! |---|---|
 //! | [`stream`] `streams` | what a stream is; making, finding, changing, deleting |
 //! | [`key`] `keys` | what a key is; issuing, rotating, revoking |
+//! | [`passphrase`] `vault` | streams' SRT passphrases, encrypted with a key beside the database |
 //! | [`secret`] | key material: random bits, its hash, never shown but once |
 //! | `admission` | who may publish |
 //! | `uses` | when keys were last used, written in batches |
@@ -31,6 +32,7 @@ pub mod id;
 pub mod key;
 mod keys;
 pub mod lock;
+pub mod passphrase;
 pub mod secret;
 pub mod session;
 mod sessions;
@@ -39,6 +41,7 @@ mod streams;
 #[cfg(test)]
 pub(crate) mod testing;
 mod uses;
+mod vault;
 pub mod wall_text;
 
 use std::path::Path;
@@ -52,13 +55,17 @@ pub use events::ControlEvent;
 pub use id::{KeyId, SessionId, StreamId};
 pub use key::{IssuedKey, Key, KeyState, NewKey, RevealedKey};
 pub use lock::{DataDirLock, LockError};
+pub use passphrase::SrtPassphrase;
 pub use session::{SessionRow, SessionState};
 pub use stream::{NewStream, Stream, StreamChange};
+pub use vault::{SecretKeyError, check_key_file};
 
 use crate::clock::SharedClock;
+use crate::config::Secrets;
 use crate::media::WallTime;
 use db::Database;
 use uses::UseLog;
+use vault::Vault;
 
 /// The control layer of one data folder. Clones share it.
 #[derive(Clone, Debug)]
@@ -72,6 +79,7 @@ struct Inner {
     clock: SharedClock,
     events: broadcast::Sender<ControlEvent>,
     uses: UseLog,
+    vault: Vault,
     lock: Mutex<Option<DataDirLock>>,
 }
 
@@ -82,11 +90,29 @@ impl Control {
     /// # Errors
     /// The lock is held, the folder or the database cannot be used, or it was written by a newer version.
     pub async fn open(data_dir: &Path, clock: SharedClock) -> Result<Control, ControlError> {
+        Control::open_with(data_dir, Secrets::of(data_dir), clock).await
+    }
+
+    /// The same with a key file that may lie elsewhere. It is not read before it is needed: see
+    /// [`Control::check_secrets`].
+    ///
+    /// # Errors
+    /// As [`Control::open`].
+    pub async fn open_with(data_dir: &Path, secrets: Secrets, clock: SharedClock) -> Result<Control, ControlError> {
         let lock = DataDirLock::acquire(data_dir)?;
         let db = Database::open(&data_dir.join(db::FILE_NAME)).await?;
         let uses = UseLog::start(db.clone());
         let (events, _) = broadcast::channel(events::CAPACITY);
-        Ok(Control { inner: Arc::new(Inner { db, clock, events, uses, lock: Mutex::new(Some(lock)) }) })
+        Ok(Control {
+            inner: Arc::new(Inner {
+                db,
+                clock,
+                events,
+                uses,
+                vault: Vault::new(secrets),
+                lock: Mutex::new(Some(lock)),
+            }),
+        })
     }
 
     /// What changes from now on. A receiver that lagged behind must look at its whole state again
@@ -104,6 +130,10 @@ impl Control {
 
     fn db(&self) -> &Database {
         &self.inner.db
+    }
+
+    fn vault(&self) -> &Vault {
+        &self.inner.vault
     }
 
     fn now(&self) -> WallTime {

@@ -9,6 +9,7 @@ use sqlx::{FromRow, Row};
 use super::db::rows;
 use super::error::ControlError;
 use super::id::StreamId;
+use super::passphrase::SrtPassphrase;
 use super::{duration_text, wall_text};
 use crate::config::preset::Preset;
 use crate::config::session::MAX_GRACE;
@@ -38,6 +39,8 @@ pub struct Stream {
     pub on_unpublish: Option<OnUnpublish>,
     /// What a second publisher meets; `None`: as configured.
     pub conflict: Option<Conflict>,
+    /// Whether it has an SRT passphrase of its own, which encoders that push over SRT must then encrypt with.
+    pub srt_passphrase_set: bool,
     /// When it was made.
     #[serde(with = "wall_text")]
     pub created_at: WallTime,
@@ -55,6 +58,7 @@ impl FromRow<'_, SqliteRow> for Stream {
             grace: grace_ms.map(|millis| Duration::from_millis(millis.unsigned_abs())),
             on_unpublish: rows::word(row, "on_unpublish", &OnUnpublish::CHOICES)?,
             conflict: rows::word(row, "conflict", &Conflict::CHOICES)?,
+            srt_passphrase_set: row.try_get::<Option<&[u8]>, _>("srt_passphrase")?.is_some(),
             created_at: rows::moment(row, "created_at")?,
         })
     }
@@ -81,6 +85,9 @@ pub struct NewStream {
     /// Its own policy for a second publisher.
     #[serde(default)]
     pub conflict: Option<Conflict>,
+    /// Its own SRT passphrase, 10 to 79 bytes. No answer repeats it.
+    #[serde(default)]
+    pub srt_passphrase: Option<SrtPassphrase>,
 }
 
 impl NewStream {
@@ -94,12 +101,14 @@ impl NewStream {
             check_title(title)?;
         }
         check_grace(self.grace)?;
+        self.srt_passphrase.as_ref().map_or(Ok(()), SrtPassphrase::check)?;
         self.preset.as_deref().map_or(Ok(()), check_preset)
     }
 }
 
 /// A change of a stream; what is `None` stays as it is. Its own policies are `Some(None)` (in JSON `null`) where the
-/// daemon's configuration shall decide again. A session that runs keeps those that it began with.
+/// daemon's configuration shall decide again. A session that runs keeps those that it began with, and a connection the
+/// passphrase that it was made with.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct StreamChange {
@@ -121,6 +130,9 @@ pub struct StreamChange {
     /// Its own policy for a second publisher.
     #[serde(default, with = "given", skip_serializing_if = "Option::is_none")]
     pub conflict: Option<Option<Conflict>>,
+    /// Its own SRT passphrase, 10 to 79 bytes. No answer repeats it.
+    #[serde(default, with = "given", skip_serializing_if = "Option::is_none")]
+    pub srt_passphrase: Option<Option<SrtPassphrase>>,
 }
 
 impl StreamChange {
@@ -131,6 +143,7 @@ impl StreamChange {
     pub fn validate(&self) -> Result<(), ControlError> {
         self.title.as_deref().map_or(Ok(()), check_title)?;
         check_grace(self.grace.flatten())?;
+        self.srt_passphrase.as_ref().and_then(Option::as_ref).map_or(Ok(()), SrtPassphrase::check)?;
         self.preset.as_ref().and_then(Option::as_deref).map_or(Ok(()), check_preset)
     }
 }
@@ -271,10 +284,11 @@ mod tests {
             grace: Some(Duration::from_secs(90)),
             on_unpublish: Some(OnUnpublish::End),
             conflict: None,
+            srt_passphrase_set: true,
             created_at: WallTime::from_unix_millis(1_795_244_400_123),
         };
         let text = "{\"id\":\"0123456789ab\",\"name\":\"a\",\"title\":\"A\",\"enabled\":true,\"preset\":null,\
-                    \"grace\":\"90s\",\"on_unpublish\":\"end\",\"conflict\":null,\
+                    \"grace\":\"90s\",\"on_unpublish\":\"end\",\"conflict\":null,\"srt_passphrase_set\":true,\
                     \"created_at\":\"2026-11-21T07:00:00.123Z\"}";
         assert_eq!(serde_json::to_string(&stream).expect("plain data"), text);
         assert_eq!(serde_json::from_str::<Stream>(text).expect("it reads back"), stream);

@@ -2,11 +2,16 @@
 
 use std::time::Duration;
 
+use secrecy::SecretString;
+
 use super::Control;
+use super::db::rows::undecodable;
 use super::error::{ControlError, is_taken, while_doing};
 use super::events::ControlEvent;
 use super::id::StreamId;
+use super::passphrase::SrtPassphrase;
 use super::stream::{NewStream, Stream, StreamChange};
+use super::vault::Sealed;
 use crate::config::{Conflict, OnUnpublish};
 
 impl Control {
@@ -16,17 +21,21 @@ impl Control {
     /// A field is wrong, or the name is taken.
     pub async fn create_stream(&self, new: NewStream) -> Result<Stream, ControlError> {
         new.validate()?;
+        let id = StreamId::random()?;
+        let passphrase = self.sealed(&id, new.srt_passphrase.as_ref()).await?;
         let stream: Stream = sqlx::query_as(
-            "INSERT INTO streams (id, name, title, enabled, preset, grace_ms, on_unpublish, conflict, created_at)
-             VALUES (?, ?, ?, 1, ?, ?, ?, ?, ?) RETURNING *",
+            "INSERT INTO streams
+                 (id, name, title, enabled, preset, grace_ms, on_unpublish, conflict, srt_passphrase, created_at)
+             VALUES (?, ?, ?, 1, ?, ?, ?, ?, ?, ?) RETURNING *",
         )
-        .bind(StreamId::random()?.as_str().to_owned())
+        .bind(id.as_str())
         .bind(&new.name)
         .bind(new.title.as_deref().unwrap_or(&new.name))
         .bind(&new.preset)
         .bind(new.grace.map(millis))
         .bind(new.on_unpublish.map(|policy| policy.as_str()))
         .bind(new.conflict.map(|policy| policy.as_str()))
+        .bind(passphrase)
         .bind(self.now().unix_millis())
         .fetch_one(&self.db().durable)
         .await
@@ -63,16 +72,63 @@ impl Control {
         found.ok_or_else(|| ControlError::StreamNotFound(id_or_name.to_owned()))
     }
 
-    /// Changes a stream. Disabling it is announced, so that its connections end.
+    /// The SRT passphrase of the stream's own, if it has one.
+    ///
+    /// # Errors
+    /// There is no such stream, or the key file cannot be used or is not the one that it was encrypted with.
+    pub async fn srt_passphrase(&self, id: &StreamId) -> Result<Option<SecretString>, ControlError> {
+        let row: Option<(Option<Vec<u8>>,)> = sqlx::query_as("SELECT srt_passphrase FROM streams WHERE id = ?")
+            .bind(id.as_str())
+            .fetch_optional(&self.db().relaxed)
+            .await
+            .map_err(while_doing("reading a stream's SRT passphrase"))?;
+        let (sealed,) = row.ok_or_else(|| ControlError::StreamNotFound(id.to_string()))?;
+        sealed.map(|sealed| self.vault().open(id, &sealed)).transpose()
+    }
+
+    /// Whether the key file is there, private, and opens all that the database holds encrypted: to be asked at a start,
+    /// rather than to be found out by an encoder. A default key that nothing needs yet may be missing.
+    ///
+    /// # Errors
+    /// It does not.
+    pub async fn check_secrets(&self) -> Result<(), ControlError> {
+        self.vault().check(&self.sealed_but_for(None).await?)
+    }
+
+    /// What the database holds of a passphrase. A change of another stream's cannot come between: whoever changes any, uses the
+    /// same key.
+    async fn sealed(&self, id: &StreamId, given: Option<&SrtPassphrase>) -> Result<Option<Vec<u8>>, ControlError> {
+        let Some(given) = given else { return Ok(None) };
+        let others = self.sealed_but_for(Some(id)).await?;
+        self.vault().seal(id, given.expose(), &others).map(Some)
+    }
+
+    async fn sealed_but_for(&self, id: Option<&StreamId>) -> Result<Vec<Sealed>, ControlError> {
+        let rows: Vec<(String, Vec<u8>)> =
+            sqlx::query_as("SELECT id, srt_passphrase FROM streams WHERE srt_passphrase IS NOT NULL AND id IS NOT ?")
+                .bind(id.map(StreamId::as_str))
+                .fetch_all(&self.db().relaxed)
+                .await
+                .map_err(while_doing("reading SRT passphrases"))?;
+        let named = |(id, sealed): (String, Vec<u8>)| id.parse().map(|id| (id, sealed));
+        let sealed = rows.into_iter().map(named).collect::<Result<_, _>>();
+        sealed.map_err(|error| while_doing("reading SRT passphrases")(undecodable("id", &error)))
+    }
+
+    /// Changes a stream. Disabling it is announced, so that its connections end. Another SRT passphrase ends none: it counts
+    /// for those that come.
     ///
     /// # Errors
     /// A field is wrong, or there is no such stream.
     pub async fn update_stream(&self, id: &StreamId, change: StreamChange) -> Result<Stream, ControlError> {
         change.validate()?;
+        let given = change.srt_passphrase.as_ref();
+        let passphrase = self.sealed(id, given.and_then(Option::as_ref)).await?;
         let changed: Option<Stream> = sqlx::query_as(
             "UPDATE streams SET title = COALESCE(?, title), enabled = COALESCE(?, enabled),
                  preset = IIF(?, ?, preset), grace_ms = IIF(?, ?, grace_ms),
-                 on_unpublish = IIF(?, ?, on_unpublish), conflict = IIF(?, ?, conflict)
+                 on_unpublish = IIF(?, ?, on_unpublish), conflict = IIF(?, ?, conflict),
+                 srt_passphrase = IIF(?, ?, srt_passphrase)
              WHERE id = ? RETURNING *",
         )
         .bind(&change.title)
@@ -85,6 +141,8 @@ impl Control {
         .bind(change.on_unpublish.flatten().map(OnUnpublish::as_str))
         .bind(change.conflict.is_some())
         .bind(change.conflict.flatten().map(Conflict::as_str))
+        .bind(given.is_some())
+        .bind(passphrase)
         .bind(id.as_str())
         .fetch_optional(&self.db().durable)
         .await
@@ -133,6 +191,8 @@ fn millis(grace: Duration) -> i64 {
 
 #[cfg(test)]
 mod tests {
+    use secrecy::ExposeSecret;
+
     use super::super::testing::{Fixture, fixture};
     use super::*;
 
@@ -150,6 +210,7 @@ mod tests {
             grace: Some(Duration::from_secs(5)),
             on_unpublish: Some(OnUnpublish::End),
             conflict: Some(Conflict::Reject),
+            srt_passphrase: None,
         };
         let made = control.create_stream(new).await.expect("it is made");
         let expected = Stream {
@@ -161,6 +222,7 @@ mod tests {
             grace: Some(Duration::from_secs(5)),
             on_unpublish: Some(OnUnpublish::End),
             conflict: Some(Conflict::Reject),
+            srt_passphrase_set: false,
             created_at: control.now(),
         };
         assert_eq!(made, expected);
@@ -187,6 +249,66 @@ mod tests {
             assert_eq!(control.update_stream(&made.id, change(wrong)).await.expect_err("wrong").code(), code);
         }
         assert_eq!(control.find_stream("a").await.expect("found"), expected);
+    }
+
+    #[tokio::test]
+    async fn a_passphrase_is_kept_encrypted_changed_and_given_up() {
+        let Fixture { control, clock, dir } = fixture().await;
+        let with = |name: &str, text: &str| NewStream { srt_passphrase: Some(text.to_owned().into()), ..named(name) };
+        let plain = control.create_stream(named("plain")).await.expect("made");
+        assert!(!plain.srt_passphrase_set && control.srt_passphrase(&plain.id).await.expect("read").is_none());
+        control.check_secrets().await.expect("nothing needs a key");
+        assert!(!dir.path().join("secret.key").exists());
+
+        let made = control.create_stream(with("a", "correct horse battery")).await.expect("made");
+        let reads = async |control: &Control| {
+            let read = control.srt_passphrase(&made.id).await.expect("read");
+            read.map(|passphrase| passphrase.expose_secret().to_owned())
+        };
+        assert!(made.srt_passphrase_set && control.find_stream("a").await.expect("found").srt_passphrase_set);
+        assert_eq!(reads(&control).await.as_deref(), Some("correct horse battery"));
+        let change = |json: &str| serde_json::from_str::<StreamChange>(json).expect("a change");
+        let mut events = control.events();
+        for (json, passphrase) in [
+            (r#"{"title":"b"}"#, Some("correct horse battery")),
+            (r#"{"srt_passphrase":"another horse"}"#, Some("another horse")),
+            (r#"{"srt_passphrase":null}"#, None),
+            (r#"{"srt_passphrase":"the third horse"}"#, Some("the third horse")),
+        ] {
+            let changed = control.update_stream(&made.id, change(json)).await.expect("changed");
+            assert_eq!(
+                (changed.srt_passphrase_set, reads(&control).await.as_deref()),
+                (passphrase.is_some(), passphrase)
+            );
+            assert_eq!(serde_json::to_string(&change(json)).expect("JSON"), json, "as it is sent to a daemon");
+        }
+        assert!(events.try_recv().is_err(), "nothing ends for it");
+        let short = control.update_stream(&made.id, change(r#"{"srt_passphrase":"short"}"#)).await.expect_err("short");
+        assert_eq!(short.code(), "invalid_srt_passphrase");
+        assert!(control.create_stream(with("c", "short")).await.is_err());
+        let none = control.srt_passphrase(&"000000000000".parse().expect("an id")).await.expect_err("no such stream");
+        assert_eq!(none.code(), "stream_not_found");
+
+        control.close().await;
+        for entry in std::fs::read_dir(dir.path()).expect("a folder") {
+            let bytes = std::fs::read(entry.expect("an entry").path()).unwrap_or_default();
+            assert!(!bytes.windows(5).any(|window| window == b"horse"), "it is in the clear");
+        }
+        let again = Control::open(dir.path(), clock.clone()).await.expect("opened again");
+        again.check_secrets().await.expect("the key is there");
+        assert_eq!(reads(&again).await.as_deref(), Some("the third horse"));
+        again.close().await;
+
+        std::fs::write(dir.path().join("secret.key"), [7; 32]).expect("another key");
+        let other = Control::open(dir.path(), clock).await.expect("what needs no key works");
+        assert_eq!(other.check_secrets().await.expect_err("the wrong key").code(), "secret_key");
+        assert_eq!(other.srt_passphrase(&made.id).await.expect_err("the wrong key").code(), "secret_key");
+        assert_eq!(other.create_stream(with("d", "a new horse")).await.expect_err("two keys").code(), "secret_key");
+        other
+            .update_stream(&made.id, change(r#"{"srt_passphrase":"a new horse"}"#))
+            .await
+            .expect("its own is given up");
+        other.check_secrets().await.expect("all can be read again");
     }
 
     #[tokio::test]

@@ -412,6 +412,7 @@ impl Ingest {
                 TagKind::Audio => self.count(Kind::Audio, tag.data.len()),
                 TagKind::Script => self.stats.bytes += tag.data.len() as u64,
             },
+            Inbound::Ts(piece) => self.stats.bytes += piece.data.len() as u64,
         }
         let read = self.demux.push(inbound);
         self.take_demuxed(now, out)?;

@@ -121,6 +121,7 @@ table! {
     LISTEN_PROTOCOL_ERRORS = Counter "listen_protocol_errors_total" ["protocol" "kind" "action"] Count "Breaches of the protocol by encoders, answered by leaving out a message (skip) or the connection (drop).";
     LISTEN_BYTES = Counter "listen_received_bytes_total" ["protocol"] Bytes "Bytes read from encoders, protocol included.";
     LISTEN_PANICS = Counter "listen_panics_total" ["protocol"] Count "Connections of encoders that ended by a panic.";
+    SRT_DATAGRAMS_DROPPED = Counter "srt_datagrams_dropped_total" [] Count "Datagrams of SRT callers that were dropped because their connection's queue was full.";
     TLS_CERTIFICATE_EXPIRES = Gauge "tls_certificate_expires_timestamp_seconds" ["protocol"] Seconds "When the certificate in use expires, in seconds since 1970.";
     TLS_CERTIFICATE_STALE = Gauge "tls_certificate_stale" ["protocol"] Count "1 while the files of certificate and key hold what cannot be used and the former certificate goes on, else 0.";
 

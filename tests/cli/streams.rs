@@ -1,10 +1,13 @@
 //! The command line, in process: offline on the database, and against a daemon's control socket.
 
+use std::io::Write;
+use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
+use std::process::{Command, Stdio};
 
 use millstream::cli::{Exit, ServeOptions};
 use millstream::control::{ControlEvent, DataDirLock};
-use secrecy::SecretString;
+use secrecy::{ExposeSecret, SecretString};
 use serde_json::json;
 
 use crate::support::{Answer, FakeHost, call, call_with, daemon, folder};
@@ -18,7 +21,8 @@ async fn life_of_a_stream(dir: &Path) {
         stream,
         json!({
             "id": id, "name": "a/b", "title": "Arena", "enabled": true, "preset": "passthrough", "grace": "5s",
-            "on_unpublish": null, "conflict": "reject", "created_at": stream["created_at"],
+            "on_unpublish": null, "conflict": "reject", "srt_passphrase_set": false,
+            "created_at": stream["created_at"],
         })
     );
     assert_eq!(call(dir, &["streams", "show", "a/b", "--json"]).await.json(), stream);
@@ -30,12 +34,12 @@ async fn life_of_a_stream(dir: &Path) {
         call(dir, &[&update[..], &["--as-configured", "conflict,preset", "--disable", "--json"]].concat()).await;
     let expected = json!({
         "id": id, "name": "a/b", "title": "Hall", "enabled": false, "preset": null, "grace": "10m",
-        "on_unpublish": "end", "conflict": null, "created_at": stream["created_at"],
+        "on_unpublish": "end", "conflict": null, "srt_passphrase_set": false, "created_at": stream["created_at"],
     });
     assert_eq!(changed.json(), expected);
     let enabled = call(dir, &["streams", "update", id, "--enable"]).await;
     assert!(
-        enabled.out.contains("enabled       yes") && !enabled.out.contains("keeps the settings"),
+        enabled.out.contains("enabled         yes") && !enabled.out.contains("keeps the settings"),
         "{}",
         enabled.out
     );
@@ -177,9 +181,10 @@ async fn text_for_people() {
     let stream = call(dir.path(), &["streams", "show", "demo", "--json"]).await.json();
     let (id, at) = (stream["id"].as_str().expect("an id"), stream["created_at"].as_str().expect("a date"));
     let fields = format!(
-        "id            {id}\nname          demo\ntitle         demo\nenabled       yes\npreset        (as configured)\n\
-         grace         (as configured)\non_unpublish  (as configured)\nconflict      (as configured)\n\
-         created       {at}\nplayback      /live/{id}/index.m3u8\npage          /watch/{id}\n"
+        "id              {id}\nname            demo\ntitle           demo\nenabled         yes\npreset          (as configured)\n\
+         grace           (as configured)\non_unpublish    (as configured)\nconflict        (as configured)\n\
+         srt_passphrase  (as configured)\ncreated         {at}\nplayback        /live/{id}/index.m3u8\n\
+         page            /watch/{id}\n"
     );
     assert_eq!(created, format!("{fields}\nTo publish, make a key: millstream keys create --stream {id}\n"));
     assert_eq!(text(call(dir.path(), &["streams", "show", id]).await), fields);
@@ -198,7 +203,7 @@ async fn text_for_people() {
         format!(
             "id       {key}\nstream   {id}\nlabel    -\nexpires  -\nsecret   {secret}\n\n\
              The secret is not shown again. In OBS choose the service Custom, and enter:\n  \
-             server      rtmp://HOST:1935/live\n  stream key  {secret}\n"
+             server       rtmp://HOST:1935/live\n  or over SRT  srt://HOST:8890\n  stream key   {secret}\n"
         )
     );
     assert_eq!(text(call(dir.path(), &["keys", "revoke", key]).await), format!("Revoked key {key} of stream {id}.\n"));
@@ -207,7 +212,7 @@ async fn text_for_people() {
          {key}  -      revoked  {at}  -        -\n"
     );
     assert_eq!(text(call(dir.path(), &["keys", "list", "--stream", "demo"]).await), list);
-    let over_tls = "[rtmps]\ncert = 'c.pem'\nkey = 'k.pem'";
+    let over_tls = "[srt]\nlisten = ''\n[rtmps]\ncert = 'c.pem'\nkey = 'k.pem'";
     let created =
         text(call_with(&FakeHost::default(), over_tls, dir.path(), &["keys", "create", "--stream", "demo"]).await);
     let lines = "\n  server       rtmp://HOST:1935/live\n  or over TLS  rtmps://HOST:1936/live\n  stream key   ";
@@ -271,8 +276,11 @@ async fn check_says_what_serve_would_do() {
              API closed over TCP (no http.admin_token), open on the control socket\n\
              rtmp      ok      0.0.0.0:1935: publish to rtmp://HOST:1935/live with a stream key\n\
              rtmps     ok      off (no rtmps.cert and rtmps.key)\n\
+             srt       ok      0.0.0.0:8890 (UDP): publish to srt://HOST:8890?streamid=KEY with a stream key; \
+             encryption where a stream has a passphrase; latency 120ms to 8s\n\
              storage   ok      file:{path}/objects: 5 GiB free\n\
              spool     ok      {path}/spool, at most 10GiB\n\
+             secrets   ok      {path}/secret.key would be made with the first SRT passphrase of a stream\n\
              hls       ok      segments of 2s, parts of 334ms, window of 1m\n\
              session   ok      waits 30s for a lost publisher; clean unpublish: hold; second publisher: takeover; sources up to 50M\n\
              traces    ok      none (no telemetry.otlp_endpoint)\n"
@@ -284,6 +292,109 @@ async fn check_says_what_serve_would_do() {
     let answer = call_with(&host, traced, dir.path(), &["check"]).await;
     let line = "\ntraces    ok      one per stored segment, to http://127.0.0.1:4318/v1/traces\n";
     assert!(answer.out.contains(line), "{}", answer.out);
+}
+
+#[tokio::test]
+async fn check_says_how_srt_is_encrypted_and_never_with_what() {
+    let dir = folder();
+    let host = FakeHost::default();
+    let secret = "correct horse battery staple";
+    let both = "with srt.passphrase or the stream's own";
+    for (config, says) in [
+        (format!("passphrase = '{secret}'"), format!("encryption optional, {both}")),
+        (format!("passphrase = '{secret}'\nencryption = 'required'"), format!("encryption required, {both}")),
+        ("encryption = 'required'".to_owned(), "encryption required, with the stream's own passphrase".to_owned()),
+        ("listen = ''".to_owned(), "off (srt.listen is empty)".to_owned()),
+    ] {
+        for json in [&["check"][..], &["check", "--json"]] {
+            let answer = call_with(&host, &format!("[srt]\n{config}"), dir.path(), json).await;
+            assert!(answer.out.contains(&says), "{}", answer.out);
+            assert!(!answer.out.contains(secret) && answer.err.is_empty(), "{}{}", answer.out, answer.err);
+        }
+    }
+}
+
+/// A passphrase from a file, as an administrator gives it, offline or to a daemon. Answers with the stream's id.
+async fn passphrase_of_a_stream(dir: &Path, files: &Path) -> String {
+    let file = |name: &str, text: &str| {
+        std::fs::write(files.join(name), text).expect("a file");
+        files.join(name).display().to_string()
+    };
+    let (first, short) = (file("first", "correct horse battery\r\n"), file("short", "horse\n"));
+    let made = call(dir, &["streams", "create", "--name", "a", "--srt-passphrase-file", &first, "--json"]).await.json();
+    assert_eq!(made["srt_passphrase_set"], json!(true));
+    let update = |flags: &[&'static str]| [&["streams", "update", "a"], flags].concat();
+    let cleared = call(dir, &update(&["--as-configured", "srt_passphrase", "--json"])).await.json();
+    assert_eq!(cleared["srt_passphrase_set"], json!(false));
+    call(dir, &["streams", "update", "a", "--srt-passphrase-file", &short])
+        .await
+        .failed("error: the SRT passphrase must have 10 to 79 bytes, and has 5; make one with: openssl rand -hex 16\n");
+    let missing = call(dir, &update(&["--srt-passphrase-file", "/nowhere/p"])).await;
+    missing.failed("error: /nowhere/p cannot be read: No such file or directory (os error 2)\n");
+    let set = call(dir, &["streams", "update", "a", "--srt-passphrase-file", &first]).await;
+    assert_eq!(set.exit, Exit::Done, "{}", set.err);
+    assert!(set.out.contains("srt_passphrase  set") && set.out.contains("that is connected stays"), "{}", set.out);
+    assert!(!set.out.contains("horse"), "{}", set.out);
+    made["id"].as_str().expect("an id").to_owned()
+}
+
+#[tokio::test]
+async fn a_stream_gets_an_srt_passphrase_offline_and_from_a_daemon() {
+    let files = folder();
+    let (offline, online) = (folder(), folder());
+    let id = passphrase_of_a_stream(offline.path(), files.path()).await;
+    let opened = daemon(offline.path()).await;
+    let read = |id: &str| id.parse().expect("an id");
+    let passphrase = opened.control.srt_passphrase(&read(&id)).await.expect("read").expect("set");
+    assert_eq!(passphrase.expose_secret(), "correct horse battery");
+    opened.end().await;
+    let running = daemon(online.path()).await;
+    let id = passphrase_of_a_stream(online.path(), files.path()).await;
+    let passphrase = running.control.srt_passphrase(&read(&id)).await.expect("read").expect("set");
+    assert_eq!(passphrase.expose_secret(), "correct horse battery");
+    running.end().await;
+}
+
+#[tokio::test]
+async fn a_passphrase_comes_from_standard_input() {
+    let dir = folder();
+    let command = |flags: &[&str]| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_millstream"));
+        command.arg("--data-dir").arg(dir.path()).arg("streams").args(flags).arg("--json");
+        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        command
+    };
+    let mut child = command(&["create", "--name", "a", "--srt-passphrase-file", "-"]).spawn().expect("started");
+    child.stdin.take().expect("a pipe").write_all(b"correct horse battery\n").expect("written");
+    let done = child.wait_with_output().expect("it ends");
+    assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
+    let made: serde_json::Value = serde_json::from_slice(&done.stdout).expect("JSON");
+    let opened = daemon(dir.path()).await;
+    let id = made["id"].as_str().and_then(|id| id.parse().ok()).expect("an id");
+    let passphrase = opened.control.srt_passphrase(&id).await.expect("read").expect("set");
+    assert_eq!(passphrase.expose_secret(), "correct horse battery");
+    opened.end().await;
+}
+
+#[tokio::test]
+async fn check_looks_at_the_key_file_as_serve_would() {
+    let dir = folder();
+    let key = dir.path().join("secret.key");
+    std::fs::write(&key, [7; 32]).expect("written");
+    let host = FakeHost::default();
+    let shown = key.display();
+    for (mode, exit, says) in [
+        (
+            0o644,
+            Exit::Failed,
+            format!("secrets   FAILED  the key file {shown} is open to others (mode 0644): chmod 600 {shown}\n"),
+        ),
+        (0o600, Exit::Done, format!("secrets   ok      {shown}, private and of the right length\n")),
+    ] {
+        std::fs::set_permissions(&key, std::fs::Permissions::from_mode(mode)).expect("changed");
+        let answer = call_with(&host, "", dir.path(), &["check"]).await;
+        assert!(answer.exit == exit && answer.out.contains(&says), "{}", answer.out);
+    }
 }
 
 #[tokio::test]

@@ -98,6 +98,7 @@ impl Home {
             .env("MILLSTREAM_HTTP__LISTEN", "127.0.0.1:0")
             .env("MILLSTREAM_RTMP__LISTEN", "127.0.0.1:0")
             .env("MILLSTREAM_RTMPS__LISTEN", "127.0.0.1:0")
+            .env("MILLSTREAM_SRT__LISTEN", "127.0.0.1:0")
             .env("MILLSTREAM_LOG__FORMAT", "json")
             // Pictures are counted, also when the machine stands still meanwhile. Tests of overload have their own.
             .env("MILLSTREAM_LADDER__PATIENCE", "30s")

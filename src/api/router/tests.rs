@@ -3,7 +3,7 @@ use std::pin::Pin;
 use std::sync::Mutex;
 
 use reqwest::{Method, StatusCode};
-use secrecy::SecretString;
+use secrecy::{ExposeSecret, SecretString};
 use serde_json::{Value, json};
 
 use super::super::live::{LiveDetails, LiveRendition, LiveSessions};
@@ -97,7 +97,7 @@ async fn streams_are_made_changed_and_deleted() {
     let id = made["id"].as_str().expect("an id").to_owned();
     let mut expected = json!({
         "id": id, "name": "a b", "title": "a b", "enabled": true, "preset": null, "grace": "5s",
-        "on_unpublish": null, "conflict": null, "created_at": "2026-11-21T07:00:00.000Z",
+        "on_unpublish": null, "conflict": null, "srt_passphrase_set": false, "created_at": "2026-11-21T07:00:00.000Z",
     });
     assert_eq!((status, &made), (StatusCode::CREATED, &expected));
     assert_eq!(api.call(Method::GET, "/streams", Value::Null).await, (StatusCode::OK, json!([expected])));
@@ -108,6 +108,31 @@ async fn streams_are_made_changed_and_deleted() {
     assert_eq!(api.call(Method::DELETE, &path, Value::Null).await, (StatusCode::NO_CONTENT, Value::Null));
     let message = format!("no stream has the id or name \"{id}\"");
     assert_eq!(api.refused(Method::GET, &path, Value::Null).await, refusal(404, "stream_not_found", &message));
+}
+
+#[tokio::test]
+async fn an_srt_passphrase_goes_in_and_never_out() {
+    const TEXT: &str = "correct horse battery";
+    let api = api(Some(TOKEN)).await;
+    let (status, made) = api.call(Method::POST, "/streams", json!({"name": "a", "srt_passphrase": TEXT})).await;
+    assert_eq!((status, &made["srt_passphrase_set"]), (StatusCode::CREATED, &json!(true)));
+    let shown = api.call(Method::GET, "/streams/a", Value::Null).await.1;
+    let listed = api.call(Method::GET, "/streams", Value::Null).await.1;
+    let changed = api.call(Method::PATCH, "/streams/a", json!({"srt_passphrase": "another horse"})).await.1;
+    assert_eq!(changed["srt_passphrase_set"], json!(true));
+    let id = made["id"].as_str().and_then(|id| id.parse().ok()).expect("an id");
+    let read = api.control.srt_passphrase(&id).await.expect("read").expect("set");
+    assert_eq!(read.expose_secret(), "another horse");
+    let cleared = api.call(Method::PATCH, "/streams/a", json!({"srt_passphrase": null})).await.1;
+    assert_eq!(cleared["srt_passphrase_set"], json!(false));
+    for answer in [made, shown, listed, changed, cleared] {
+        assert!(!answer.to_string().contains("horse") && answer.get("srt_passphrase").is_none(), "{answer}");
+    }
+    let says = "the SRT passphrase must have 10 to 79 bytes, and has 5; make one with: openssl rand -hex 16";
+    let short = api.refused(Method::PATCH, "/streams/a", json!({"srt_passphrase": "horse"})).await;
+    assert_eq!(short, refusal(422, "invalid_srt_passphrase", says));
+    let (status, code, message) = api.refused(Method::PATCH, "/streams/a", json!({"srt_passphrase": 1234567890})).await;
+    assert_eq!((status, code.as_str(), message.contains("1234567890")), (400, "bad_request", false), "{message}");
 }
 
 #[tokio::test]

@@ -48,7 +48,7 @@ impl Backend {
             if Daemon::listens(&socket).await {
                 return Ok(Backend::Daemon(Daemon::new(socket)));
             }
-            match Control::open(&config.data_dir, SystemClock::shared()).await {
+            match Control::open_with(&config.data_dir, config.secrets.clone(), SystemClock::shared()).await {
                 Ok(control) => return Ok(Backend::Offline(control)),
                 Err(ControlError::Lock(LockError::Held { .. })) if tries < TRIES => tries += 1,
                 Err(error) => return Err(error.into()),

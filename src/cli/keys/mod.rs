@@ -56,6 +56,9 @@ fn reveal(revealed: &RevealedKey, config: &Config, json: bool, output: &mut Outp
     if let Some(rtmps) = &config.rtmps {
         fields.push(("  or over TLS", format!("rtmps://HOST:{}/live", rtmps.listen.port())));
     }
+    if let Some(srt) = &config.srt {
+        fields.push(("  or over SRT", format!("srt://HOST:{}", srt.listen.port())));
+    }
     fields.push(("  stream key", secret.clone()));
     Ok(output.fields(&fields)?)
 }

@@ -25,8 +25,9 @@ pub struct CreateArgs {
 }
 
 pub(super) async fn run(args: CreateArgs, backend: &Backend, output: &mut Output) -> Result<(), CliError> {
-    let OwnSettings { preset, grace, on_unpublish, conflict } = args.own;
-    let new = NewStream { name: args.name, title: args.title, preset, grace, on_unpublish, conflict };
+    let srt_passphrase = args.own.srt_passphrase()?;
+    let OwnSettings { preset, grace, on_unpublish, conflict, .. } = args.own;
+    let new = NewStream { name: args.name, title: args.title, preset, grace, on_unpublish, conflict, srt_passphrase };
     let stream = backend.create_stream(new).await?;
     if args.json.json {
         return Ok(output.json(&stream)?);

@@ -6,7 +6,9 @@ mod list;
 mod show;
 mod update;
 
-use std::io;
+use std::fs::File;
+use std::io::{self, Read};
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use clap::{Args, Subcommand};
@@ -17,7 +19,7 @@ use super::output::{Output, or_dash};
 use crate::config::session::parse_grace;
 use crate::config::units::{duration_text, parse_choice};
 use crate::config::{Config, Conflict, OnUnpublish};
-use crate::control::Stream;
+use crate::control::{SrtPassphrase, Stream};
 
 /// Settings that a stream may have of its own, in the place of the configuration's.
 #[derive(Debug, Args)]
@@ -34,6 +36,35 @@ pub struct OwnSettings {
     /// What a second publisher meets: takeover or reject, instead of session.conflict
     #[arg(long, value_parser = |text: &str| parse_choice(text, &Conflict::CHOICES), value_name = "POLICY")]
     conflict: Option<Conflict>,
+    /// File with an SRT passphrase (10 to 79 bytes; a line end behind it is left out), instead of srt.passphrase; - reads
+    /// standard input. Encoders that push over SRT must then encrypt with it
+    #[arg(long, value_name = "FILE")]
+    srt_passphrase_file: Option<PathBuf>,
+}
+
+impl OwnSettings {
+    /// The passphrase in the file, if one was named. It is no flag's value: everybody on a machine may read those.
+    fn srt_passphrase(&self) -> Result<Option<SrtPassphrase>, CliError> {
+        self.srt_passphrase_file.as_deref().map(read_passphrase).transpose()
+    }
+}
+
+/// Far more than a passphrase may have: what is longer is refused for its length.
+const MAX_FILE_BYTES: u64 = 4_096;
+
+fn read_passphrase(path: &Path) -> Result<SrtPassphrase, CliError> {
+    let unreadable = |reason: String| CliError::Unreadable { path: path.to_owned(), reason };
+    let source: Box<dyn Read> = if path == Path::new("-") {
+        Box::new(io::stdin())
+    } else {
+        Box::new(File::open(path).map_err(|error| unreadable(error.to_string()))?)
+    };
+    let mut bytes = Vec::new();
+    source.take(MAX_FILE_BYTES).read_to_end(&mut bytes).map_err(|error| unreadable(error.to_string()))?;
+    let mut text = String::from_utf8(bytes).map_err(|_| unreadable("it holds no UTF-8".to_owned()))?;
+    let line = text.strip_suffix('\n').unwrap_or(&text);
+    text.truncate(line.strip_suffix('\r').unwrap_or(line).len());
+    Ok(SrtPassphrase::from(text))
 }
 
 /// What to do with streams.
@@ -78,6 +109,7 @@ fn print(stream: &Stream, output: &mut Output) -> io::Result<()> {
         ("grace", own(stream.grace.map(duration_text))),
         ("on_unpublish", own(stream.on_unpublish.map(|policy| policy.to_string()))),
         ("conflict", own(stream.conflict.map(|policy| policy.to_string()))),
+        ("srt_passphrase", own(stream.srt_passphrase_set.then(|| "set".to_owned()))),
         ("created", stream.created_at.to_string()),
         ("playback", format!("/live/{}/index.m3u8", stream.id)),
         ("page", format!("/watch/{}", stream.id)),

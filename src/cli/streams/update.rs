@@ -17,6 +17,8 @@ enum Own {
     #[value(name = "on_unpublish")]
     OnUnpublish,
     Conflict,
+    #[value(name = "srt_passphrase")]
+    SrtPassphrase,
 }
 
 impl Own {
@@ -27,13 +29,14 @@ impl Own {
             Own::Grace => "--grace",
             Own::OnUnpublish => "--on-unpublish",
             Own::Conflict => "--conflict",
+            Own::SrtPassphrase => "--srt-passphrase-file",
         }
     }
 }
 
 /// Flags of `streams update`.
 #[derive(Debug, Args)]
-#[group(id = "change", required = true, multiple = true, args = ["title", "enable", "disable", "preset", "grace", "on_unpublish", "conflict", "as_configured"])]
+#[group(id = "change", required = true, multiple = true, args = ["title", "enable", "disable", "preset", "grace", "on_unpublish", "conflict", "srt_passphrase_file", "as_configured"])]
 pub struct UpdateArgs {
     /// Id or name
     stream: String,
@@ -56,7 +59,8 @@ pub struct UpdateArgs {
 }
 
 pub(super) async fn run(args: UpdateArgs, backend: &Backend, output: &mut Output) -> Result<(), CliError> {
-    let OwnSettings { preset, grace, on_unpublish, conflict } = args.own;
+    let srt_passphrase = args.own.srt_passphrase()?;
+    let OwnSettings { preset, grace, on_unpublish, conflict, .. } = args.own;
     let given_back = |own| args.as_configured.contains(&own);
     let change = StreamChange {
         title: args.title,
@@ -65,9 +69,11 @@ pub(super) async fn run(args: UpdateArgs, backend: &Backend, output: &mut Output
         grace: setting(Own::Grace, grace, &given_back)?,
         on_unpublish: setting(Own::OnUnpublish, on_unpublish, &given_back)?,
         conflict: setting(Own::Conflict, conflict, &given_back)?,
+        srt_passphrase: setting(Own::SrtPassphrase, srt_passphrase, &given_back)?,
     };
     let is_for_sessions =
         change.preset.is_some() || change.grace.is_some() || change.on_unpublish.is_some() || change.conflict.is_some();
+    let is_for_connections = change.srt_passphrase.is_some();
     let stream = backend.stream(&args.stream).await?;
     let stream = backend.update_stream(&stream.id, change).await?;
     if args.json.json {
@@ -76,6 +82,9 @@ pub(super) async fn run(args: UpdateArgs, backend: &Backend, output: &mut Output
     super::print(&stream, output)?;
     if is_for_sessions {
         output.line("\nA session that runs keeps the settings that it began with.")?;
+    }
+    if is_for_connections {
+        output.line("\nAn encoder that is connected stays; from its next connection on it needs the passphrase that is in force then.")?;
     }
     Ok(())
 }

@@ -7,7 +7,7 @@ index sessions_open_by_stream
 index stream_keys_by_stream
 table sessions(id TEXT!, stream_id TEXT!, epoch INTEGER!, state TEXT!, started_at INTEGER!, changed_at INTEGER!, ended_at INTEGER)
 table stream_keys(id TEXT!, stream_id TEXT!, label TEXT!, secret_hash BLOB!, created_at INTEGER!, expires_at INTEGER, revoked_at INTEGER, last_used_at INTEGER)
-table streams(id TEXT!, name TEXT!, title TEXT!, enabled INTEGER!, preset TEXT, grace_ms INTEGER, on_unpublish TEXT, conflict TEXT, created_at INTEGER!)
+table streams(id TEXT!, name TEXT!, title TEXT!, enabled INTEGER!, preset TEXT, grace_ms INTEGER, on_unpublish TEXT, conflict TEXT, created_at INTEGER!, srt_passphrase BLOB)
 ";
 
 async fn opened(dir: &Path) -> Database {

@@ -153,6 +153,7 @@ impl Demux {
     pub(super) fn push(&mut self, inbound: &Inbound) -> Result<(), Rejected> {
         let units = self.yielded.units;
         let read = match inbound {
+            Inbound::Ts(_) => Ok(()),
             Inbound::Flv(tag) => self.tags.read(tag, &mut self.pictures, &mut self.sounds, &mut self.yielded),
         };
         match read {
