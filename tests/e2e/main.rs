@@ -17,6 +17,7 @@
 //! | [`overload`] | too little CPU: dropping evenly and recovering, fewer rungs, refusal |
 //! | [`memory`] | what a session holds at most, with the worst sources |
 //! | [`rtmps`] | RTMP over TLS |
+//! | [`srt`] | SRT: every codec, encryption, refusals, continuity across protocols |
 //! | [`stored`] | what lies in the store |
 //! | [`playback`] | content types, caching, ranges, compression, errors |
 //! | [`operations`] | health, readiness, metrics, `check` |
@@ -51,6 +52,7 @@ mod rtmps;
 mod source_time;
 mod source_tracks;
 mod source_video;
+mod srt;
 mod stored;
 mod takeover;
 mod traces;

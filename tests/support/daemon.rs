@@ -151,8 +151,9 @@ impl Home {
             address.unwrap_or_else(|| panic!("the daemon does not say where {service} listens"))
         });
         process.lines().wait_for(START_LIMIT, |line| (message(line)? == "ready").then_some(())).expect("ready");
-        let rtmps = process.lines().text().lines().find_map(|line| listening(line, "rtmps"));
-        Daemon { process, http, rtmp, rtmps }
+        let said = process.lines().text();
+        let [rtmps, srt] = ["rtmps", "srt"].map(|service| said.lines().find_map(|line| listening(line, service)));
+        Daemon { process, http, rtmp, rtmps, srt }
     }
 }
 
@@ -165,12 +166,19 @@ pub struct Daemon {
     pub rtmp: SocketAddr,
     /// Where RTMP is taken over TLS, if it is.
     pub rtmps: Option<SocketAddr>,
+    /// Where SRT is taken, unless it is switched off.
+    srt: Option<SocketAddr>,
 }
 
 impl Daemon {
     /// `http://ADDRESS` and `path`.
     pub fn url(&self, path: &str) -> String {
         format!("http://{}{path}", self.http)
+    }
+
+    /// Where SRT is taken.
+    pub fn srt(&self) -> SocketAddr {
+        self.srt.expect("SRT is on by default")
     }
 
     /// Its process id.

@@ -1,10 +1,13 @@
 //! Synthetic sources, and the `ffmpeg` that pushes them as a real encoder would.
 
 use std::fs;
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitStatus, Stdio};
 use std::sync::Mutex;
-use std::time::Duration;
+use std::time::{Duration, Instant};
+
+use rustix::process::Signal;
 
 use super::process::{Process, output};
 
@@ -76,19 +79,35 @@ impl Source {
     /// The same pictures and sound, the pictures encoded anew by `ffmpeg` with `arguments`. Made at its first use; `name` is part
     /// of the file's.
     pub fn recoded(&self, name: &str, arguments: &[&str]) -> Self {
+        let path = self.remade(&format!("{name}.flv"), |command, part| {
+            command.args(["-c:a", "copy", "-fps_mode", "passthrough", "-c:v", "libx264", "-preset", "veryfast"]);
+            command.args(["-b:v", "1000k"]).args(arguments).args(["-f", "flv"]).arg(part);
+        });
+        Source { path, ..self.clone() }
+    }
+
+    /// The same as an MPEG transport stream, made by `ffmpeg` with `arguments`. Made at its first use; `name` is part of the file's.
+    pub fn transport(&self, name: &str, arguments: &[&str]) -> PathBuf {
+        self.remade(&format!("{name}.ts"), |command, part| {
+            command.args(arguments).args(["-f", "mpegts"]).arg(part);
+        })
+    }
+
+    /// A file beside the source's, with this behind its name, that `ffmpeg` makes of it with the arguments that `add` gives.
+    fn remade(&self, name: &str, add: impl FnOnce(&mut Command, &Path)) -> PathBuf {
         static MAKING: Mutex<()> = Mutex::new(());
         let stem = self.path.file_stem().expect("a source has a name").to_string_lossy();
-        let path = self.path.with_file_name(format!("{stem}-{name}.flv"));
+        let path = self.path.with_file_name(format!("{stem}-{name}"));
         let _one_at_a_time = MAKING.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
         if is_older(&path, &self.path) {
             let part = path.with_extension(format!("{}.part", std::process::id()));
             let mut command = Command::new("ffmpeg");
             command.args(["-nostdin", "-hide_banner", "-loglevel", "error", "-y", "-i"]).arg(&self.path);
-            command.args(["-c:a", "copy", "-fps_mode", "passthrough", "-c:v", "libx264", "-preset", "veryfast"]);
-            output(command.args(["-b:v", "1000k"]).args(arguments).args(["-f", "flv"]).arg(&part));
+            add(&mut command, &part);
+            output(&mut command);
             fs::rename(&part, &path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
         }
-        Source { path, ..self.clone() }
+        path
     }
 
     /// Frames in the whole file.
@@ -153,5 +172,48 @@ impl Publisher {
     /// What it said.
     pub fn errors(&self) -> String {
         self.process.lines().text()
+    }
+}
+
+/// A running push of a transport stream over SRT, in real time, by `ffmpeg`'s libsrt.
+pub struct Caller {
+    process: Process,
+}
+
+impl Caller {
+    /// Calls `listener` with these options behind the URL, and sends `file` no faster than it plays.
+    pub fn start(file: &Path, listener: SocketAddr, query: &str) -> Self {
+        let mut command = Command::new("ffmpeg");
+        command.args(["-nostdin", "-hide_banner", "-loglevel", "warning", "-re", "-i"]).arg(file);
+        command.args(["-map", "0", "-c", "copy", "-f", "mpegts"]).arg(format!("srt://{listener}?{query}"));
+        Caller { process: Process::start("ffmpeg", command.stdin(Stdio::null()).stdout(Stdio::null())) }
+    }
+
+    /// Waits until everything was sent.
+    pub fn finish(mut self, source: &Source) {
+        self.process.wait_for_success(source.limit());
+    }
+
+    /// The same, and calls `beside` now and then meanwhile. When it ended, at the latest.
+    pub fn finish_beside(mut self, source: &Source, mut beside: impl FnMut()) -> Instant {
+        let began = Instant::now();
+        loop {
+            if let Some(status) = self.process.wait(Duration::from_millis(100)) {
+                assert!(status.success(), "{status}: {}", self.process.lines().text());
+                return Instant::now();
+            }
+            assert!(began.elapsed() < source.limit(), "it goes on: {}", self.process.lines().text());
+            beside();
+        }
+    }
+
+    /// Waits for its end, whatever it is.
+    pub fn wait(&mut self, limit: Duration) -> Option<ExitStatus> {
+        self.process.wait(limit)
+    }
+
+    /// Ends it as a power cut does.
+    pub fn kill(self) {
+        self.process.signal(Signal::KILL);
     }
 }
