@@ -12,6 +12,10 @@ use std::sync::atomic::{AtomicBool, Ordering};
 mod aac;
 #[path = "fuzz/targets/amf0.rs"]
 mod amf0;
+#[path = "fuzz/targets/av1.rs"]
+mod av1;
+#[path = "fuzz/targets/codecs.rs"]
+mod codecs;
 #[path = "fuzz/targets/config.rs"]
 mod config;
 #[path = "fuzz/targets/flv.rs"]
@@ -20,6 +24,8 @@ mod flv;
 mod fmp4;
 #[path = "fuzz/targets/h264.rs"]
 mod h264;
+#[path = "fuzz/targets/hevc.rs"]
+mod hevc;
 #[path = "fuzz/targets/hls.rs"]
 mod hls;
 #[path = "fuzz/targets/ingest.rs"]
@@ -49,6 +55,16 @@ fn amf0() {
 }
 
 #[test]
+fn av1() {
+    fuzz("av1", av1::run, 20_000);
+}
+
+#[test]
+fn codecs() {
+    fuzz("codecs", codecs::run, 50_000);
+}
+
+#[test]
 fn config() {
     fuzz("config", config::run, 1_000);
 }
@@ -66,6 +82,11 @@ fn fmp4() {
 #[test]
 fn h264() {
     fuzz("h264", h264::run, 20_000);
+}
+
+#[test]
+fn hevc() {
+    fuzz("hevc", hevc::run, 20_000);
 }
 
 #[test]

@@ -4,8 +4,12 @@
 
 use std::fmt;
 
-use super::VideoTrack;
-use super::codec::h264::{AvcConfig, Chroma, Sps};
+use super::codec::av1::{Av1Config, SequenceHeader};
+use super::codec::h264::{AvcConfig, Sps};
+use super::codec::hevc::{self, HevcConfig};
+use super::codec::picture::{Chroma, Colour};
+use super::codec::vp9::VpConfig;
+use super::{VideoCodec, VideoTrack};
 
 /// Frames per second that an encoded rung has at most, and a copied one that could be encoded: what the HLS authoring
 /// specification for Apple devices allows (1.15), and what players of phones decode.
@@ -30,6 +34,8 @@ pub enum CopyObstacle {
         /// Height to show it at.
         height: u32,
     },
+    /// It is coded otherwise than as H.264, which all players decode.
+    Codec(VideoCodec),
     /// It may hold fields, which few players show well.
     Interlaced,
     /// Its samples are others than 8 bit 4:2:0, which few players decode.
@@ -55,6 +61,7 @@ impl fmt::Display for CopyObstacle {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match *self {
             CopyObstacle::TooLarge { width, height } => write!(f, "the source is larger ({width}x{height})"),
+            CopyObstacle::Codec(codec) => write!(f, "the source is {}", codec.name()),
             CopyObstacle::Interlaced => f.write_str("the source is interlaced"),
             CopyObstacle::Samples { chroma, bits } => write!(f, "the source is {chroma} with {bits} bit"),
             CopyObstacle::NotSquare { sample_aspect: (x, y) } => {
@@ -88,6 +95,9 @@ impl CopyRule {
         if !self.holds((width, height)) {
             return Some(CopyObstacle::TooLarge { width, height });
         }
+        if track.codec != VideoCodec::H264 {
+            return Some(CopyObstacle::Codec(track.codec));
+        }
         if !track.plain {
             return Some(PictureForm::of(track).unwrap_or_default().obstacle());
         }
@@ -120,27 +130,57 @@ pub struct PictureForm {
     pub chroma: Chroma,
     /// Bits of a sample; the larger of luma and chroma.
     pub bits: u8,
-    /// Samples use all of their values, instead of 16 to 235 of 255.
-    pub full_range: bool,
+    /// What samples mean as colours.
+    pub colour: Colour,
 }
 
 impl Default for PictureForm {
     /// 8 bit 4:2:0 that may be interlaced: what is left to assume of a track that is not plain and does not say why.
     fn default() -> Self {
-        PictureForm { interlaced: true, chroma: Chroma::C420, bits: 8, full_range: false }
+        PictureForm { interlaced: true, chroma: Chroma::C420, bits: 8, colour: Colour::UNSPECIFIED }
     }
 }
 
 impl PictureForm {
-    /// Reads it from the track's first SPS; `None` if there is none that can be read.
+    /// Reads it from the track's configuration: the first SPS, the sequence header, or the record itself; `None` if there is none
+    /// that can be read.
     pub fn of(track: &VideoTrack) -> Option<Self> {
+        match track.codec {
+            VideoCodec::H264 => Self::of_h264(track),
+            VideoCodec::Hevc => Self::of_hevc(track),
+            VideoCodec::Av1 => {
+                let config = Av1Config::parse(&track.config).ok()?;
+                let header = SequenceHeader::parse(&config.sequence_header?).ok()?;
+                let (bits, chroma, colour) = (header.bit_depth, header.chroma, header.colour);
+                Some(PictureForm { interlaced: false, chroma, bits, colour })
+            }
+            VideoCodec::Vp9 => {
+                let config = VpConfig::parse(&track.config).ok()?;
+                let (bits, chroma, colour) = (config.bit_depth, config.chroma(), config.colour);
+                Some(PictureForm { interlaced: false, chroma, bits, colour })
+            }
+        }
+    }
+
+    fn of_hevc(track: &VideoTrack) -> Option<Self> {
+        let config = HevcConfig::parse(&track.config).ok()?;
+        let sps = hevc::Sps::parse(config.sps.first()?).ok()?;
+        Some(PictureForm {
+            interlaced: sps.interlaced,
+            chroma: sps.chroma(),
+            bits: sps.bit_depth_luma.max(sps.bit_depth_chroma),
+            colour: sps.colour.unwrap_or(Colour::UNSPECIFIED),
+        })
+    }
+
+    fn of_h264(track: &VideoTrack) -> Option<Self> {
         let config = AvcConfig::parse(&track.config).ok()?;
         let sps = Sps::parse(config.sps.first()?).ok()?;
         Some(PictureForm {
             interlaced: !sps.frame_mbs_only,
             chroma: sps.chroma(),
             bits: sps.bit_depth_luma.max(sps.bit_depth_chroma),
-            full_range: sps.colour.is_some_and(|colour| colour.full_range),
+            colour: sps.colour.unwrap_or(Colour::UNSPECIFIED),
         })
     }
 
@@ -179,6 +219,37 @@ mod tests {
         assert_eq!(why(&VideoTrack { width: 1_080, height: 1_920, ..plain.clone() }), None);
         assert_eq!(why(&VideoTrack { frame_rate: Some((60, 1)), ..plain.clone() }), None);
         assert_eq!(why(&VideoTrack { frame_rate: None, ..plain }), None);
+    }
+
+    #[test]
+    fn only_h264_is_copied_where_it_could_be_encoded() {
+        for (codec, words) in [
+            (VideoCodec::Hevc, "the source is HEVC"),
+            (VideoCodec::Av1, "the source is AV1"),
+            (VideoCodec::Vp9, "the source is VP9"),
+        ] {
+            assert_eq!(why(&VideoTrack { codec, ..track(HIGH_SPS) }).as_deref(), Some(words));
+        }
+        let large = VideoTrack { codec: VideoCodec::Hevc, height: 1_088, ..track(HIGH_SPS) };
+        assert_eq!(why(&large).as_deref(), Some("the source is larger (1920x1088)"));
+    }
+
+    #[test]
+    fn the_form_is_read_from_the_configuration_of_each_codec() {
+        use crate::media::codec::{av1, hevc, picture::VideoRange, vp9};
+        let main = [hevc::samples::MAIN_VPS, hevc::samples::PQ_SPS, hevc::samples::MAIN_PPS];
+        let hevc = hevc::track_from_parameter_sets(&main[..1], &main[1..2], &main[2..]).expect("made by x265");
+        let av1 = av1::track_from_sequence_header(av1::samples::PQ).expect("made by SVT-AV1");
+        let vp9 = vp9::track_from_key_frame(vp9::samples::RICH_KEY, None).expect("made by libvpx");
+        let form = |track| {
+            let form = PictureForm::of(track).expect("there is one");
+            (form.interlaced, form.chroma, form.bits, form.colour.video_range())
+        };
+        assert_eq!(form(&hevc), (false, Chroma::C420, 10, Some(VideoRange::Pq)));
+        assert_eq!(form(&av1), (false, Chroma::C420, 10, Some(VideoRange::Pq)));
+        assert_eq!(form(&vp9), (false, Chroma::C422, 10, None));
+        assert_eq!(form(&track(HIGH_SPS)), (false, Chroma::C420, 8, None));
+        assert_eq!(PictureForm::of(&VideoTrack { codec: VideoCodec::Av1, ..hevc }), None);
     }
 
     #[test]

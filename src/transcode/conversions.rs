@@ -20,7 +20,8 @@ impl Conversions {
     /// What `track` needs.
     pub fn of(track: &VideoTrack) -> Self {
         Conversions {
-            form: PictureForm::of(track).filter(|form| form.interlaced || form.full_range || !form.is_420_8bit()),
+            form: PictureForm::of(track)
+                .filter(|form| form.interlaced || form.colour.full_range || !form.is_420_8bit()),
             squared: Some(track.sample_aspect).filter(|_| !track.has_square_pixels()),
             thinned: track.frame_rate.filter(|rate| is_above_limit(*rate)),
         }
@@ -38,7 +39,7 @@ impl fmt::Display for Conversions {
             if !form.is_420_8bit() {
                 done.push(format!("brought from {} with {} bit to 4:2:0 with 8 bit", form.chroma, form.bits));
             }
-            if form.full_range {
+            if form.colour.full_range {
                 done.push("brought from full to limited range".to_owned());
             }
         }

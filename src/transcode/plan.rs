@@ -11,7 +11,7 @@ use super::cost::Load;
 use crate::config::preset::{AudioMode, AudioPreset, EncodePreset, Preset, Rung, RungMode};
 use crate::media::copy::{CopyObstacle, CopyRule, MAX_FRAME_RATE, is_above_limit};
 use crate::media::segment::{Rendition, RenditionId, Renditions};
-use crate::media::{AudioTrack, Kind, Span, VideoTrack};
+use crate::media::{AudioCodec, AudioTrack, Kind, Span, VideoTrack};
 use crate::wire::hls::describe;
 
 /// The ladder of one session.
@@ -79,6 +79,8 @@ pub enum Decision {
     Encoded,
     /// `auto`, but the source is not one to be copied.
     EncodedInstead(CopyObstacle),
+    /// The preset wants a copy, but the sound is not what renditions carry.
+    EncodedAsAac(AudioCodec),
     /// `auto`, but a rung above it is the copy already.
     EncodedCopyTaken,
     /// A smaller rung carries the whole source already.
@@ -102,6 +104,9 @@ impl fmt::Display for RungReason {
             Decision::Copied => write!(f, "{rung} is copied")?,
             Decision::Encoded => write!(f, "{rung} is encoded, as the preset says")?,
             Decision::EncodedInstead(obstacle) => write!(f, "{rung} is encoded: {obstacle}")?,
+            Decision::EncodedAsAac(codec) => {
+                write!(f, "{rung} is encoded as AAC: the source is {}, which is not carried as it is", codec.name())?;
+            }
             Decision::EncodedCopyTaken => write!(f, "{rung} is encoded: another rung is the copy")?,
             Decision::LeftOut { width, height } => {
                 write!(f, "{rung} is left out: a smaller rung carries the whole source ({width}x{height})")?;
@@ -232,13 +237,20 @@ pub fn plan(
             plan.rungs.push(planned);
         }
     }
-    if audio.is_some() {
+    if let Some(track) = audio {
         let id = RenditionId(index(renditions.len()));
-        plan.audio = Some(PlannedAudio { id, preset: preset.audio });
+        let name = "audio".to_owned();
+        let mut made = preset.audio;
+        if made.mode == AudioMode::Copy && !track.codec.is_carried() {
+            made.mode = AudioMode::Encode;
+            let (decision, conversions) = (Decision::EncodedAsAac(track.codec), Conversions::default());
+            plan.reasons.push(RungReason { rung: name.clone(), decision, conversions });
+        }
+        plan.audio = Some(PlannedAudio { id, preset: made });
         renditions.push(Rendition {
-            name: "audio".to_owned(),
+            name,
             kind: Kind::Audio,
-            copied: preset.audio.mode == AudioMode::Copy,
+            copied: made.mode == AudioMode::Copy,
             bandwidth: promised(preset.audio.bitrate),
             frame_rate: None,
         });
@@ -389,7 +401,6 @@ pub(super) mod testing {
     use bytes::Bytes;
 
     use super::*;
-    use crate::media::AudioCodec;
 
     pub const SEGMENT: Span = Span::from_secs(2);
 
@@ -417,6 +428,7 @@ pub(super) mod testing {
 mod tests {
     use super::testing::{SEGMENT, preset, sound, video};
     use super::*;
+    use crate::media::VideoCodec;
 
     #[test]
     fn a_ladder_takes_the_ids_that_its_session_has() {
@@ -436,6 +448,31 @@ mod tests {
         assert_eq!(names(&again), ["audio", "1080p", "720p", "480p"]);
         assert_eq!(both().in_order_of(&both().renditions), Some(both()));
         assert_eq!(late.in_order_of(&had), None, "sound is missing");
+    }
+
+    #[test]
+    fn sources_of_other_codecs_are_encoded_unless_the_preset_only_copies() {
+        for codec in [VideoCodec::Hevc, VideoCodec::Av1, VideoCodec::Vp9] {
+            let track = VideoTrack { codec, ..video(1_920, 1_080) };
+            let first = format!("1080p is encoded: the source is {}", codec.name());
+            assert_eq!(decided(&track)[0], first);
+            let passed = plan(&preset("passthrough"), SEGMENT, Some(&track), None).expect("a plan");
+            assert_eq!((passed.copied, passed.rungs[0].copy_rule), (Some(RenditionId(0)), None));
+        }
+    }
+
+    #[test]
+    fn sound_that_renditions_do_not_carry_is_encoded_where_it_would_be_copied() {
+        for codec in AudioCodec::ALL {
+            let track = AudioTrack { codec, ..sound() };
+            let plan = plan(&preset("passthrough"), SEGMENT, Some(&video(1_280, 720)), Some(&track)).expect("a plan");
+            let copied = matches!(codec, AudioCodec::Aac | AudioCodec::Opus);
+            let mode = plan.audio.as_ref().map(|audio| audio.preset.mode);
+            assert_eq!((mode == Some(AudioMode::Copy), plan.renditions[1].copied), (copied, copied), "{codec:?}");
+            let said: Vec<_> = plan.reasons[1..].iter().map(RungReason::to_string).collect();
+            let why = format!("audio is encoded as AAC: the source is {}, which is not carried as it is", codec.name());
+            assert_eq!(said, if copied { vec![] } else { vec![why] });
+        }
     }
 
     /// The default ladder for a source, in words.

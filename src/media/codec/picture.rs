@@ -98,10 +98,38 @@ pub struct Colour {
     pub full_range: bool,
 }
 
+/// How bright samples can be, where it is more than usual: VIDEO-RANGE of HLS.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum VideoRange {
+    /// SMPTE ST 2084.
+    Pq,
+    /// ARIB STD-B67.
+    Hlg,
+}
+
+impl VideoRange {
+    /// As playlists say it.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            VideoRange::Pq => "PQ",
+            VideoRange::Hlg => "HLG",
+        }
+    }
+}
+
 /// "Unspecified" in each of the three tables of H.273.
 pub const COLOUR_UNSPECIFIED: u8 = 2;
 
 impl Colour {
+    /// What the transfer characteristics mean for players; `None` for standard range.
+    pub const fn video_range(&self) -> Option<VideoRange> {
+        match self.transfer {
+            16 => Some(VideoRange::Pq),
+            18 => Some(VideoRange::Hlg),
+            _ => None,
+        }
+    }
+
     /// What HD is.
     pub const BT_709: Colour = Colour { primaries: 1, transfer: 1, matrix: 1, full_range: false };
     /// What colours are when nothing is said.

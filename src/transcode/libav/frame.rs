@@ -250,13 +250,47 @@ impl Samples {
         usize::try_from(self.raw.fields().ch_layout.nb_channels).unwrap_or(0)
     }
 
-    pub(super) fn format(&self) -> c_int {
-        self.raw.fields().format
+    /// What a sample is, if it is one of the forms that decoders give.
+    pub(super) fn format(&self) -> Option<AVSampleFormat> {
+        const KNOWN: [AVSampleFormat; 8] = [
+            AVSampleFormat::AV_SAMPLE_FMT_FLTP,
+            AVSampleFormat::AV_SAMPLE_FMT_FLT,
+            AVSampleFormat::AV_SAMPLE_FMT_S16,
+            AVSampleFormat::AV_SAMPLE_FMT_S16P,
+            AVSampleFormat::AV_SAMPLE_FMT_S32,
+            AVSampleFormat::AV_SAMPLE_FMT_S32P,
+            AVSampleFormat::AV_SAMPLE_FMT_DBL,
+            AVSampleFormat::AV_SAMPLE_FMT_DBLP,
+        ];
+        let format = self.raw.fields().format;
+        KNOWN.into_iter().find(|known| *known as c_int == format)
+    }
+
+    /// Where the samples from `skip` on begin: of each channel, or of all if they alternate. `None` if there are not so many, or their
+    /// form is not known.
+    pub(super) fn from_sample(&self, skip: usize) -> Option<Vec<*const u8>> {
+        let format = self.format()?;
+        if skip > self.len() {
+            return None;
+        }
+        // SAFETY: both only look the format up in a table.
+        let (bytes, planar) =
+            unsafe { (ffi::av_get_bytes_per_sample(format), ffi::av_sample_fmt_is_planar(format) > 0) };
+        let (planes, alternating) = if planar { (self.channels(), 1) } else { (1, self.channels()) };
+        let offset = usize::try_from(bytes).ok()? * alternating * skip;
+        let begin = |plane: usize| {
+            // SAFETY: extended_data has a pointer for each plane, to `len` samples of each channel in it; `skip` is at most that.
+            unsafe {
+                let plane = *self.raw.fields().extended_data.add(plane);
+                (!plane.is_null()).then(|| plane.add(offset).cast_const())
+            }
+        };
+        (0..planes).map(begin).collect()
     }
 
     /// The samples of one channel, if they are planar floats.
     pub(super) fn plane(&self, channel: usize) -> Option<&[f32]> {
-        if self.format() != AVSampleFormat::AV_SAMPLE_FMT_FLTP as c_int || channel >= self.channels() {
+        if self.format() != Some(AVSampleFormat::AV_SAMPLE_FMT_FLTP) || channel >= self.channels() {
             return None;
         }
         // SAFETY: a planar frame has one pointer per channel in extended_data, each to `nb_samples` floats aligned by libav.

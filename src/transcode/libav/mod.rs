@@ -9,7 +9,7 @@
 //! |---|---|
 //! | [`frame`] | `AVFrame`: [`frame::Picture`] and [`frame::Samples`], shared by reference count |
 //! | [`codec`] | an open `AVCodecContext` with its packet, what all four codecs share |
-//! | [`decoder`] | H.264 and AAC decoders |
+//! | [`decoder`] | decoders of all codecs that a source may have |
 //! | [`video_encoder`] | libx264 |
 //! | [`audio_encoder`] | libavcodec's AAC-LC encoder |
 //! | [`colour`] | what samples mean as colours, where a source leaves it unsaid |

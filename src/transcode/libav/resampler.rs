@@ -1,4 +1,4 @@
-//! libswresample: decoded sound of any rate and layout to one rate and channel count. Planar floats on both sides.
+//! libswresample: decoded sound of any rate, layout and form of samples to planar floats of one rate and channel count.
 
 use std::ffi::c_int;
 use std::ptr::{self, NonNull};
@@ -14,6 +14,7 @@ pub(in crate::transcode) type Planes = Vec<Vec<f32>>;
 /// What the source's samples are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Shape {
+    format: Option<AVSampleFormat>,
     rate: u32,
     channels: usize,
     /// Channel mask of a native layout, else 0.
@@ -26,7 +27,7 @@ impl Shape {
         let native = layout.order == AVChannelOrder::AV_CHANNEL_ORDER_NATIVE;
         // SAFETY: the union holds a mask when the order is native.
         let mask = if native { unsafe { layout.u.mask } } else { 0 };
-        Shape { rate: samples.rate(), channels: samples.channels(), mask }
+        Shape { format: samples.format(), rate: samples.rate(), channels: samples.channels(), mask }
     }
 }
 
@@ -73,19 +74,19 @@ impl Resampler {
         skip: usize,
         out: &mut Planes,
     ) -> Result<usize, LibavError> {
-        let wrong_format = || LibavError::new("swr_convert", ffi::AVERROR(ffmpeg_next::error::EINVAL));
-        let planes: Option<Vec<&[f32]>> =
-            (0..samples.channels()).map(|channel| samples.plane(channel)?.get(skip..)).collect();
-        let planes = planes.ok_or_else(wrong_format)?;
         let shape = Shape::of(samples);
         if self.running.as_ref().is_none_or(|(made_for, _)| *made_for != shape) {
-            let unchanged = (shape.rate, shape.channels) == (self.rate, usize::from(self.channels));
+            let unchanged = (shape.rate, shape.channels) == (self.rate, usize::from(self.channels))
+                && shape.format == Some(AVSampleFormat::AV_SAMPLE_FMT_FLTP);
             let context = if unchanged { None } else { Some(make(samples, self.rate, self.channels)?) };
             self.running = Some((shape, context));
         }
         match &self.running {
-            Some((_, Some(context))) => run(context, Some(&planes), out),
+            Some((_, Some(context))) => run(context, Some((samples, skip)), out),
             _ => {
+                let planes: Option<Vec<&[f32]>> =
+                    (0..samples.channels()).map(|channel| samples.plane(channel)?.get(skip..)).collect();
+                let planes = planes.ok_or_else(wrong_format)?;
                 out.iter_mut().zip(&planes).for_each(|(target, plane)| target.extend_from_slice(plane));
                 Ok(planes.first().map_or(0, |plane| plane.len()))
             }
@@ -130,6 +131,7 @@ impl Resampler {
 
 fn make(samples: &Samples, rate: u32, channels: u16) -> Result<Context, LibavError> {
     let float = AVSampleFormat::AV_SAMPLE_FMT_FLTP;
+    let format = samples.format().ok_or_else(wrong_format)?;
     let number = |value: u32| c_int::try_from(value).unwrap_or(c_int::MAX);
     let source = &samples.raw().fields().ch_layout;
     let mut pointer = ptr::null_mut();
@@ -151,7 +153,7 @@ fn make(samples: &Samples, rate: u32, channels: u16) -> Result<Context, LibavErr
             float,
             number(rate),
             &mut from,
-            float,
+            format,
             number(samples.rate()),
             0,
             ptr::null_mut(),
@@ -165,10 +167,15 @@ fn make(samples: &Samples, rate: u32, channels: u16) -> Result<Context, LibavErr
     Ok(context)
 }
 
-/// Converts `input`, or with `None` gives out what is left.
-fn run(context: &Context, input: Option<&[&[f32]]>, out: &mut Planes) -> Result<usize, LibavError> {
+fn wrong_format() -> LibavError {
+    LibavError::new("swr_convert", ffi::AVERROR(ffmpeg_next::error::EINVAL))
+}
+
+/// Converts `input` from a sample on, or with `None` gives out what is left.
+fn run(context: &Context, input: Option<(&Samples, usize)>, out: &mut Planes) -> Result<usize, LibavError> {
     let context = context.0.as_ptr();
-    let count = input.and_then(|planes| planes.first()).map_or(0, |plane| plane.len());
+    let count = input.map_or(0, |(samples, skip)| samples.len().saturating_sub(skip));
+    let sources = input.map(|(samples, skip)| samples.from_sample(skip).ok_or_else(wrong_format)).transpose()?;
     let count = c_int::try_from(count).unwrap_or(0);
     // SAFETY: the context is initialised; asks only for an upper bound.
     let room = check("swr_get_out_samples", unsafe { ffi::swr_get_out_samples(context, count) })?;
@@ -178,9 +185,9 @@ fn run(context: &Context, input: Option<&[&[f32]]>, out: &mut Planes) -> Result<
         plane.resize(before + room_samples, 0.0);
     }
     let mut targets: Vec<*mut u8> = out.iter_mut().map(|plane| plane[before..].as_mut_ptr().cast()).collect();
-    let sources: Vec<*const u8> = input.unwrap_or_default().iter().map(|plane| plane.as_ptr().cast()).collect();
-    let source = if input.is_some() { sources.as_ptr() } else { ptr::null() };
-    // SAFETY: one target per output channel with room for `room` floats, one source per input channel with `count`.
+    let source = sources.as_ref().map_or(ptr::null(), |sources| sources.as_ptr());
+    // SAFETY: one target per output channel with room for `room` floats; the sources are those of the format that the context was
+    // made for, with `count` samples each, and live as long as `input` is borrowed.
     let code = unsafe { ffi::swr_convert(context, targets.as_mut_ptr(), room, source.cast_mut(), count) };
     let written = code.max(0).unsigned_abs() as usize;
     for plane in out.iter_mut() {

@@ -2,6 +2,7 @@
 //! that are served and those that are stored.
 
 use super::multivariant::{AudioMember, Multivariant, Variant};
+use crate::media::copy::PictureForm;
 use crate::media::naming::PLAYLIST;
 use crate::media::segment::Rendition;
 use crate::media::{AudioTrack, Kind, Span, Track, VideoTrack};
@@ -76,7 +77,7 @@ pub fn multivariant(members: &[Member<'_>]) -> Multivariant {
 
 fn audio_variant(member: &Member<'_>, audio: &AudioTrack) -> Variant {
     let (uri, codecs) = (uri(member.rendition), audio.codecs.clone());
-    Variant { uri, bandwidth: member.bandwidth(), codecs, resolution: None, frame_rate: None }
+    Variant { uri, bandwidth: member.bandwidth(), codecs, resolution: None, frame_rate: None, video_range: None }
 }
 
 /// `audio`: what the audio rendition adds to each variant.
@@ -91,6 +92,7 @@ fn video_variant(member: &Member<'_>, video: &VideoTrack, audio: Option<(&Member
         resolution: Some(video.shown_size()),
         // The newest track's: a source may have changed it since the ladder was planned.
         frame_rate: video.frame_rate.or(member.rendition.frame_rate),
+        video_range: PictureForm::of(video).and_then(|form| form.colour.video_range()),
     }
 }
 
@@ -183,9 +185,24 @@ mod tests {
             codecs: "avc1.64001f,mp4a.40.2".to_owned(),
             resolution: Some((1_024, 576)),
             frame_rate: Some((25, 1)),
+            video_range: None,
         };
         let audio = Some(AudioMember { uri: "audio/index.m3u8".to_owned(), channels: 2 });
         assert_eq!(described, Multivariant { variants: vec![variant], audio, independent_segments: false });
+    }
+
+    #[test]
+    fn pictures_of_more_than_standard_range_are_said_to_be() {
+        use crate::media::codec::av1::{samples, track_from_sequence_header};
+        use crate::media::codec::picture::VideoRange;
+        let rung = rendition("source", Kind::Video, true, 2_000_000);
+        let track = Track::Video(track_from_sequence_header(samples::PQ).expect("made by SVT-AV1"));
+        let described = described_by(&[(&rung, &track)]);
+        let variant = &described.variants[0];
+        assert_eq!(
+            (variant.video_range, variant.codecs.as_str()),
+            (Some(VideoRange::Pq), "av01.0.01M.10.0.110.09.16.09.0")
+        );
     }
 
     #[test]

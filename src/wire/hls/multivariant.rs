@@ -15,6 +15,8 @@ use m3u8_rs::{
     VariantStream,
 };
 
+use crate::media::codec::picture::VideoRange;
+
 /// The audio group's id, and its only member's name.
 const AUDIO_GROUP: &str = "audio";
 /// EXT-X-VERSION, the same as the media playlists'.
@@ -44,6 +46,8 @@ pub struct Variant {
     pub resolution: Option<(u32, u32)>,
     /// FRAME-RATE as a fraction.
     pub frame_rate: Option<(u32, u32)>,
+    /// VIDEO-RANGE, where it is not SDR.
+    pub video_range: Option<VideoRange>,
 }
 
 /// The EXT-X-MEDIA of the audio group.
@@ -96,18 +100,22 @@ impl Variant {
     fn describe(&self, uri_prefix: &str, with_audio: bool) -> VariantStream {
         let resolution =
             self.resolution.map(|(width, height)| Resolution { width: width.into(), height: height.into() });
-        // m3u8-rs writes FRAME-RATE as a float with as many digits as it takes; the three decimals of RFC 8216 4.3.4.2
-        // go in as an attribute of our own.
-        let frame_rate = self
-            .frame_rate
-            .and_then(three_decimals)
-            .map(|text| HashMap::from([("FRAME-RATE".to_owned(), QuotedOrUnquoted::Unquoted(text))]));
+        // m3u8-rs writes FRAME-RATE as a float with as many digits as it takes, and knows no VIDEO-RANGE; the three decimals of
+        // RFC 8216 4.3.4.2 go in as an attribute of our own, and the range behind it: two attributes would come out in any order.
+        let range = self.video_range.map(VideoRange::as_str);
+        let attribute = match (self.frame_rate.and_then(three_decimals), range) {
+            (Some(rate), Some(range)) => Some(("FRAME-RATE", format!("{rate},VIDEO-RANGE={range}"))),
+            (Some(rate), None) => Some(("FRAME-RATE", rate)),
+            (None, range) => range.map(|range| ("VIDEO-RANGE", range.to_owned())),
+        };
+        let others =
+            attribute.map(|(name, value)| HashMap::from([(name.to_owned(), QuotedOrUnquoted::Unquoted(value))]));
         VariantStream {
             uri: format!("{uri_prefix}{}", self.uri),
             bandwidth: self.bandwidth,
             codecs: Some(self.codecs.clone()),
             resolution,
-            other_attributes: frame_rate,
+            other_attributes: others,
             audio: with_audio.then(|| AUDIO_GROUP.to_owned()),
             closed_captions: Some(ClosedCaptionGroupId::None),
             ..Default::default()
@@ -148,6 +156,7 @@ mod tests {
             codecs: format!("{codec},mp4a.40.2"),
             resolution: Some(resolution),
             frame_rate,
+            video_range: None,
         };
         Multivariant {
             variants: vec![
@@ -158,6 +167,19 @@ mod tests {
             audio: Some(AudioMember { uri: "audio/index.m3u8".to_owned(), channels: 2 }),
             independent_segments: false,
         }
+    }
+
+    #[test]
+    fn the_range_stands_behind_the_frame_rate() {
+        let line = |frame_rate, video_range| {
+            let mut ladder = ladder();
+            (ladder.variants[0].frame_rate, ladder.variants[0].video_range) = (frame_rate, video_range);
+            ladder.render("").lines().find(|line| line.contains("1920x1080")).map(str::to_owned).expect("it is there")
+        };
+        let both = line(Some((25, 1)), Some(VideoRange::Hlg));
+        assert!(both.contains(",RESOLUTION=1920x1080,FRAME-RATE=25.000,VIDEO-RANGE=HLG,AUDIO="), "{both}");
+        let range = line(None, Some(VideoRange::Pq));
+        assert!(range.contains(",RESOLUTION=1920x1080,VIDEO-RANGE=PQ,AUDIO="), "{range}");
     }
 
     #[test]
@@ -192,6 +214,7 @@ mod tests {
                 codecs: "mp4a.40.2".to_owned(),
                 resolution: None,
                 frame_rate: None,
+                video_range: None,
             }],
             audio: None,
             independent_segments: true,

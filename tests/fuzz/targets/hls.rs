@@ -1,6 +1,7 @@
 //! Playlists: any text ends in a playlist or in an error that names the line; what is read comes back from the writer;
 //! what the writer makes of any segments is read back, and so is its multivariant playlist.
 
+use millstream::media::codec::picture::VideoRange;
 use millstream::media::naming::MediaName;
 use millstream::media::{Segment, Span, WallTime};
 use millstream::wire::hls::multivariant::{AudioMember, Variant};
@@ -144,6 +145,7 @@ fn multivariant(source: &mut Source<'_>) {
             codecs: "avc1.64001f,mp4a.40.2".to_owned(),
             resolution: Some((source.u32(), source.u32())).filter(|_| flags & 1 != 0),
             frame_rate: Some((source.u32(), source.u32())).filter(|_| flags & 2 != 0),
+            video_range: Some(VideoRange::Pq).filter(|_| flags & 16 != 0),
         });
     }
     let audio = AudioMember { uri: "audio/index.m3u8".to_owned(), channels: source.u16() };

@@ -2,7 +2,7 @@
 
 use super::Av1Error;
 use crate::media::codec::bits::BitReader;
-use crate::media::codec::picture::{COLOUR_UNSPECIFIED, Chroma, Colour, frame_rate};
+use crate::media::codec::picture::{self, COLOUR_UNSPECIFIED, Chroma, Colour};
 
 const CUT_OFF: Av1Error = Av1Error::Truncated { what: "sequence header" };
 const MAX_PROFILE: u32 = 2;
@@ -72,7 +72,11 @@ impl SequenceHeader {
 fn read(bits: &mut BitReader<'_>, profile: u8) -> Option<SequenceHeader> {
     bits.skip(1)?; // still_picture
     let reduced = bits.flag()?;
-    let (frame_rate, level, high_tier) = if reduced { (None, bits.bits(5)? as u8, false) } else { operation(bits)? };
+    let operation = if reduced {
+        Operation { frame_rate: None, level: bits.bits(5)? as u8, high_tier: false }
+    } else {
+        operation(bits)?
+    };
     let (width_bits, height_bits) = (bits.bits(4)? + 1, bits.bits(4)? + 1);
     let (width, height) = (bits.bits(width_bits)? + 1, bits.bits(height_bits)? + 1);
     if !reduced && bits.flag()? {
@@ -88,24 +92,30 @@ fn read(bits: &mut BitReader<'_>, profile: u8) -> Option<SequenceHeader> {
     let Samples { bit_depth, chroma, chroma_position, colour } = samples;
     Some(SequenceHeader {
         profile,
-        level,
-        high_tier,
+        level: operation.level,
+        high_tier: operation.high_tier,
         width,
         height,
         bit_depth,
         chroma,
         chroma_position,
         colour,
-        frame_rate,
+        frame_rate: operation.frame_rate,
     })
 }
 
-/// Timing and operating points: the frame rate, and level and tier of the first.
-fn operation(bits: &mut BitReader<'_>) -> Option<(Option<(u32, u32)>, u8, bool)> {
-    let mut rate = None;
+/// What timing and operating points say: level and tier are those of the first point.
+struct Operation {
+    frame_rate: Option<(u32, u32)>,
+    level: u8,
+    high_tier: bool,
+}
+
+fn operation(bits: &mut BitReader<'_>) -> Option<Operation> {
+    let mut frame_rate = None;
     let mut delay_bits = None; // decoder_model_info_present_flag
     if bits.flag()? {
-        rate = timing(bits)?;
+        frame_rate = timing(bits)?;
         if bits.flag()? {
             delay_bits = Some(bits.bits(5)? as usize + 1);
             bits.skip(32 + 5 + 5)?; // num_units_in_decoding_tick, two lengths
@@ -130,17 +140,17 @@ fn operation(bits: &mut BitReader<'_>) -> Option<(Option<(u32, u32)>, u8, bool)>
             bits.skip(4)?;
         }
     }
-    Some((rate, level, high_tier))
+    Some(Operation { frame_rate, level, high_tier })
 }
 
-/// `timing_info` (AV1 5.5.3)
+/// `timing_info` (AV1 5.5.3); inner `None`: frames last differently long, or the rate is none.
 fn timing(bits: &mut BitReader<'_>) -> Option<Option<(u32, u32)>> {
     let (units, scale) = (u64::from(bits.bits(32)?), u64::from(bits.bits(32)?));
     if !bits.flag()? {
         return Some(None);
     }
     let ticks = u64::from(uvlc(bits)?) + 1;
-    Some(units.checked_mul(ticks).and_then(|units| frame_rate(scale, units)))
+    Some(units.checked_mul(ticks).and_then(|units| picture::frame_rate(scale, units)))
 }
 
 /// AV1 4.10.3
