@@ -596,7 +596,7 @@ fn a_clock_that_stands_still_is_refused() {
         sent = ms;
         rig.push(Input::Media(Inbound::Flv(Tag { timestamp_ms: 0, ..tag }))).err()
     });
-    assert_eq!(told, Some(Rejected::ClockStands { track: Kind::Audio, messages: 50, stamp_ms: 0 }));
+    assert_eq!(told, Some(Rejected::ClockStands { track: Kind::Audio, messages: 50, stamp: Timestamp::ZERO }));
     assert!(sent < 1_100, "{sent} ms");
 }
 

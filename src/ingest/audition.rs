@@ -11,7 +11,7 @@ use std::time::Duration;
 use super::Rejected;
 use super::demux::{AccessUnit, Demux, Demuxed};
 use super::patience::Patience;
-use super::unwrap::step_ms;
+use super::stamp::Stamp;
 use crate::media::{Kind, Packet, Span, Timestamp, Unit};
 use crate::wire::Inbound;
 
@@ -33,8 +33,8 @@ pub struct Audition {
     sound_bytes: usize,
     last: Option<AccessUnit>,
     /// The newest stamp, and how far its clock has come.
-    stamp_ms: Option<u32>,
-    at_ms: i64,
+    stamp: Option<Stamp>,
+    at: Timestamp,
 }
 
 /// What a newcomer leaves to the ingest of the session that it takes over.
@@ -57,8 +57,8 @@ impl Audition {
             sounds: VecDeque::new(),
             sound_bytes: 0,
             last: None,
-            stamp_ms: None,
-            at_ms: 0,
+            stamp: None,
+            at: Timestamp::ZERO,
         }
     }
 
@@ -67,24 +67,48 @@ impl Audition {
     ///
     /// # Errors
     /// It sends what cannot be carried: close its connection with these words.
-    pub fn push(&mut self, unit: Inbound, now: Duration, out: &mut Vec<Unit>) -> Result<bool, Rejected> {
-        let Inbound::Flv(tag) = unit;
-        let Demuxed { configuration, unit } = self.demux.push(&tag)?;
-        if let Some(configuration) = configuration {
-            if configuration.track.kind() == Kind::Audio {
-                self.forget_sound(); // what it describes is to come
-            }
-            self.pictures |= configuration.track.kind() == Kind::Video;
-            out.push(Unit::Track(configuration.track));
-        }
+    pub fn push(&mut self, unit: &Inbound, now: Duration, out: &mut Vec<Unit>) -> Result<bool, Rejected> {
+        let read = self.demux.push(unit);
         self.pictures |= self.demux.awaits_parameter_sets();
+        if self.take_demuxed(now, out)? {
+            return Ok(true);
+        }
+        read?;
         if self.pictures {
             self.patience.wait_for_keyframe(now);
         }
-        let Some(mut unit) = unit else { return self.patience.check(now).map(|()| false) };
-        self.patience.judge(&mut unit)?;
-        out.push(Unit::Packet(self.packet(&unit)));
-        let ready = match unit.kind {
+        self.patience.check(now).map(|()| false)
+    }
+
+    /// Whether it is ready to take over. What was read behind the unit that it is ready with stays in the reader.
+    fn take_demuxed(&mut self, now: Duration, out: &mut Vec<Unit>) -> Result<bool, Rejected> {
+        while let Some(demuxed) = self.demux.next() {
+            match demuxed {
+                Demuxed::Track(configuration) => {
+                    match configuration.track.kind() {
+                        Kind::Audio => self.forget_sound(), // what it describes is to come
+                        Kind::Video => self.pictures = true,
+                    }
+                    out.push(Unit::Track(configuration.track));
+                }
+                Demuxed::Unit(mut unit) => {
+                    self.patience.judge(&mut unit)?;
+                    out.push(Unit::Packet(self.packet(&unit)));
+                    if self.is_ready_with(&unit, now) {
+                        self.last = Some(unit);
+                        return Ok(true);
+                    }
+                    if unit.kind == Kind::Audio {
+                        self.keep_sound(unit);
+                    }
+                }
+            }
+        }
+        Ok(false)
+    }
+
+    fn is_ready_with(&mut self, unit: &AccessUnit, now: Duration) -> bool {
+        match unit.kind {
             Kind::Video => {
                 self.pictures = true;
                 unit.keyframe
@@ -93,21 +117,12 @@ impl Audition {
                 let since = *self.first_sound.get_or_insert(now);
                 !self.pictures && now.saturating_sub(since) >= self.second_track_wait
             }
-        };
-        if ready {
-            self.last = Some(unit);
-            return Ok(true);
         }
-        if unit.kind == Kind::Audio {
-            self.keep_sound(unit);
-        }
-        self.patience.check(now).map(|()| false)
     }
 
     fn packet(&mut self, unit: &AccessUnit) -> Packet {
-        self.at_ms += self.stamp_ms.replace(unit.stamp_ms).map_or(0, |last| step_ms(last, unit.stamp_ms));
-        let dts = Timestamp::from_millis(self.at_ms);
-        let pts = dts + Span::from_millis(i64::from(unit.composition_ms));
+        self.at += self.stamp.replace(unit.stamp).map_or(Span::ZERO, |last| last.step_to(unit.stamp));
+        let (dts, pts) = (self.at, self.at + unit.composition);
         let (kind, keyframe, data) = (unit.kind, unit.keyframe, unit.data.clone());
         Packet { kind, dts, pts, duration: Span::ZERO, keyframe, data }
     }
@@ -154,13 +169,13 @@ mod tests {
     fn announced() -> Audition {
         let mut audition = Audition::new(Duration::from_secs(1));
         let (config, mut out) = (AudioTag::config(AudioCodec::Aac, Bytes::from_static(ASC)), Vec::new());
-        assert_eq!(audition.push(audio(&config, 0), Duration::ZERO, &mut out), Ok(false));
+        assert_eq!(audition.push(&audio(&config, 0), Duration::ZERO, &mut out), Ok(false));
         assert!(matches!(&out[..], [Unit::Track(_)]), "{out:?}");
         audition
     }
 
-    fn stamps(audition: Audition) -> Vec<u32> {
-        audition.into_heir().units.iter().map(|unit| unit.stamp_ms).collect()
+    fn stamps(audition: Audition) -> Vec<i64> {
+        audition.into_heir().units.iter().map(|unit| unit.stamp.at().to_units(1_000)).collect()
     }
 
     #[test]
@@ -169,30 +184,30 @@ mod tests {
         let late = u32::MAX - 1; // the clock wraps
         for n in 0..3 {
             let at = Duration::from_millis(400 * u64::from(n));
-            assert_eq!(audition.push(sound(3, late.wrapping_add(n)), at, &mut out), Ok(false));
+            assert_eq!(audition.push(&sound(3, late.wrapping_add(n)), at, &mut out), Ok(false));
         }
-        assert_eq!(audition.push(sound(3, late.wrapping_add(3)), Duration::from_secs(1), &mut out), Ok(true));
+        assert_eq!(audition.push(&sound(3, late.wrapping_add(3)), Duration::from_secs(1), &mut out), Ok(true));
         let judged: Vec<_> =
             out.iter().map(|unit| if let Unit::Packet(it) = unit { it.dts } else { panic!() }).collect();
         assert_eq!(judged, [0, 1, 2, 3].map(Timestamp::from_millis));
         assert_eq!(audition.demux.configurations().count(), 1);
-        assert_eq!(stamps(audition), [late, u32::MAX, 0, 1]);
+        assert_eq!(stamps(audition), [late, u32::MAX, 0, 1].map(i64::from));
     }
 
     #[test]
     fn what_is_kept_is_bounded_and_of_the_newest_configuration() {
         let (mut audition, mut out) = (announced(), Vec::new());
         for n in 0..1_000 {
-            assert_eq!(audition.push(sound(3, n), Duration::ZERO, &mut out), Ok(false));
+            assert_eq!(audition.push(&sound(3, n), Duration::ZERO, &mut out), Ok(false));
         }
         assert_eq!(audition.sounds.len(), MAX_SOUNDS);
         for n in 1_000..1_100 {
-            assert_eq!(audition.push(sound(10_000, n), Duration::ZERO, &mut out), Ok(false));
+            assert_eq!(audition.push(&sound(10_000, n), Duration::ZERO, &mut out), Ok(false));
         }
         assert_eq!(audition.sounds.len(), 6);
         let mono = AudioTag::config(AudioCodec::Aac, Bytes::from_static(&[0x11, 0x88]));
-        assert_eq!(audition.push(audio(&mono, 1_100), Duration::ZERO, &mut out), Ok(false));
-        assert_eq!(audition.push(sound(3, 1_101), Duration::ZERO, &mut out), Ok(false));
+        assert_eq!(audition.push(&audio(&mono, 1_100), Duration::ZERO, &mut out), Ok(false));
+        assert_eq!(audition.push(&sound(3, 1_101), Duration::ZERO, &mut out), Ok(false));
         assert_eq!(audition.sound_bytes, 3);
         assert_eq!(stamps(audition), [1_101]);
     }

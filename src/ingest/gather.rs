@@ -40,6 +40,10 @@ pub(super) struct Sample {
     pub keyframe: bool,
     /// The track was away before this.
     pub hole: bool,
+    /// See [`super::demux::AccessUnit::leading`].
+    pub leading: bool,
+    /// Samples of a frame of sound.
+    pub samples: u32,
     pub data: Bytes,
     pub arrived: Now,
 }
@@ -103,10 +107,12 @@ impl Gather {
             self.keyframe_at.get_or_insert(arrived);
             self.pictures += 1;
         }
+        // Before the first of a run nothing of it can be missing.
+        let hole = sample.hole && self.samples.iter().any(|held| held.kind == sample.kind);
         self.bytes += sample.data.len();
         let newest = sample.source;
         let data = if sample.data.len() < COPIED_BELOW { Bytes::copy_from_slice(&sample.data) } else { sample.data };
-        self.samples.push_back(Sample { data, ..sample });
+        self.samples.push_back(Sample { data, hole, ..sample });
         if self.keyframe_at.is_none() {
             while self.samples.front().is_some_and(|oldest| newest - oldest.source > MAX_SOUND) {
                 self.bytes -= self.samples.pop_front().map_or(0, |oldest| oldest.data.len());
@@ -211,6 +217,8 @@ mod tests {
             composition: Span::from_millis(composition),
             keyframe,
             hole: false,
+            leading: false,
+            samples: 0,
             data: Bytes::from_static(&[0; 10]),
             arrived: Now { monotonic, wall: WallTime::default() },
         }

@@ -6,7 +6,7 @@
 //! | module | holds |
 //! |---|---|
 //! | `demux` | FLV tags to access units and tracks |
-//! | `unwrap` | steps of a clock that wraps |
+//! | `stamp` | moments of a clock that wraps |
 //! | `patience` | what a publisher may do wrong for a while, and what it is told then |
 //! | [`audition`] | a newcomer's media until it takes over |
 //! | `runs` | which stretch of the publisher's clock a packet belongs to; where it jumped |
@@ -46,22 +46,20 @@ mod patience;
 mod runs;
 mod session;
 mod skew;
+mod stamp;
 mod stats;
-mod unwrap;
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use crate::media::arrivals::Arrivals;
-use crate::media::codec::aac::AacError;
-use crate::media::codec::h264::H264Error;
 use crate::media::copy::{CopyObstacle, CopyRule};
 use crate::media::{Kind, Span, Timestamp, Track, Unit, VideoTrack, WallTime};
 use crate::wire::Inbound;
-use crate::wire::flv::{FlvError, Tag, TagKind};
+use crate::wire::flv::{FlvError, TagKind};
 
 use audition::Heir;
-use demux::{AccessUnit, Configuration, Demux};
+use demux::{AccessUnit, Configuration, Demux, Demuxed};
 use gather::{Gather, Sample, Wanted};
 use patience::Patience;
 use runs::Runs;
@@ -69,6 +67,7 @@ use session::Session;
 use skew::Skew;
 
 pub use audition::Audition;
+pub use demux::{SoundError, VideoError};
 pub use stats::{Dropped, IngestStats, SourceClock};
 
 /// What a run that has not begun may hold.
@@ -158,10 +157,10 @@ pub enum Rejected {
     Codec(FlvError),
     /// A video configuration that cannot be read.
     #[error("the video configuration cannot be used: {0}")]
-    Video(H264Error),
+    Video(VideoError),
     /// An audio configuration that cannot be read, or is not carried.
     #[error("the audio configuration cannot be used: {0}")]
-    Audio(AacError),
+    Audio(SoundError),
     /// Pictures, but nothing that says how to decode them.
     #[error(
         "{pictures} pictures came without parameter sets (SPS and PPS): let the encoder send an AVC sequence header, or repeat its \
@@ -187,28 +186,29 @@ pub enum Rejected {
     },
     /// A track whose timestamps do not move.
     #[error(
-        "the timestamps of its {} stand still: {messages} messages in a row say {stamp_ms} ms. \
+        "the timestamps of its {} stand still: {messages} messages in a row say {} ms. \
          Restart the encoder, or let it set timestamps itself",
-        track.as_str()
+        track.as_str(), stamp.to_units(1_000)
     )]
     ClockStands {
         /// Which.
         track: Kind,
         /// How many messages said the same.
         messages: u32,
-        /// What they said, in milliseconds.
-        stamp_ms: u32,
+        /// What they said, on the publisher's clock.
+        stamp: Timestamp,
     },
     /// Pictures that shall be shown at no possible time.
     #[error(
-        "{pictures} pictures in a row have an impossible composition time, the last one {composition_ms} ms from decoding \
-         to presentation"
+        "{pictures} pictures in a row have an impossible composition time, the last one {} ms from decoding \
+         to presentation",
+        composition.to_millis()
     )]
     Composition {
         /// How many.
         pictures: u32,
-        /// What the last one said, in milliseconds.
-        composition_ms: i32,
+        /// What the last one said.
+        composition: Span,
     },
 }
 
@@ -270,11 +270,11 @@ impl Ingest {
         match input {
             Input::Connected => self.connect(now, out),
             Input::Disconnected => self.disconnect(now, out),
-            Input::Media(Inbound::Flv(tag)) => {
+            Input::Media(inbound) => {
                 if !self.connected {
                     self.connect(now, out);
                 }
-                self.media(&tag, now, out)?;
+                self.media(&inbound, now, out)?;
             }
         }
         self.begin_run_if_complete(now, out);
@@ -404,24 +404,34 @@ impl Ingest {
         self.session.leave(self.last_media, now, out);
     }
 
-    fn media(&mut self, tag: &Tag, now: Now, out: &mut Vec<Unit>) -> Result<(), Rejected> {
+    fn media(&mut self, inbound: &Inbound, now: Now, out: &mut Vec<Unit>) -> Result<(), Rejected> {
         self.last_media = now.monotonic;
-        match tag.kind {
-            TagKind::Video => self.count(Kind::Video, tag.data.len()),
-            TagKind::Audio => self.count(Kind::Audio, tag.data.len()),
-            TagKind::Script => self.stats.bytes += tag.data.len() as u64,
+        match inbound {
+            Inbound::Flv(tag) => match tag.kind {
+                TagKind::Video => self.count(Kind::Video, tag.data.len()),
+                TagKind::Audio => self.count(Kind::Audio, tag.data.len()),
+                TagKind::Script => self.stats.bytes += tag.data.len() as u64,
+            },
         }
-        let demuxed = self.demux.push(tag)?;
-        // Its parameter sets are still to come, among the pictures.
-        self.video_configured |= self.demux.awaits_parameter_sets();
-        if let Some(configuration) = demuxed.configuration {
-            self.configure(configuration, now);
-        }
-        if let Some(mut unit) = demuxed.unit {
-            self.stats.repairs += u64::from(self.patience.judge(&mut unit)?);
-            self.place(unit, now, out);
-        }
+        let read = self.demux.push(inbound);
+        self.take_demuxed(now, out)?;
+        read?;
         self.patience.check(now.monotonic)
+    }
+
+    fn take_demuxed(&mut self, now: Now, out: &mut Vec<Unit>) -> Result<(), Rejected> {
+        // Its parameter sets may still be to come, among the pictures.
+        self.video_configured |= self.demux.awaits_parameter_sets();
+        while let Some(demuxed) = self.demux.next() {
+            match demuxed {
+                Demuxed::Track(configuration) => self.configure(configuration, now),
+                Demuxed::Unit(mut unit) => {
+                    self.stats.repairs += u64::from(self.patience.judge(&mut unit)?);
+                    self.place(unit, now, out);
+                }
+            }
+        }
+        Ok(())
     }
 
     fn count(&mut self, kind: Kind, bytes: usize) {
@@ -456,16 +466,17 @@ impl Ingest {
 
     /// Finds the run that an access unit belongs to.
     fn place(&mut self, unit: AccessUnit, now: Now, out: &mut Vec<Unit>) {
-        let placed = self.runs.place(unit.kind, unit.stamp_ms);
+        let placed = self.runs.place(unit.kind, unit.stamp);
         self.stats.repairs += u64::from(placed.repaired);
-        let source = Timestamp::from_millis(placed.at_ms);
-        self.skews[unit.kind as usize].observe(placed.run, source, now.monotonic);
+        self.skews[unit.kind as usize].observe(placed.run, placed.at, now.monotonic);
         let sample = Sample {
             kind: unit.kind,
-            source,
-            composition: Span::from_millis(i64::from(unit.composition_ms)),
+            source: placed.at,
+            composition: unit.composition,
             keyframe: unit.keyframe,
-            hole: placed.hole,
+            hole: placed.hole || unit.after_loss,
+            leading: unit.leading,
+            samples: unit.samples,
             data: unit.data,
             arrived: now,
         };

@@ -57,6 +57,11 @@ impl VideoClock {
         self.repairs
     }
 
+    /// A discontinuity came, and no picture behind it yet.
+    pub(super) fn is_at_a_beginning(&self) -> bool {
+        self.fresh
+    }
+
     /// DTS of the last picture.
     pub(super) fn last_dts(&self) -> Option<Timestamp> {
         self.last
@@ -116,6 +121,7 @@ impl VideoClock {
 #[derive(Debug)]
 pub(super) struct AudioClock {
     rate: u32,
+    /// Of a frame of silence.
     samples_per_frame: u32,
     /// The next frame's PTS in samples; `None` until the first frame, and at the start of a run.
     next: Option<i64>,
@@ -141,7 +147,7 @@ impl AudioClock {
         }
     }
 
-    /// Takes over a configuration. The count begins anew with the next frame.
+    /// Takes over a configuration; `samples_per_frame` is what a frame of silence has. The count begins anew with the next frame.
     pub(super) fn configure(&mut self, rate: u32, samples_per_frame: u32) {
         self.rate = rate;
         self.samples_per_frame = samples_per_frame;
@@ -214,13 +220,13 @@ impl AudioClock {
         self.silent_until.is_some_and(|until| mapped + half_a_frame < until)
     }
 
-    /// Places a frame whose source time, mapped to the session, is `mapped`; returns PTS and duration. Within a run each
+    /// Places a frame of `samples` whose source time, mapped to the session, is `mapped`; returns PTS and duration. Within a run each
     /// frame begins exactly where the one before ends, and all lie on the grid of samples.
-    pub(super) fn place(&mut self, mapped: Timestamp) -> (Timestamp, Span) {
+    pub(super) fn place(&mut self, mapped: Timestamp, samples: u32) -> (Timestamp, Span) {
         let first = self.next.unwrap_or_else(|| self.ceil(self.end.map_or(mapped, |end| end.max(mapped))));
         self.silent_until = None;
         let pts = Timestamp::from_units(first, self.rate);
-        let frame = i64::from(self.samples_per_frame);
+        let frame = i64::from(samples);
         let nominal = Span::from_units(frame, self.rate);
         let correction = match self.drift.observe(mapped - pts, nominal) {
             // Half a frame at least stays of a frame: the rest is corrected with the next ones.

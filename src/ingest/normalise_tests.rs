@@ -1,5 +1,7 @@
 use super::*;
 use proptest::prelude::*;
+/// Samples of each frame here.
+const FRAME: u32 = 1_024;
 
 fn at(millis: i64) -> Timestamp {
     Timestamp::from_millis(millis)
@@ -71,7 +73,7 @@ fn samples_are_counted_whatever_milliseconds_say() {
         let mut clock = counting(rate);
         for n in 0..2_000 {
             let exact = Timestamp::from_units(n * 1_024, rate);
-            let (pts, duration) = clock.place(at(10_000 + exact.to_units(1_000)));
+            let (pts, duration) = clock.place(at(10_000 + exact.to_units(1_000)), FRAME);
             assert_eq!(pts, Timestamp::from_units(i64::from(rate) * 10 + n * 1_024, rate), "frame {n} at {rate}");
             assert_eq!(duration, Span::from_units(1_024, rate));
         }
@@ -83,11 +85,11 @@ fn samples_are_counted_whatever_milliseconds_say() {
 fn a_run_begins_on_the_grid_and_never_before_it_is_mapped() {
     let mut clock = counting(44_100);
     let mapped = Timestamp::from_millis(10_001);
-    let (pts, _) = clock.place(mapped);
+    let (pts, _) = clock.place(mapped, FRAME);
     assert!(pts >= mapped && pts - mapped < Span::from_units(1, 44_100));
     assert_eq!(Timestamp::from_units(pts.to_units(44_100), 44_100), pts);
     clock.begin_run();
-    let (next, _) = clock.place(at(5_000));
+    let (next, _) = clock.place(at(5_000), FRAME);
     assert_eq!(next, pts + Span::from_units(1_024, 44_100), "nor before the last frame's end");
 }
 
@@ -100,7 +102,7 @@ fn worst_offset(seconds: i64, ppm: i64, jitter: impl Fn(i64) -> i64) -> (Span, A
     for n in 0..seconds * 375 / 8 {
         let exact = Span::from_units(n * 1_024, 48_000);
         let source = at(10_000) + exact + Span::from_flicks(exact.flicks() / 1_000_000 * ppm);
-        let (pts, duration) = clock.place(at(source.to_units(1_000) + jitter(n)));
+        let (pts, duration) = clock.place(at(source.to_units(1_000) + jitter(n)), FRAME);
         assert!(expected.is_none_or(|expected| expected == pts), "frame {n} does not follow the one before");
         expected = Some(pts + duration);
         if n > 500 {
@@ -133,7 +135,7 @@ fn jitter_is_not_drift() {
 fn missing_frames_are_counted() {
     let mut clock = counting(48_000);
     assert_eq!(clock.missing(at(10_000)), 0, "nothing is counted yet");
-    clock.place(at(10_000));
+    clock.place(at(10_000), FRAME);
     assert_eq!((clock.missing(at(10_121)), clock.missing(at(10_122))), (0, 4), "jitter of 100 ms loses nothing");
     assert_eq!(clock.missing(at(99_000)), 93, "bounded");
     for n in 1..=4 {
@@ -151,17 +153,17 @@ fn silence_is_counted_up_to_a_time_and_what_comes_too_late_is_known() {
     let frames = std::iter::from_fn(|| clock.place_silence(at(11_000))).count();
     assert_eq!((frames, clock.end().map(|end| end.to_units(48_000))), (47, Some(480_000 + 47 * 1_024)));
     assert!(clock.is_silent_at(at(10_991)) && !clock.is_silent_at(at(10_992)), "within half a frame it follows");
-    clock.place(at(11_002));
+    clock.place(at(11_002), FRAME);
     assert!(!clock.is_silent_at(at(10_500)), "sound has come since");
 }
 
 #[test]
 fn lost_frames_are_bridged_by_the_frame_behind_them() {
     let mut clock = counting(48_000);
-    clock.place(at(10_000));
-    let (pts, duration) = clock.place(at(10_521));
+    clock.place(at(10_000), FRAME);
+    let (pts, duration) = clock.place(at(10_521), FRAME);
     assert_eq!((pts.to_units(48_000), duration.to_units(48_000)), (481_024, 23_984 + 1_024));
-    let (pts, _) = clock.place(at(10_542));
+    let (pts, _) = clock.place(at(10_542), FRAME);
     assert_eq!(pts.to_units(1_000), 10_542);
 }
 
@@ -186,7 +188,7 @@ proptest! {
         let (mut source, mut expected) = (10_000, None);
         for step in steps {
             source += step;
-            let (pts, duration) = clock.place(at(source));
+            let (pts, duration) = clock.place(at(source), FRAME);
             prop_assert!(expected.is_none_or(|expected| expected == pts));
             prop_assert!(duration.is_positive());
             expected = Some(pts + duration);

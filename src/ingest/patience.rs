@@ -9,7 +9,8 @@ use std::time::Duration;
 
 use super::Rejected;
 use super::demux::AccessUnit;
-use crate::media::Kind;
+use super::stamp::Stamp;
+use crate::media::{Kind, Span};
 
 /// How long pictures may come, or be announced, without the keyframe to begin with. Longer than the widest keyframe
 /// distance that encoders are shipped with (250 frames at 24 per second are 10.4 s).
@@ -19,7 +20,7 @@ const KEYFRAME_WAIT: Duration = Duration::from_secs(15);
 const MAX_EQUAL_STAMPS: u32 = 50;
 /// Composition times that are believed. Sixteen reordered frames at 24 per second are 0.7 s; what is presented long before
 /// it is decoded would hold up all sound, which waits for pictures for 1.5 s at most.
-const BELIEVED_COMPOSITION_MS: RangeInclusive<i32> = -1_000..=2_000;
+const BELIEVED_COMPOSITION: RangeInclusive<Span> = Span::from_millis(-1_000)..=Span::from_millis(2_000);
 /// So many others in a row are no damage.
 const MAX_IMPOSSIBLE_COMPOSITIONS: u32 = 50;
 
@@ -27,9 +28,9 @@ const MAX_IMPOSSIBLE_COMPOSITIONS: u32 = 50;
 #[derive(Debug, Default)]
 pub(super) struct Patience {
     /// The last stamp of each track, and how often it came.
-    stamps: [Option<(u32, u32)>; 2],
+    stamps: [Option<(Stamp, u32)>; 2],
     /// The last composition time that was believed.
-    composition_ms: i32,
+    composition: Span,
     impossible_compositions: u32,
     /// Since when a keyframe is waited for, on the monotonic clock.
     waiting_since: Option<Duration>,
@@ -43,24 +44,24 @@ impl Patience {
     /// This has been going on for too long.
     pub(super) fn judge(&mut self, unit: &mut AccessUnit) -> Result<bool, Rejected> {
         let last = &mut self.stamps[unit.kind as usize];
-        let messages = last.filter(|(stamp, _)| *stamp == unit.stamp_ms).map_or(1, |(_, messages)| messages + 1);
-        *last = Some((unit.stamp_ms, messages));
+        let messages = last.filter(|(stamp, _)| *stamp == unit.stamp).map_or(1, |(_, messages)| messages + 1);
+        *last = Some((unit.stamp, messages));
         if messages >= MAX_EQUAL_STAMPS {
-            return Err(Rejected::ClockStands { track: unit.kind, messages, stamp_ms: unit.stamp_ms });
+            return Err(Rejected::ClockStands { track: unit.kind, messages, stamp: unit.stamp.at() });
         }
         if unit.kind == Kind::Audio {
             return Ok(false); // it is presented when it is decoded
         }
-        if BELIEVED_COMPOSITION_MS.contains(&unit.composition_ms) {
-            (self.composition_ms, self.impossible_compositions) = (unit.composition_ms, 0);
+        if BELIEVED_COMPOSITION.contains(&unit.composition) {
+            (self.composition, self.impossible_compositions) = (unit.composition, 0);
             return Ok(false);
         }
         self.impossible_compositions += 1;
         if self.impossible_compositions >= MAX_IMPOSSIBLE_COMPOSITIONS {
-            let (pictures, composition_ms) = (self.impossible_compositions, unit.composition_ms);
-            return Err(Rejected::Composition { pictures, composition_ms });
+            let (pictures, composition) = (self.impossible_compositions, unit.composition);
+            return Err(Rejected::Composition { pictures, composition });
         }
-        unit.composition_ms = self.composition_ms;
+        unit.composition = self.composition;
         Ok(true)
     }
 
@@ -92,7 +93,8 @@ mod tests {
     use bytes::Bytes;
 
     fn unit(kind: Kind, stamp_ms: u32, composition_ms: i32) -> AccessUnit {
-        AccessUnit { kind, stamp_ms, composition_ms, keyframe: false, data: Bytes::new() }
+        let (stamp, composition) = (Stamp::flv(stamp_ms), Span::from_millis(i64::from(composition_ms)));
+        AccessUnit::new(kind, stamp, composition, false, Bytes::new())
     }
 
     #[test]
@@ -114,12 +116,18 @@ mod tests {
     #[test]
     fn an_impossible_composition_time_becomes_that_of_the_picture_before() {
         let mut patience = Patience::default();
-        for (composition_ms, believed) in
-            [(80, 80), (8_388_607, 80), (-66, -66), (-8_388_608, -66), (2_000, 2_000), (2_001, 2_000), (-1_000, -1_000)]
-        {
+        for (composition_ms, believed) in [
+            (80i32, 80i64),
+            (8_388_607, 80),
+            (-66, -66),
+            (-8_388_608, -66),
+            (2_000, 2_000),
+            (2_001, 2_000),
+            (-1_000, -1_000),
+        ] {
             let mut picture = unit(Kind::Video, composition_ms as u32, composition_ms);
-            assert_eq!(patience.judge(&mut picture), Ok(composition_ms != believed));
-            assert_eq!(picture.composition_ms, believed);
+            assert_eq!(patience.judge(&mut picture), Ok(i64::from(composition_ms) != believed));
+            assert_eq!(picture.composition, Span::from_millis(believed));
         }
         let mut picture = |n| {
             let sound = patience.judge(&mut unit(Kind::Audio, n, 0));
@@ -127,7 +135,7 @@ mod tests {
         };
         assert!((1..MAX_IMPOSSIBLE_COMPOSITIONS).all(|n| picture(n) == Ok(true)));
         let told = picture(0).expect_err("all of them are");
-        assert_eq!(told, Rejected::Composition { pictures: 50, composition_ms: 60_000 });
+        assert_eq!(told, Rejected::Composition { pictures: 50, composition: Span::from_secs(60) });
     }
 
     #[test]

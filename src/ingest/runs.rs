@@ -8,34 +8,34 @@ use std::ops::RangeInclusive;
 
 #[cfg(doc)]
 use super::interleave::MAX_HELD;
-use super::unwrap::step_ms;
-use crate::media::Kind;
+use super::stamp::Stamp;
+use crate::media::{Kind, Span, Timestamp};
 
 /// A step of one track's stamps that needs no discontinuity.
-const REPAIRABLE_MS: RangeInclusive<i64> = -100..=1_000;
+const REPAIRABLE: RangeInclusive<Span> = Span::from_millis(-100)..=Span::from_millis(1_000);
 /// A track that comes back this close to the other's clock was away; the clock did not jump. Less than the largest
 /// repairable step, so that a jump of both tracks is not taken for it, and more than tracks are interleaved apart.
-const TOGETHER_MS: i64 = 500;
+const TOGETHER: Span = Span::from_millis(500);
 /// A track that joins further from where the other is now has another origin, and is aligned by its arrival. One that
 /// starts seconds late on the same clock joins close to it, and so do tracks out of a relay's cache. Sound waits no longer
 /// than this for pictures ([`MAX_HELD`]), so that what is further apart could not be served together.
-const SAME_CLOCK_MS: i64 = 1_500;
+const SAME_CLOCK: Span = Span::from_millis(1_500);
 /// How much media of the old run a track may still bring after the other has jumped: what lay in the encoder's
 /// interleaving queue. After that it did not jump, and is put on the new run.
-const STRAGGLER_MS: i64 = 2_000;
+const STRAGGLER: Span = Span::from_millis(2_000);
 
-/// Tracks that have gone on further apart than [`SAME_CLOCK_MS`] for so much media have left each other: each is stamped by a clock
+/// Tracks that have gone on further apart than [`SAME_CLOCK`] for so much media have left each other: each is stamped by a clock
 /// of its own, and after hours 100 ppm are seconds. A new run aligns them by their arrival. A track that is late and catches up
 /// brings its media while the other has next to none: that does not count.
-const APART_MS: i64 = 10_000;
+const APART: Span = Span::from_millis(10_000);
 
 /// Where a packet belongs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Placed {
     /// Number of the run, rising.
     pub run: u32,
-    /// Milliseconds on the run's clock, without wraps.
-    pub at_ms: i64,
+    /// The time on the run's clock, without wraps.
+    pub at: Timestamp,
     /// This track was away while the clock went on.
     pub hole: bool,
     /// The step to here was not what a clock does, but is repaired.
@@ -45,13 +45,13 @@ pub(super) struct Placed {
 #[derive(Clone, Copy, Debug)]
 struct TrackClock {
     run: u32,
-    stamp: u32,
-    at_ms: i64,
+    stamp: Stamp,
+    at: Timestamp,
     /// Media that came on an old run.
-    straggled_ms: i64,
+    straggled: Span,
     /// Where the other track was, and how much media both have brought while they were too far apart.
-    other_ms: i64,
-    apart_ms: i64,
+    other: Timestamp,
+    apart: Span,
 }
 
 /// The clocks of a connection's tracks. Run numbers rise over all connections of a session.
@@ -72,7 +72,7 @@ impl Runs {
     }
 
     /// Finds a packet's place and moves its track's clock there.
-    pub(super) fn place(&mut self, kind: Kind, stamp: u32) -> Placed {
+    pub(super) fn place(&mut self, kind: Kind, stamp: Stamp) -> Placed {
         let own = self.tracks[kind as usize];
         let other = self.tracks[1 - kind as usize];
         let leader = other.filter(|clock| clock.run == self.newest);
@@ -80,61 +80,60 @@ impl Runs {
             (Some(own), leader) if own.run == self.newest => self.go_on(own, leader, stamp),
             (Some(own), Some(leader)) => self.follow(own, leader, stamp),
             (None, Some(leader)) => self.join(leader, stamp),
-            (_, None) => self.placed(i64::from(stamp)),
+            (_, None) => self.placed(stamp.at()),
         };
-        let straggled_ms = match own {
+        let straggled = match own {
             Some(own) if placed.run == own.run && placed.run != self.newest => {
-                own.straggled_ms + (placed.at_ms - own.at_ms).max(0)
+                own.straggled + (placed.at - own.at).max(Span::ZERO)
             }
-            _ => 0,
+            _ => Span::ZERO,
         };
-        let at_ms = placed.at_ms;
+        let at = placed.at;
         let beside = other.filter(|other| other.run == placed.run);
-        let apart_ms = match (own, beside) {
-            (Some(own), Some(beside)) if own.run == placed.run && (at_ms - beside.at_ms).abs() > SAME_CLOCK_MS => {
-                own.apart_ms + (at_ms - own.at_ms).min(beside.at_ms - own.other_ms).max(0)
+        let apart = match (own, beside) {
+            (Some(own), Some(beside)) if own.run == placed.run && (at - beside.at).abs() > SAME_CLOCK => {
+                own.apart + (at - own.at).min(beside.at - own.other).max(Span::ZERO)
             }
-            _ => 0,
+            _ => Span::ZERO,
         };
-        let other_ms = beside.map_or(at_ms, |beside| beside.at_ms);
-        self.tracks[kind as usize] =
-            Some(TrackClock { run: placed.run, stamp, at_ms, straggled_ms, other_ms, apart_ms });
+        let other = beside.map_or(at, |beside| beside.at);
+        self.tracks[kind as usize] = Some(TrackClock { run: placed.run, stamp, at, straggled, other, apart });
         placed
     }
 
-    fn placed(&self, at_ms: i64) -> Placed {
-        Placed { run: self.newest, at_ms, hole: false, repaired: false }
+    fn placed(&self, at: Timestamp) -> Placed {
+        Placed { run: self.newest, at, hole: false, repaired: false }
     }
 
     /// The track is on the newest run.
-    fn go_on(&mut self, own: TrackClock, leader: Option<TrackClock>, stamp: u32) -> Placed {
-        let step = step_ms(own.stamp, stamp);
-        let at_ms = own.at_ms + step;
-        if REPAIRABLE_MS.contains(&step) && own.apart_ms <= APART_MS {
-            return Placed { repaired: step < 0, ..self.placed(at_ms) };
+    fn go_on(&mut self, own: TrackClock, leader: Option<TrackClock>, stamp: Stamp) -> Placed {
+        let step = own.stamp.step_to(stamp);
+        let at = own.at + step;
+        if REPAIRABLE.contains(&step) && own.apart <= APART {
+            return Placed { repaired: step < Span::ZERO, ..self.placed(at) };
         }
-        let beside_other = leader.is_some_and(|leader| (at_ms - leader.at_ms).abs() <= TOGETHER_MS);
-        if step > 0 && beside_other {
-            return Placed { hole: true, ..self.placed(at_ms) };
+        let beside_other = leader.is_some_and(|leader| (at - leader.at).abs() <= TOGETHER);
+        if step > Span::ZERO && beside_other {
+            return Placed { hole: true, ..self.placed(at) };
         }
         self.newest += 1;
-        self.aligned_by_arrival = (own.apart_ms > APART_MS).then_some(self.newest);
-        self.placed(i64::from(stamp))
+        self.aligned_by_arrival = (own.apart > APART).then_some(self.newest);
+        self.placed(stamp.at())
     }
 
     /// The other track has jumped, this one has not yet.
-    fn follow(&self, own: TrackClock, leader: TrackClock, stamp: u32) -> Placed {
-        let step = step_ms(own.stamp, stamp);
-        if REPAIRABLE_MS.contains(&step) && own.straggled_ms < STRAGGLER_MS {
-            return Placed { run: own.run, at_ms: own.at_ms + step, hole: false, repaired: step < 0 };
+    fn follow(&self, own: TrackClock, leader: TrackClock, stamp: Stamp) -> Placed {
+        let step = own.stamp.step_to(stamp);
+        if REPAIRABLE.contains(&step) && own.straggled < STRAGGLER {
+            return Placed { run: own.run, at: own.at + step, hole: false, repaired: step < Span::ZERO };
         }
         self.join(leader, stamp)
     }
 
-    fn join(&self, leader: TrackClock, stamp: u32) -> Placed {
-        let distance = step_ms(leader.stamp, stamp);
-        let one_clock = distance.abs() <= SAME_CLOCK_MS && self.aligned_by_arrival != Some(self.newest);
-        self.placed(if one_clock { leader.at_ms + distance } else { leader.at_ms })
+    fn join(&self, leader: TrackClock, stamp: Stamp) -> Placed {
+        let distance = leader.stamp.step_to(stamp);
+        let one_clock = distance.abs() <= SAME_CLOCK && self.aligned_by_arrival != Some(self.newest);
+        self.placed(if one_clock { leader.at + distance } else { leader.at })
     }
 }
 
@@ -144,14 +143,20 @@ mod tests {
     use Kind::{Audio, Video};
 
     fn placed(run: u32, at_ms: i64) -> Placed {
-        Placed { run, at_ms, hole: false, repaired: false }
+        Placed { run, at: Timestamp::from_millis(at_ms), hole: false, repaired: false }
+    }
+
+    impl Runs {
+        fn place_ms(&mut self, kind: Kind, stamp: u32) -> Placed {
+            self.place(kind, Stamp::flv(stamp))
+        }
     }
 
     fn started(at: u32) -> Runs {
         let mut runs = Runs::default();
         runs.reconnect();
-        runs.place(Video, at);
-        runs.place(Audio, at);
+        runs.place_ms(Video, at);
+        runs.place_ms(Audio, at);
         runs
     }
 
@@ -161,8 +166,8 @@ mod tests {
             let mut runs = started(start);
             for n in 1..=10u32 {
                 let expected = placed(1, i64::from(start) + i64::from(n) * 33);
-                assert_eq!(runs.place(Video, start.wrapping_add(n * 33)), expected);
-                assert_eq!(runs.place(Audio, start.wrapping_add(n * 33)), expected);
+                assert_eq!(runs.place_ms(Video, start.wrapping_add(n * 33)), expected);
+                assert_eq!(runs.place_ms(Audio, start.wrapping_add(n * 33)), expected);
             }
         }
     }
@@ -170,18 +175,18 @@ mod tests {
     #[test]
     fn small_steps_back_and_pauses_are_repaired() {
         let mut runs = started(5_000);
-        assert_eq!(runs.place(Video, 4_905), Placed { repaired: true, ..placed(1, 4_905) });
-        assert_eq!(runs.place(Video, 5_905), placed(1, 5_905));
+        assert_eq!(runs.place_ms(Video, 4_905), Placed { repaired: true, ..placed(1, 4_905) });
+        assert_eq!(runs.place_ms(Video, 5_905), placed(1, 5_905));
     }
 
     #[test]
     fn a_jump_of_both_tracks_is_one_new_run() {
         for target in [3_600_000, 5_000 - 3_000, 6_500, 0, 4_850] {
             let mut runs = started(5_000);
-            assert_eq!(runs.place(Video, target), placed(2, i64::from(target)), "to {target}");
-            assert_eq!(runs.place(Audio, 5_021), placed(1, 5_021), "audio still comes from before");
-            assert_eq!(runs.place(Audio, target + 21), placed(2, i64::from(target) + 21));
-            assert_eq!(runs.place(Video, target + 33), placed(2, i64::from(target) + 33));
+            assert_eq!(runs.place_ms(Video, target), placed(2, i64::from(target)), "to {target}");
+            assert_eq!(runs.place_ms(Audio, 5_021), placed(1, 5_021), "audio still comes from before");
+            assert_eq!(runs.place_ms(Audio, target + 21), placed(2, i64::from(target) + 21));
+            assert_eq!(runs.place_ms(Video, target + 33), placed(2, i64::from(target) + 33));
         }
     }
 
@@ -189,20 +194,20 @@ mod tests {
     fn a_track_that_was_away_leaves_a_hole_and_no_new_run() {
         let mut runs = started(0);
         for n in 1..=150 {
-            runs.place(Audio, n * 20);
+            runs.place_ms(Audio, n * 20);
         }
-        assert_eq!(runs.place(Video, 3_010), Placed { hole: true, ..placed(1, 3_010) });
-        assert_eq!(runs.place(Audio, 3_020), placed(1, 3_020));
+        assert_eq!(runs.place_ms(Video, 3_010), Placed { hole: true, ..placed(1, 3_010) });
+        assert_eq!(runs.place_ms(Audio, 3_020), placed(1, 3_020));
     }
 
     #[test]
     fn a_track_that_does_not_jump_with_the_other_is_aligned_by_arrival() {
         let mut runs = started(0);
-        assert_eq!(runs.place(Video, 3_600_000), placed(2, 3_600_000));
-        let stragglers = (1..200).take_while(|n| runs.place(Audio, n * 20).run == 1).count();
+        assert_eq!(runs.place_ms(Video, 3_600_000), placed(2, 3_600_000));
+        let stragglers = (1..200).take_while(|n| runs.place_ms(Audio, n * 20).run == 1).count();
         assert_eq!(stragglers, 100);
-        runs.place(Video, 3_600_033);
-        assert_eq!(runs.place(Audio, 2_040), placed(2, 3_600_020), "its clock goes on from where it was aligned");
+        runs.place_ms(Video, 3_600_033);
+        assert_eq!(runs.place_ms(Audio, 2_040), placed(2, 3_600_020), "its clock goes on from where it was aligned");
     }
 
     #[test]
@@ -211,14 +216,14 @@ mod tests {
         for (video, audio) in [(1_600, 0), (0, 1_600)] {
             let mut runs = started(0);
             let (first, kind) = if video > audio { (video, Video) } else { (audio, Audio) };
-            assert!((0..first / 20).all(|n| runs.place(kind, n * 20).run == 1));
-            let both = (0..).map(|n| (runs.place(Video, video + n * 20), runs.place(Audio, audio + n * 20)));
+            assert!((0..first / 20).all(|n| runs.place_ms(kind, n * 20).run == 1));
+            let both = (0..).map(|n| (runs.place_ms(Video, video + n * 20), runs.place_ms(Audio, audio + n * 20)));
             let both: Vec<_> = both.take(1_000).collect();
             let apart = both.iter().take_while(|(video, audio)| video.run == 1 && audio.run == 1).count();
             assert!((500..510).contains(&apart), "{apart} frames of 20 ms");
             let (video, audio) = both[999];
             assert_eq!((video.run, audio.run), (2, 2), "one new run");
-            assert!((video.at_ms - audio.at_ms).abs() <= 20, "{video:?} {audio:?}");
+            assert!((video.at - audio.at).abs() <= Span::from_millis(20), "{video:?} {audio:?}");
         }
     }
 
@@ -228,10 +233,10 @@ mod tests {
         for round in 0..20 {
             let from = round * 12_000;
             // 12 s of pictures without sound, then the sound of them at once, while pictures go on.
-            assert!((0..600).all(|n| runs.place(Video, from + n * 20).run == 1));
+            assert!((0..600).all(|n| runs.place_ms(Video, from + n * 20).run == 1));
             let caught_up = (0..600).all(|n| {
-                let picture = n % 50 != 0 || runs.place(Video, from + 12_000).run == 1;
-                picture && runs.place(Audio, from + n * 20).run == 1
+                let picture = n % 50 != 0 || runs.place_ms(Video, from + 12_000).run == 1;
+                picture && runs.place_ms(Audio, from + n * 20).run == 1
             });
             assert!(caught_up, "round {round}");
         }
@@ -241,30 +246,30 @@ mod tests {
     fn tracks_that_start_apart() {
         let mut runs = Runs::default();
         runs.reconnect();
-        assert_eq!(runs.place(Video, 100), placed(1, 100));
-        assert_eq!(runs.place(Audio, 1_500), placed(1, 1_500), "what an encoder interleaves is one clock");
+        assert_eq!(runs.place_ms(Video, 100), placed(1, 100));
+        assert_eq!(runs.place_ms(Audio, 1_500), placed(1, 1_500), "what an encoder interleaves is one clock");
         runs.reconnect();
-        let newest = (0..=90).map(|n| runs.place(Video, n * 33).at_ms).max();
-        assert_eq!(newest, Some(2_970));
-        assert_eq!(runs.place(Audio, 3_000), placed(2, 3_000), "and so is a track that comes seconds later");
+        let newest = (0..=90).map(|n| runs.place_ms(Video, n * 33).at).max();
+        assert_eq!(newest, Some(Timestamp::from_millis(2_970)));
+        assert_eq!(runs.place_ms(Audio, 3_000), placed(2, 3_000), "and so is a track that comes seconds later");
         for stamp in [5_100, 4_000_000] {
             let mut runs = Runs::default();
             runs.reconnect();
-            runs.place(Video, 100);
-            assert_eq!(runs.place(Audio, stamp), placed(1, 100), "seconds ahead at once are another origin");
-            assert_eq!(runs.place(Audio, stamp + 21), placed(1, 121));
+            runs.place_ms(Video, 100);
+            assert_eq!(runs.place_ms(Audio, stamp), placed(1, 100), "seconds ahead at once are another origin");
+            assert_eq!(runs.place_ms(Audio, stamp + 21), placed(1, 121));
         }
         runs.reconnect();
-        assert_eq!(runs.place(Video, 1 << 30), placed(3, 1 << 30));
-        assert_eq!(runs.place(Audio, 0), placed(3, 1 << 30), "days are another, too");
-        assert_eq!(runs.place(Audio, 21), placed(3, (1 << 30) + 21));
+        assert_eq!(runs.place_ms(Video, 1 << 30), placed(3, 1 << 30));
+        assert_eq!(runs.place_ms(Audio, 0), placed(3, 1 << 30), "days are another, too");
+        assert_eq!(runs.place_ms(Audio, 21), placed(3, (1 << 30) + 21));
     }
 
     #[test]
     fn a_connection_begins_a_run_at_its_own_zero() {
         let mut runs = started(90_000);
         assert_eq!(runs.reconnect(), 2);
-        assert_eq!(runs.place(Audio, 0), placed(2, 0));
-        assert_eq!(runs.place(Video, 10), placed(2, 10));
+        assert_eq!(runs.place_ms(Audio, 0), placed(2, 0));
+        assert_eq!(runs.place_ms(Video, 10), placed(2, 10));
     }
 }

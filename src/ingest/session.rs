@@ -17,8 +17,8 @@ use super::interleave::Interleave;
 use super::normalise::{AudioClock, VideoClock};
 use super::{Dropped, IngestStats, LongGop, Now, Settings, Start};
 use crate::media::arrivals::Arrivals;
-use crate::media::codec::aac::silent_frame;
-use crate::media::{CutKind, Kind, Packet, Span, Timestamp, Track, Unit};
+use crate::media::codec::{aac, opus};
+use crate::media::{AudioCodec, CutKind, Kind, Packet, Span, Timestamp, Track, Unit};
 
 /// How far behind the point that a resumed session goes on from its media begins, so that reordered pictures which were
 /// already out are not overtaken. Gaps hold no media and need none of it.
@@ -70,6 +70,8 @@ struct Flow {
     video_broken: bool,
     /// Sound cannot go on until the next discontinuity.
     audio_broken: bool,
+    /// The last keyframe stands behind a discontinuity: what its leading pictures need is not there.
+    broke_at_keyframe: bool,
 }
 
 /// The session's state across runs and connections.
@@ -232,6 +234,7 @@ impl Session {
             pictures: picture.is_some(),
             video_broken: false,
             audio_broken: false,
+            broke_at_keyframe: true,
         });
         let discontinuity = begun || self.start.resumed;
         let copy_ends = discontinuity && picture.is_some() && self.cuts.take_copy_end();
@@ -282,7 +285,14 @@ impl Session {
             self.dropped.before_keyframe += 1;
             return;
         }
+        if sample.leading && flow.broke_at_keyframe {
+            self.dropped.before_keyframe += 1;
+            return;
+        }
         let broken = flow.video_broken || flow.audio_broken || self.cuts.copy_ends_at_keyframe();
+        // Of a run that has just begun, the first keyframe stands behind a discontinuity as well.
+        let begins = self.video.is_at_a_beginning();
+        flow.broke_at_keyframe = if sample.keyframe { broken || begins } else { flow.broke_at_keyframe };
         let mut offset = flow.offset;
         if sample.keyframe && broken {
             offset = self.break_at_keyframe(offset, &sample, out);
@@ -377,7 +387,7 @@ impl Session {
             return;
         }
         self.fill_hole(mapped, sample.arrived, out);
-        let (pts, duration) = self.audio.place(mapped);
+        let (pts, duration) = self.audio.place(mapped, sample.samples);
         self.arrivals.note(Kind::Audio, pts, sample.arrived.monotonic);
         self.order_sound(sound(pts, duration, sample.data), sample.arrived, out);
     }
@@ -401,7 +411,11 @@ impl Session {
     /// A frame of silence as the announced track has it, where there is one for its codec.
     fn silence(&self) -> Option<Bytes> {
         match self.announced[Kind::Audio as usize].as_deref() {
-            Some(Track::Audio(track)) => silent_frame(track),
+            Some(Track::Audio(track)) => match track.codec {
+                AudioCodec::Aac => aac::silent_frame(track),
+                AudioCodec::Opus => opus::silent_packet(track, track.samples_per_frame),
+                AudioCodec::Ac3 | AudioCodec::Eac3 | AudioCodec::MpegAudio | AudioCodec::Flac => None,
+            },
             _ => None,
         }
     }

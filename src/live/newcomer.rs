@@ -43,7 +43,7 @@ impl Newcomer {
         decodes: bool,
         room_for: impl Fn(&Track) -> Result<(), Denied>,
     ) -> Result<bool, CloseReason> {
-        let ready = self.audition.push(unit, now, &mut self.heard);
+        let ready = self.audition.push(&unit, now, &mut self.heard);
         let ready = ready.map_err(|rejected| CloseReason::Rejected(rejected.to_string()))?;
         self.limit.set_decoded(decodes);
         for unit in self.heard.drain(..) {

@@ -4,6 +4,7 @@ pub mod flv;
 pub mod fmp4;
 pub mod hls;
 pub mod rtmp;
+pub mod ts;
 
 /// What a protocol hands to ingest: one unit of its container, as it came.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -6,8 +6,10 @@
 //! | [`hevc`] | the same of HEVC |
 //! | [`av1`] | OBUs, the av1C record, sequence headers |
 //! | [`vp9`] | headers of key frames, the vpcC record |
-//! | [`aac`] | AudioSpecificConfig |
+//! | [`aac`] | AudioSpecificConfig, and AAC in ADTS and LATM |
 //! | [`opus`] | OpusHead, durations of packets |
+//! | [`ac3`] | frame headers of AC-3 and E-AC-3 |
+//! | [`mpeg_audio`] | frame headers of MP2 and MP3 |
 //! | [`flac`] | STREAMINFO, lengths of frames |
 //! | [`picture`] | what pictures are made of: words of all video codecs |
 //! | [`nal`] | splitting access units into NAL units, Annex B and length-prefixed |
@@ -17,11 +19,13 @@
 //! the input's size. Nothing here decodes pictures or sound.
 
 pub mod aac;
+pub mod ac3;
 pub mod av1;
 pub mod bits;
 pub mod flac;
 pub mod h264;
 pub mod hevc;
+pub mod mpeg_audio;
 pub mod nal;
 pub mod opus;
 pub mod picture;

@@ -146,14 +146,13 @@ fn tracks() -> impl Iterator<Item = Case> {
 pub type Refused = (&'static [u8], &'static str);
 
 /// Sound that is not carried.
-pub const REFUSED_SOUND: [Refused; 9] = [
-    (&[0x2f, 0xff], "audio codec MP3 is not supported: set the encoder to AAC"),
+pub const REFUSED_SOUND: [Refused; 8] = [
     (&[0xb6, 0x00], "audio codec Speex is not supported: set the encoder to AAC"),
     (&[0x72, 0x00], "audio codec G.711 A-law is not supported: set the encoder to AAC"),
     (&[0x82, 0x00], "audio codec G.711 mu-law is not supported: set the encoder to AAC"),
     (&[0x52, 0x00], "audio codec Nellymoser is not supported: set the encoder to AAC"),
     (&[0x3e, 0x00], "audio codec PCM is not supported: set the encoder to AAC"),
-    (b"\x90Opus", "audio codec Opus (FourCC Opus) is not supported: set the encoder to AAC"),
+    (b"\x90dtsc", "audio codec with FourCC dtsc is not supported: set the encoder to AAC"),
     // AAC Main, and 13 for a sampling frequency.
     (
         &[0xaf, 0x00, 0x09, 0x90],
@@ -167,16 +166,14 @@ pub const REFUSED_SOUND: [Refused; 9] = [
 ];
 
 /// Pictures that are not carried: by codec id, and by FourCC in an enhanced header, the last one for several tracks.
-pub const REFUSED_PICTURES: [Refused; 9] = [
-    (&[0x1c, 0, 0, 0, 0], "video codec HEVC (codec id 12) is not supported: set the encoder to H.264"),
+pub const REFUSED_PICTURES: [Refused; 7] = [
     (&[0x1d, 0, 0, 0, 0], "video codec AV1 (codec id 13) is not supported: set the encoder to H.264"),
     (&[0x14, 0], "video codec VP6 is not supported: set the encoder to H.264"),
     (&[0x15, 0], "video codec VP6 is not supported: set the encoder to H.264"),
     (&[0x12, 0], "video codec Sorenson H.263 is not supported: set the encoder to H.264"),
-    (b"\x90hvc1", "video codec HEVC (FourCC hvc1) is not supported: set the encoder to H.264"),
-    (b"\x90av01", "video codec AV1 (FourCC av01) is not supported: set the encoder to H.264"),
-    (b"\x90vp09", "video codec VP9 (FourCC vp09) is not supported: set the encoder to H.264"),
-    (b"\x96\x00av01", "video codec AV1 (FourCC av01) is not supported: set the encoder to H.264"),
+    (b"\x90vvc1", "video codec VVC (FourCC vvc1) is not supported: set the encoder to H.264"),
+    (b"\x90vp08", "video codec VP8 (FourCC vp08) is not supported: set the encoder to H.264"),
+    (b"\x96\x00vvc1\x00", "video codec VVC (FourCC vvc1) is not supported: set the encoder to H.264"),
 ];
 
 /// [`plain`], of which everything of `kind` is one message that begins with `bytes`.

@@ -2,11 +2,15 @@
 //!
 //! HE-AAC is described by its core: the sample rate and frame length are those of the AAC-LC stream inside, which is what
 //! counts time. Main, SSR, LTP, scalable and low-delay profiles are refused in words: no player of HLS decodes them.
+//! How AAC is framed where no container does it is in [`adts`] and [`latm`].
 
 use bytes::Bytes;
 
 use super::bits::BitReader;
 use crate::media::{AudioCodec, AudioTrack};
+
+pub mod adts;
+pub mod latm;
 
 const AAC_LC: u32 = 2;
 const SBR: u32 = 5;
