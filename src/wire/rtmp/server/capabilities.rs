@@ -10,9 +10,9 @@ use crate::wire::rtmp::amf0::Value;
 /// Bits of the FourCC maps: it can be decoded, and it can be passed on as it is.
 const CAN_DECODE: f64 = 1.0;
 const CAN_FORWARD: f64 = 4.0;
-/// `capsEx`: headers with ModEx are understood. Not said are reconnect requests, which are never sent, and multitrack: of several
-/// tracks one is taken.
-const CAPS_MOD_EX: f64 = 4.0;
+/// `capsEx`: headers with ModEx (4) and the nanoseconds in them (8) are understood. Not said are reconnect requests (1), which are
+/// never sent, and multitrack (2): of several tracks one is taken.
+const CAPS: f64 = 4.0 + 8.0;
 
 /// The properties that answer those of `connect`'s command object.
 pub(super) fn answers(announced: &Value) -> impl Iterator<Item = (String, Value)> {
@@ -26,7 +26,7 @@ pub(super) fn answers(announced: &Value) -> impl Iterator<Item = (String, Value)
         ("fourCcList", Value::StrictArray(list())),
         ("videoFourCcInfoMap", map(video())),
         ("audioFourCcInfoMap", map(audio())),
-        ("capsEx", Value::Number(CAPS_MOD_EX)),
+        ("capsEx", Value::Number(CAPS)),
     ];
     all.into_iter().filter(|(name, _)| announced.get(name).is_some()).map(|(name, value)| (name.to_owned(), value))
 }

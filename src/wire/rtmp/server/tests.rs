@@ -142,7 +142,7 @@ fn what_a_client_can_is_answered_with_what_we_can_in_the_same_words() {
     assert_eq!(
         capabilities(&maps),
         ", videoFourCcInfoMap={avc1=5, hvc1=5, av01=5, vp09=5}, \
-         audioFourCcInfoMap={mp4a=5, Opus=5, ac-3=1, ec-3=1, .mp3=1, fLaC=1}, capsEx=4}"
+         audioFourCcInfoMap={mp4a=5, Opus=5, ac-3=1, ec-3=1, .mp3=1, fLaC=1}, capsEx=12}"
     );
     assert_eq!(capabilities(&[("videoCodecs", Value::Number(252.0))]), "}");
 }
