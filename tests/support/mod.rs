@@ -7,6 +7,7 @@
 //! | [`daemon`] | the built binary in a folder of its own |
 //! | [`source`] | synthetic sources and the `ffmpeg` that pushes them |
 //! | [`flv`] | the tags of a source, to be edited |
+//! | [`enhanced`] | messages of enhanced RTMP, which `ffmpeg` and OBS here cannot send, of packets that `ffmpeg` has coded |
 //! | [`publisher`] | a publisher that sends whatever a test wants, and keeps what it is told |
 //! | [`http`] | a blocking face of an HTTP client that is not ours |
 //! | [`playlist`] | strict readers of multivariant and media playlists |
@@ -28,6 +29,7 @@ pub mod collector;
 pub mod content;
 pub mod continuity;
 pub mod daemon;
+pub mod enhanced;
 pub mod flv;
 pub mod follower;
 pub mod http;

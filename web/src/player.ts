@@ -1,8 +1,8 @@
 // Plays a multivariant playlist in a <video>: hls.js where there are Media Source Extensions, else the browser itself.
 
-import Hls, { ErrorTypes, Events, type LoaderConfig } from "hls.js";
+import Hls, { ErrorDetails, ErrorTypes, Events, type LoaderConfig } from "hls.js";
 import { askAgain, FIRST, LONGEST } from "./patience";
-import { levelText, type Playback } from "./scene";
+import { levelText, unplayable, type Playback } from "./scene";
 
 /** One choice of quality. */
 export interface Level {
@@ -35,6 +35,8 @@ export class Player {
   #playback: Playback = "none";
   #retry: ReturnType<typeof setTimeout> | undefined;
   #repaired = -Infinity;
+  /** CODECS of each variant of the source. */
+  #codecs: string[] = [];
 
   constructor(
     readonly video: HTMLVideoElement,
@@ -61,6 +63,13 @@ export class Player {
     return this.#hls;
   }
 
+  /** Names of the codecs for which this browser can play no variant of the source. */
+  missing(): string[] {
+    if (this.#playback !== "unsupported") return [];
+    const source = Hls.getMediaSource();
+    return unplayable(this.#codecs, (codec) => source?.isTypeSupported(`video/mp4; codecs="${codec}"`) ?? false);
+  }
+
   get attached(): boolean {
     return this.#url !== null;
   }
@@ -82,6 +91,7 @@ export class Player {
     clearTimeout(this.#retry);
     this.#hls?.destroy();
     this.#hls = null;
+    this.#codecs = [];
     if (this.#url !== null) {
       this.video.removeAttribute("src");
       this.video.load();
@@ -165,8 +175,17 @@ export class Player {
       hls.on(event, () => this.changed());
     }
     hls.on(Events.MANIFEST_PARSED, () => this.#play());
+    // Before variants that cannot be played are sorted out.
+    hls.on(Events.MANIFEST_LOADED, (_event, { levels }) => {
+      this.#codecs = levels.map((level) => level.attrs.CODECS ?? "");
+    });
     hls.on(Events.ERROR, (_event, error) => {
       if (!error.fatal) return;
+      // No variant can be played, and trying anew changes nothing.
+      if (error.details === ErrorDetails.MANIFEST_INCOMPATIBLE_CODECS_ERROR) {
+        this.#set("unsupported");
+        return;
+      }
       const now = performance.now();
       if (error.type === ErrorTypes.MEDIA_ERROR && now - this.#repaired > REPAIR_ONCE_IN) {
         this.#repaired = now;

@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import test from "node:test";
-import { latencyText, levelText, playable, scene, type Known, type Playback } from "./scene";
+import { latencyText, levelText, playable, scene, unplayable, type Known, type Playback } from "./scene";
 
 const states: Known[] = ["loading", "offline", "starting", "live", "reconnecting", "ended", "unknown", "unreachable"];
 
@@ -16,6 +16,17 @@ test("whatever is missing is said", () => {
       assert.ok(scene(known, playback).message?.title, `${known}, ${playback}`);
     }
   }
+});
+
+test("a codec that the browser lacks is named, each once", () => {
+  const variants = ["hvc1.1.6.L93.B0,mp4a.40.2", "hvc1.1.6.L120.B0, mp4a.40.2", "av01.0.05M.08,Opus", "", "xyz1"];
+  const plays = (codec: string): boolean => codec === "mp4a.40.2" || codec === "Opus";
+  const missing = unplayable(variants, plays);
+  assert.deepEqual(missing, ["HEVC", "AV1", "xyz1"]);
+  assert.equal(scene("live", "unsupported", ["HEVC"]).message?.title, "This browser cannot play HEVC");
+  assert.equal(scene("live", "unsupported", missing).message?.title, "This browser cannot play HEVC and AV1 and xyz1");
+  assert.equal(scene("live", "unsupported", []).message?.title, "This browser cannot play the stream");
+  assert.equal(scene("live", "showing", missing).message, null);
 });
 
 test("the state is one or two words", () => {

@@ -17,7 +17,7 @@ export type Playback =
   | "showing"
   /** It has played everything up to ENDLIST. */
   | "finished"
-  /** This browser can play neither with Media Source Extensions nor by itself. */
+  /** This browser can play neither with Media Source Extensions nor by itself, or knows no codec of the stream. */
   | "unsupported";
 
 /** A page's message over the picture and its word for the state. */
@@ -30,9 +30,12 @@ export interface Scene {
   busy: boolean;
 }
 
-/** The scene for what is known. */
-export function scene(known: Known, playback: Playback): Scene {
+/** The scene for what is known. `missing`: names of the codecs that this browser lacks, see `unplayable`. */
+export function scene(known: Known, playback: Playback, missing: string[] = []): Scene {
   if (playback === "unsupported" && known !== "unknown") {
+    if (missing.length > 0) {
+      return still("Cannot play", `This browser cannot play ${missing.join(" and ")}`, "Another browser, or another device, may.");
+    }
     return still("Cannot play", "This browser cannot play the stream", "A recent version of Chrome, Edge, Firefox or Safari can.");
   }
   switch (known) {
@@ -71,6 +74,24 @@ function busy(state: string, title: string, detail: string): Scene {
 /** Whether there is something to load in this state. An ended session is played to its end by whoever watched it, and not begun. */
 export function playable(known: Known, playing: boolean): boolean {
   return known === "live" || known === "reconnecting" || (playing && (known === "ended" || known === "unreachable"));
+}
+
+/** What codecs are called, by what their RFC 6381 strings begin with. */
+const CODECS: [string, string][] = [
+  ["avc", "H.264"],
+  ["hvc", "HEVC"],
+  ["hev", "HEVC"],
+  ["av01", "AV1"],
+  ["vp09", "VP9"],
+  ["mp4a", "AAC"],
+  ["Opus", "Opus"],
+];
+
+/** Names of the codecs that `plays` knows not, each once, from the CODECS of all variants. */
+export function unplayable(variants: string[], plays: (codec: string) => boolean): string[] {
+  const codecs = variants.flatMap((codecs) => codecs.split(",")).map((codec) => codec.trim());
+  const missing = codecs.filter((codec) => codec !== "" && !plays(codec));
+  return [...new Set(missing.map((codec) => CODECS.find(([prefix]) => codec.startsWith(prefix))?.[1] ?? codec))];
 }
 
 /** Seconds behind live, for people: tenths up to ten, then whole seconds, then minutes. */

@@ -36,7 +36,7 @@ window.millstream = {
 };
 
 function render(): void {
-  const { state, message, busy } = scene(known, player.playback);
+  const { state, message, busy } = scene(known, player.playback, player.missing());
   page.dataset["state"] = known;
   const veil = byId("veil");
   veil.classList.toggle("is-shown", message !== null);

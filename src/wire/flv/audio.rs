@@ -16,11 +16,6 @@ const AAC_HEADER: u8 = 0xaf;
 const AAC_SEQUENCE_HEADER: u8 = 0;
 const AAC_RAW: u8 = 1;
 const AAC_HEADER_BYTES: usize = 2;
-/// What stands before the metadata blocks of a FLAC stream (RFC 9639 6).
-const FLAC_MARKER: &[u8] = b"fLaC";
-/// STREAMINFO, and that it is the last block, and its length.
-const FLAC_LAST_STREAMINFO: [u8; 4] = [0x80, 0, 0, FLAC_STREAMINFO_BYTES as u8];
-const FLAC_STREAMINFO_BYTES: usize = 34;
 
 /// What an audio tag holds.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -29,8 +24,8 @@ pub enum AudioTag {
     Config {
         /// Of what it is.
         codec: AudioCodec,
-        /// As [`crate::media::AudioTrack::config`] has it; empty where the codec needs none, and an encoder says that it begins.
-        /// FLAC's marker and block header are taken off where they were sent.
+        /// AAC: AudioSpecificConfig. Opus: `OpusHead`. FLAC: STREAMINFO, alone, behind its block header, or behind `fLaC` as files
+        /// begin. Empty where the codec needs none, and an encoder says that it begins.
         config: Bytes,
     },
     /// One frame, without a frame header where the configuration makes one needless (AAC, Opus), else with it.
@@ -100,11 +95,12 @@ impl TagReader {
         if header.packet_type == enhanced::CODED_FRAMES {
             return Ok(AudioTag::Frame { codec, offset_ns: header.offset_ns, data });
         }
-        Ok(AudioTag::config(codec, if codec == AudioCodec::Flac { stream_info(data) } else { data }))
+        Ok(AudioTag::config(codec, data))
     }
 }
 
-fn four_cc(codec: AudioCodec) -> &'static str {
+/// The FourCC of enhanced RTMP.
+pub const fn four_cc(codec: AudioCodec) -> &'static str {
     match codec {
         AudioCodec::Aac => "mp4a",
         AudioCodec::Opus => "Opus",
@@ -117,21 +113,6 @@ fn four_cc(codec: AudioCodec) -> &'static str {
 
 fn codec_of(wanted: FourCc) -> Option<AudioCodec> {
     AudioCodec::ALL.into_iter().find(|codec| four_cc(*codec).as_bytes() == wanted)
-}
-
-/// STREAMINFO alone, from where it stands in a FLAC stream; what is no such thing is left as it is.
-fn stream_info(config: Bytes) -> Bytes {
-    let blocks = config.slice(if config.starts_with(FLAC_MARKER) { FLAC_MARKER.len() } else { 0 }..);
-    let (is_last, header) = (FLAC_LAST_STREAMINFO[0], FLAC_LAST_STREAMINFO.len());
-    let is_header = blocks.first().is_some_and(|first| first & !is_last == 0)
-        && blocks.get(1..header) == Some(&FLAC_LAST_STREAMINFO[1..]);
-    match blocks.len() {
-        FLAC_STREAMINFO_BYTES => blocks,
-        len if is_header && len >= header + FLAC_STREAMINFO_BYTES => {
-            blocks.slice(header..header + FLAC_STREAMINFO_BYTES)
-        }
-        _ => config,
-    }
 }
 
 pub(super) fn format_name(format: u8) -> &'static str {
@@ -163,10 +144,6 @@ impl AudioTag {
     pub fn to_body(&self) -> Bytes {
         match self {
             AudioTag::Config { codec: AudioCodec::Aac, config } => aac(AAC_SEQUENCE_HEADER, config),
-            AudioTag::Config { codec: AudioCodec::Flac, config } if config.len() == FLAC_STREAMINFO_BYTES => {
-                let blocks = [FLAC_MARKER, &FLAC_LAST_STREAMINFO, config].concat();
-                ex(enhanced::SEQUENCE_START, 0, AudioCodec::Flac, &blocks)
-            }
             AudioTag::Config { codec, config } => ex(enhanced::SEQUENCE_START, 0, *codec, config),
             AudioTag::Frame { codec: AudioCodec::Aac, offset_ns: 0, data } => aac(AAC_RAW, data),
             AudioTag::Frame { codec, offset_ns, data } => ex(enhanced::CODED_FRAMES, *offset_ns, *codec, data),

@@ -52,20 +52,6 @@ fn other_codecs_are_named_with_what_to_do() {
     }
 }
 
-#[test]
-fn stream_info_comes_with_and_without_what_stands_before_it() {
-    let info: Vec<u8> = (16..50).collect();
-    let expected = Ok(AudioTag::config(AudioCodec::Flac, Bytes::from(info.clone())));
-    let seek_table = [3, 0, 0, 0];
-    for before in [&b""[..], b"fLaC", b"\x80\0\0\x22", b"\0\0\0\x22", b"fLaC\x80\0\0\x22", b"fLaC\0\0\0\x22"] {
-        assert_eq!(parse(&[b"\x90fLaC", before, &info].concat()), expected, "{before:?}");
-    }
-    assert_eq!(parse(&[b"\x90fLaCfLaC\0\0\0\x22", &info[..], &seek_table].concat()), expected);
-    assert_eq!(parse(b"\x90fLaCfLaC\0"), config(AudioCodec::Flac, b"fLaC\0"), "for the codec to refuse");
-    let written = expected.expect("a configuration").to_body();
-    assert!(written.starts_with(b"\x90fLaCfLaC\x80\0\0\x22"));
-}
-
 fn codecs() -> impl Strategy<Value = AudioCodec> {
     prop::sample::select(AudioCodec::ALL.to_vec())
 }
@@ -82,9 +68,7 @@ proptest! {
     #[test]
     fn configurations_come_back(codec in codecs(), config in prop::collection::vec(any::<u8>(), 0..40)) {
         let tag = AudioTag::config(codec, Bytes::from(config));
-        let read = parse_audio(&tag.to_body()).expect("our own");
-        prop_assert_eq!(parse_audio(&read.to_body()), Ok(read.clone()));
-        prop_assert!(read == tag || codec == AudioCodec::Flac);
+        prop_assert_eq!(parse_audio(&tag.to_body()), Ok(tag));
     }
 
     #[test]

@@ -20,8 +20,6 @@ const AVC_NALUS: u8 = 1;
 const AVC_END_OF_SEQUENCE: u8 = 2;
 /// Frame type and codec, AVC packet type, composition time.
 const AVC_HEADER_BYTES: usize = 5;
-/// Version 1 and no flags, in front of VPCodecConfigurationRecord.
-const VPCC_VERSION_AND_FLAGS: [u8; 4] = [1, 0, 0, 0];
 
 /// What a video tag holds.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -30,8 +28,8 @@ pub enum VideoTag {
     Config {
         /// Of what it is.
         codec: VideoCodec,
-        /// The body of the codec's configuration box, as [`crate::media::VideoTrack::config`] has it, but with NAL lengths as they
-        /// are sent. VP9's version and flags are taken off where they were sent: encoders differ in that.
+        /// The body of the codec's configuration box, with whatever NAL lengths it says. VP9's may come with the version and flags of
+        /// the box before the record: encoders differ in that.
         config: Bytes,
     },
     /// One access unit, or one temporal unit of AV1.
@@ -121,7 +119,6 @@ impl TagReader {
         let Some(taken) = self.choose(kind, body, &header, codec_of)? else { return Ok(VideoTag::Ignored) };
         let (codec, mut data) = (taken.codec, taken.payload);
         match header.packet_type {
-            enhanced::SEQUENCE_START if codec == VideoCodec::Vp9 => Ok(VideoTag::config(codec, vp9_record(data))),
             enhanced::SEQUENCE_START => Ok(VideoTag::config(codec, data)),
             enhanced::SEQUENCE_END => Ok(VideoTag::EndOfSequence(codec)),
             packet_type => {
@@ -150,19 +147,6 @@ fn codec_of(four_cc: FourCc) -> Option<VideoCodec> {
 /// Whether CodedFrames have a composition time: codecs whose pictures are not sent in the order of their display.
 const fn has_composition(codec: VideoCodec) -> bool {
     matches!(codec, VideoCodec::H264 | VideoCodec::Hevc)
-}
-
-/// Takes off version and flags where they were sent.
-fn vp9_record(config: Bytes) -> Bytes {
-    match config.strip_prefix(&VPCC_VERSION_AND_FLAGS) {
-        Some(record) if is_vp9_record(record) => config.slice(VPCC_VERSION_AND_FLAGS.len()..),
-        _ => config,
-    }
-}
-
-/// Its third byte holds the bit depth in the upper half. That is never 0, so version and flags are told from a record.
-fn is_vp9_record(config: &[u8]) -> bool {
-    config.get(2).is_some_and(|byte| matches!(byte >> 4, 8 | 10 | 12))
 }
 
 pub(super) fn codec_name(codec: u8) -> String {
@@ -196,10 +180,7 @@ impl VideoTag {
         match self {
             VideoTag::Config { codec: VideoCodec::H264, config } => avc(FRAME_TYPE_KEY, AVC_SEQUENCE_HEADER, 0, config),
             VideoTag::Config { codec, config } => {
-                let mut out = ex(FRAME_TYPE_KEY, enhanced::SEQUENCE_START, 0, *codec, config.len() + 4);
-                if *codec == VideoCodec::Vp9 && is_vp9_record(config) {
-                    out.put_slice(&VPCC_VERSION_AND_FLAGS);
-                }
+                let mut out = ex(FRAME_TYPE_KEY, enhanced::SEQUENCE_START, 0, *codec, config.len());
                 out.put_slice(config);
                 out.freeze()
             }

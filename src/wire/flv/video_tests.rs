@@ -88,17 +88,6 @@ fn a_short_header_is_damage() {
     assert!(parse(b"\x91hvc").is_err_and(|error| !error.is_unsupported()));
 }
 
-/// Version and flags belong to the box, and encoders differ in whether they send them.
-#[test]
-fn vp9_comes_with_and_without_version_and_flags() {
-    const RECORD: &[u8] = &[1, 0x1f, 0xa2, 1, 1, 1, 0, 0];
-    let bare = parse(&[b"\x90vp09", RECORD].concat());
-    assert_eq!(bare, config(VideoCodec::Vp9, RECORD));
-    assert_eq!(parse(&[b"\x90vp09\x01\0\0\0", RECORD].concat()), bare);
-    let tag = bare.expect("a configuration");
-    assert_eq!(&tag.to_body()[..], [b"\x90vp09\x01\0\0\0", RECORD].concat());
-}
-
 fn codecs() -> impl Strategy<Value = VideoCodec> {
     prop::sample::select(VideoCodec::ALL.to_vec())
 }
@@ -120,9 +109,7 @@ proptest! {
     #[test]
     fn configurations_and_ends_come_back(codec in codecs(), config: Vec<u8>) {
         for tag in [VideoTag::config(codec, Bytes::from(config)), VideoTag::EndOfSequence(codec)] {
-            let read = parse_video(&tag.to_body()).expect("our own");
-            prop_assert_eq!(parse_video(&read.to_body()), Ok(read.clone()));
-            prop_assert!(read == tag || codec == VideoCodec::Vp9);
+            prop_assert_eq!(parse_video(&tag.to_body()), Ok(tag));
         }
     }
 

@@ -255,8 +255,8 @@ fn fields_before_children(kind: BoxKind) -> Option<usize> {
     match &kind.0 {
         b"moov" | b"trak" | b"mdia" | b"minf" | b"dinf" | b"stbl" | b"mvex" | b"moof" | b"traf" => Some(0),
         b"dref" | b"stsd" => Some(8),
-        b"avc1" => Some(78),
-        b"mp4a" => Some(28),
+        b"avc1" | b"hvc1" | b"av01" | b"vp09" => Some(78),
+        b"mp4a" | b"Opus" => Some(28),
         _ => None,
     }
 }

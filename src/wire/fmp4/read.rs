@@ -9,6 +9,9 @@ use std::ops::Range;
 use bytes::Bytes;
 
 use super::boxes::{BoxKind, Boxes, Fields, Mp4Box, ReadError, find};
+use super::entry::VPCC_VERSION_AND_FLAGS;
+use crate::media::codec::opus::{Mapping, OpusHead};
+use crate::media::{AudioCodec, VideoCodec};
 
 /// Stands for the parent of boxes at the top in [`ReadError::Missing`].
 const FILE: BoxKind = BoxKind(*b"file");
@@ -29,22 +32,26 @@ pub struct InitInfo {
 /// What the one sample entry says.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum EntryInfo {
-    /// avc1
-    Avc1 {
+    /// avc1, hvc1, av01, vp09
+    Video {
+        /// How it is coded.
+        codec: VideoCodec,
         /// Width of the coded picture.
         width: u16,
         /// Height of the coded picture.
         height: u16,
         /// pasp
         sample_aspect: Option<(u32, u32)>,
-        /// AVCDecoderConfigurationRecord.
+        /// As [`crate::media::VideoTrack::config`] has it.
         config: Bytes,
     },
-    /// mp4a
-    Mp4a {
+    /// mp4a, Opus
+    Audio {
+        /// How it is coded.
+        codec: AudioCodec,
         /// Channels.
         channels: u16,
-        /// AudioSpecificConfig.
+        /// As [`crate::media::AudioTrack::config`] has it.
         config: Bytes,
     },
 }
@@ -113,24 +120,70 @@ fn read_entry(stsd: &Mp4Box<'_>) -> Result<EntryInfo, ReadError> {
     const BEFORE_ENTRIES: usize = 8;
     let missing = ReadError::Missing { kind: BoxKind(*b"avc1"), parent: stsd.kind };
     let entry = stsd.children(BEFORE_ENTRIES).next().ok_or(missing)??;
-    let mut fields = entry.fields();
     match &entry.kind.0 {
-        b"avc1" => {
-            fields.bytes(24)?;
-            let (width, height) = (fields.u16()?, fields.u16()?);
-            let sample_aspect = entry.child(78, b"pasp").ok().map(|pasp| pasp.fields());
-            let sample_aspect = sample_aspect.map(|mut pasp| Ok((pasp.u32()?, pasp.u32()?))).transpose()?;
-            let config = Bytes::copy_from_slice(entry.child(78, b"avcC")?.body);
-            Ok(EntryInfo::Avc1 { width, height, sample_aspect, config })
-        }
+        b"avc1" => video_entry(&entry, VideoCodec::H264, b"avcC"),
+        b"hvc1" => video_entry(&entry, VideoCodec::Hevc, b"hvcC"),
+        b"av01" => video_entry(&entry, VideoCodec::Av1, b"av1C"),
+        b"vp09" => video_entry(&entry, VideoCodec::Vp9, b"vpcC"),
         b"mp4a" => {
-            fields.bytes(16)?;
-            let channels = fields.u16()?;
-            let config = Bytes::copy_from_slice(audio_config(&entry.child(28, b"esds")?)?);
-            Ok(EntryInfo::Mp4a { channels, config })
+            audio_entry(&entry, AudioCodec::Aac, b"esds", |esds| Ok(Bytes::copy_from_slice(audio_config(esds)?)))
         }
-        _ => Err(ReadError::Unsupported { kind: entry.kind, offset: entry.offset, what: "another codec" }),
+        b"Opus" => audio_entry(&entry, AudioCodec::Opus, b"dOps", opus_head),
+        _ => Err(unsupported(&entry, "another codec")),
     }
+}
+
+fn video_entry(entry: &Mp4Box<'_>, codec: VideoCodec, config: &[u8; 4]) -> Result<EntryInfo, ReadError> {
+    /// VisualSampleEntry up to its boxes (ISO/IEC 14496-12 12.1.3.2).
+    const BEFORE_BOXES: usize = 78;
+    let mut fields = entry.fields();
+    fields.bytes(24)?;
+    let (width, height) = (fields.u16()?, fields.u16()?);
+    let sample_aspect = entry.child(BEFORE_BOXES, b"pasp").ok().map(|pasp| pasp.fields());
+    let sample_aspect = sample_aspect.map(|mut pasp| Ok((pasp.u32()?, pasp.u32()?))).transpose()?;
+    let config = entry.child(BEFORE_BOXES, config)?;
+    let record = match codec {
+        VideoCodec::Vp9 => {
+            let mut fields = config.fields();
+            if fields.bytes(4)? != VPCC_VERSION_AND_FLAGS {
+                return Err(unsupported(&config, "another version than 1"));
+            }
+            &config.body[4..]
+        }
+        _ => config.body,
+    };
+    Ok(EntryInfo::Video { codec, width, height, sample_aspect, config: Bytes::copy_from_slice(record) })
+}
+
+fn audio_entry(
+    entry: &Mp4Box<'_>,
+    codec: AudioCodec,
+    config: &[u8; 4],
+    read: impl FnOnce(&Mp4Box<'_>) -> Result<Bytes, ReadError>,
+) -> Result<EntryInfo, ReadError> {
+    /// AudioSampleEntry up to its boxes (ISO/IEC 14496-12 12.2.3.2).
+    const BEFORE_BOXES: usize = 28;
+    let mut fields = entry.fields();
+    fields.bytes(16)?;
+    let channels = fields.u16()?;
+    Ok(EntryInfo::Audio { codec, channels, config: read(&entry.child(BEFORE_BOXES, config)?)? })
+}
+
+/// `OpusHead` of what dOps says (Encapsulation of Opus in ISOBMFF 4.3.2).
+fn opus_head(dops: &Mp4Box<'_>) -> Result<Bytes, ReadError> {
+    let mut fields = dops.fields();
+    if fields.u8()? != 0 {
+        return Err(unsupported(dops, "another version than 0"));
+    }
+    let (channels, pre_skip, input_rate, gain) = (fields.u8()?, fields.u16()?, fields.u32()?, fields.u16()? as i16);
+    let mapping = match fields.u8()? {
+        0 => None,
+        family => {
+            let (streams, coupled) = (fields.u8()?, fields.u8()?);
+            Some(Mapping { family, streams, coupled, channels: fields.bytes(usize::from(channels))?.to_vec() })
+        }
+    };
+    Ok(OpusHead { channels, pre_skip, input_rate, gain, mapping }.write())
 }
 
 /// DecoderSpecificInfo in DecoderConfigDescriptor in ES_Descriptor (ISO/IEC 14496-1 7.2.6).

@@ -152,7 +152,7 @@ pub const REFUSED_SOUND: [Refused; 8] = [
     (&[0x82, 0x00], "audio codec G.711 mu-law is not supported: set the encoder to AAC"),
     (&[0x52, 0x00], "audio codec Nellymoser is not supported: set the encoder to AAC"),
     (&[0x3e, 0x00], "audio codec PCM is not supported: set the encoder to AAC"),
-    (b"\x90dtsc", "audio codec with FourCC dtsc is not supported: set the encoder to AAC"),
+    (b"\x91dtsc", "audio codec with FourCC dtsc is not supported: set the encoder to AAC"),
     // AAC Main, and 13 for a sampling frequency.
     (
         &[0xaf, 0x00, 0x09, 0x90],
@@ -171,9 +171,9 @@ pub const REFUSED_PICTURES: [Refused; 7] = [
     (&[0x14, 0], "video codec VP6 is not supported: set the encoder to H.264"),
     (&[0x15, 0], "video codec VP6 is not supported: set the encoder to H.264"),
     (&[0x12, 0], "video codec Sorenson H.263 is not supported: set the encoder to H.264"),
-    (b"\x90vvc1", "video codec VVC (FourCC vvc1) is not supported: set the encoder to H.264"),
-    (b"\x90vp08", "video codec VP8 (FourCC vp08) is not supported: set the encoder to H.264"),
-    (b"\x96\x00vvc1\x00", "video codec VVC (FourCC vvc1) is not supported: set the encoder to H.264"),
+    (b"\x91vvc1", "video codec VVC (FourCC vvc1) is not supported: set the encoder to H.264"),
+    (b"\x91vp08", "video codec VP8 (FourCC vp08) is not supported: set the encoder to H.264"),
+    (b"\x96\x01vvc1\x00", "video codec VVC (FourCC vvc1) is not supported: set the encoder to H.264"),
 ];
 
 /// [`plain`], of which everything of `kind` is one message that begins with `bytes`.

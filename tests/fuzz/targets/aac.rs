@@ -32,6 +32,6 @@ pub fn run(data: &[u8]) {
     if let Ok(init) = write_init(&Track::Audio(track.clone())) {
         let read = read_init(&init).expect("what was written can be read");
         assert_eq!(read.timescale, track.sample_rate);
-        assert_eq!(read.entry, EntryInfo::Mp4a { channels, config: asc });
+        assert_eq!(read.entry, EntryInfo::Audio { codec: track.codec, channels, config: asc });
     }
 }

@@ -1,14 +1,18 @@
-//! FLV: a file gives the same tags in any pieces and comes back from the writer; bodies of tags come back too.
+//! FLV: a file gives the same tags in any pieces and comes back from the writer; bodies of tags come back too; of a connection
+//! with any tracks one of each kind is taken.
 
 use bytes::Bytes;
 use millstream::wire::flv::file::{FileError, FileReader, read_all, write_all};
-use millstream::wire::flv::{Tag, parse_audio, parse_video};
+use millstream::wire::flv::{AudioTag, Tag, TagReader, VideoTag, parse_audio, parse_video};
 
 use super::source::{Source, assert_tellable, pieces};
 
 pub fn run(data: &[u8]) {
     let mut source = Source::new(data);
     let how = source.u8();
+    if how & 4 != 0 {
+        return connection(&mut source);
+    }
     match how & 3 {
         0 => file(source.rest(), how),
         // Behind a good header, so that no luck is needed to come to the tags.
@@ -58,5 +62,41 @@ fn audio(body: &Bytes) {
     match parse_audio(body) {
         Ok(tag) => assert_eq!(parse_audio(&tag.to_body()), Ok(tag)),
         Err(error) => assert_tellable(&error.to_string()),
+    }
+}
+
+/// Messages, each behind its kind and length.
+fn connection(source: &mut Source<'_>) {
+    let (mut reader, mut notices) = (TagReader::default(), 0);
+    while !source.is_empty() {
+        let (is_audio, length) = (source.u8() & 1 == 1, usize::from(source.u8()));
+        let body = Bytes::copy_from_slice(source.bytes(length));
+        let error = if is_audio {
+            match reader.audio(&body) {
+                Ok(AudioTag::Frame { data, .. } | AudioTag::Config { config: data, .. }) => {
+                    assert!(data.len() < body.len());
+                    None
+                }
+                Ok(AudioTag::Ignored) => None,
+                Err(error) => Some(error),
+            }
+        } else {
+            match reader.video(&body) {
+                Ok(VideoTag::Frame { data, .. } | VideoTag::Config { config: data, .. }) => {
+                    assert!(data.len() < body.len());
+                    None
+                }
+                Ok(VideoTag::EndOfSequence(_) | VideoTag::Ignored) => None,
+                Err(error) => Some(error),
+            }
+        };
+        if let Some(error) = error {
+            assert_tellable(&error.to_string());
+        }
+        for notice in reader.new_notices() {
+            assert_tellable(&notice.to_string());
+            notices += 1;
+        }
+        assert!(notices <= 32, "{notices} notices");
     }
 }

@@ -86,7 +86,8 @@ fn record(record: &Bytes) {
         assert_eq!((written.length_size, written.sps.len(), written.pps.len()), (4, sps.len(), pps.len()));
         if let Ok(init) = write_init(&Track::Video(track)) {
             let read = read_init(&init).expect("what was written can be read");
-            let EntryInfo::Avc1 { width: read_width, height: read_height, config: read_config, .. } = read.entry else {
+            let EntryInfo::Video { width: read_width, height: read_height, config: read_config, .. } = read.entry
+            else {
                 panic!("{read:?}")
             };
             assert_eq!((u32::from(read_width), u32::from(read_height)), (width, height));

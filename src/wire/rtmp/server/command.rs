@@ -1,5 +1,6 @@
 //! Commands of publishers (RTMP 1.0 section 7.2) and the answers that they wait for.
 
+use super::capabilities;
 use super::target::{Target, printable};
 use super::{Connected, DYNAMIC, Event, OUR_CHUNK_BYTES, Phase, Server, WINDOW_ACK_BYTES};
 use crate::wire::rtmp::RtmpError;
@@ -95,13 +96,15 @@ impl Server {
             ("fmsVer", Value::string("FMS/3,0,1,123")), // what encoders compare with
             ("capabilities", Value::Number(31.0)),
         ]);
-        let info = Value::object([
-            ("level", Value::string("status")),
-            ("code", Value::string("NetConnection.Connect.Success")),
-            ("description", Value::string("Connection succeeded.")),
-            ("objectEncoding", Value::Number(0.0)),
-        ]);
-        message::write_command(writer, 0, "_result", command.transaction, &[server, info], out);
+        let mut info = vec![
+            ("level".to_owned(), Value::string("status")),
+            ("code".to_owned(), Value::string("NetConnection.Connect.Success")),
+            ("description".to_owned(), Value::string("Connection succeeded.")),
+            ("objectEncoding".to_owned(), Value::Number(0.0)),
+        ];
+        info.extend(capabilities::answers(command.object()));
+        let rest = [server, Value::Object(info)];
+        message::write_command(writer, 0, "_result", command.transaction, &rest, out);
     }
 
     /// Section 7.2.1.3. A stream is a number and nothing else, so any count of them costs nothing.

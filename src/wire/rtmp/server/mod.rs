@@ -13,6 +13,7 @@
 //! that nothing of a publisher passes before it is accepted; the stream key leaves only inside
 //! [`Event::PublishRequested`]; after an error the server reads nothing more.
 
+mod capabilities;
 mod command;
 mod target;
 

@@ -111,6 +111,7 @@ fn text(value: &Value) -> String {
             let pairs: Vec<String> = properties.iter().map(|(name, value)| format!("{name}={}", text(value))).collect();
             format!("{{{}}}", pairs.join(", "))
         }
+        Value::StrictArray(values) => format!("[{}]", values.iter().map(text).collect::<Vec<_>>().join(", ")),
         other => format!("{other:?}").to_lowercase(),
     }
 }
@@ -119,6 +120,32 @@ const STARTED: [&str; 2] = [
     "type 4 [00, 00, 00, 00, 00, 01]",
     "1: onStatus 0 null {level=status, code=NetStream.Publish.Start, description=Publishing.}",
 ];
+
+/// The answer to a `connect` with these properties beside `app`, from behind what is always said.
+fn capabilities(announced: &[(&str, Value)]) -> String {
+    let mut talk = Talk::new();
+    let mut object = vec![("app".to_owned(), Value::string("live"))];
+    object.extend(announced.iter().map(|(name, value)| ((*name).to_owned(), value.clone())));
+    talk.command(0, "connect", 1.0, &[Value::Object(object)]);
+    let answer = talk.answers().pop().expect("a result");
+    let (_, behind) = answer.split_once("objectEncoding=0").expect("connected");
+    behind.to_owned()
+}
+
+#[test]
+fn what_a_client_can_is_answered_with_what_we_can_in_the_same_words() {
+    let list = ("fourCcList", Value::StrictArray(vec![Value::string("hvc1")]));
+    let said = ", fourCcList=[avc1, hvc1, av01, vp09, mp4a, Opus, ac-3, ec-3, .mp3, fLaC]";
+    assert_eq!(capabilities(&[list]), format!("{said}}}"));
+    let any = || Value::object([("*", Value::Number(4.0))]);
+    let maps = [("videoFourCcInfoMap", any()), ("audioFourCcInfoMap", any()), ("capsEx", Value::Number(15.0))];
+    assert_eq!(
+        capabilities(&maps),
+        ", videoFourCcInfoMap={avc1=5, hvc1=5, av01=5, vp09=5}, \
+         audioFourCcInfoMap={mp4a=5, Opus=5, ac-3=1, ec-3=1, .mp3=1, fLaC=1}, capsEx=12}"
+    );
+    assert_eq!(capabilities(&[("videoCodecs", Value::Number(252.0))]), "}");
+}
 
 #[test]
 fn connect_is_answered_with_windows_chunk_size_and_success() {
