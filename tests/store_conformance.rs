@@ -8,7 +8,7 @@ use std::time::Duration;
 use millstream::media::naming::MediaName;
 use millstream::media::segment::{SegmentEnd, SegmentStart};
 use millstream::media::{Output, Span};
-use millstream::store::{Backend, Finish, OsFiles, Store, StoreError};
+use millstream::store::{Backend, Finish, OsFiles, SessionHead, Store, StoreError};
 use object_store::ObjectStoreExt;
 use store_support::*;
 
@@ -243,7 +243,9 @@ async fn a_session_begins_only_with_what_it_may() {
     assert_eq!(refused(named), "`../etc` may not stand in a path: 1 to 64 of a-z A-Z 0-9 _ - are allowed");
     let mut twins = head("s1", 1);
     twins.renditions = [twins.renditions[0].clone(), twins.renditions[0].clone()].into();
-    assert!(matches!(store.begin(twins), Err(StoreError::RenditionsDiffer { .. })));
+    assert_eq!(refused(twins), "session s1 cannot be stored: two of its renditions have the same name");
+    let none = SessionHead { renditions: [].into(), ..head("s1", 1) };
+    assert_eq!(refused(none), "session s1 cannot be stored: it has no rendition, and so nothing to store");
 
     let writer = store.begin(head("s1", 3)).expect("begun");
     assert_eq!(refused(head("s1", 4)), "session s1 is being written already");

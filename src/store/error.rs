@@ -71,6 +71,14 @@ pub enum StoreError {
         /// The name.
         name: String,
     },
+    /// No session is like this.
+    #[error("session {session} cannot be stored: {reason}")]
+    Head {
+        /// The session.
+        session: String,
+        /// What is wrong with its head.
+        reason: &'static str,
+    },
     /// A resumed session must come with an epoch above all of its earlier ones.
     #[error("session {session}: epoch {given} is not above the last one, {last}")]
     EpochNotRaised {

@@ -33,7 +33,8 @@ pub struct SessionHead {
 }
 
 impl SessionHead {
-    /// All names may stand in paths, and no two renditions share one.
+    /// Whether a session may be like this, whoever says so: the caller that begins it or the journal that tells of it. All names
+    /// may stand in paths, there are renditions, no two of which share a name, and segments and parts last for some time.
     pub(crate) fn check(&self) -> Result<(), StoreError> {
         let names = self.renditions.iter().map(|rendition| &rendition.name);
         for name in [&self.stream, &self.session].into_iter().chain(names.clone()) {
@@ -42,11 +43,16 @@ impl SessionHead {
             }
         }
         let distinct: std::collections::BTreeSet<_> = names.collect();
-        // A RenditionId is a u8.
-        if distinct.len() != self.renditions.len() || distinct.len() > usize::from(u8::MAX) {
-            return Err(StoreError::RenditionsDiffer { session: self.session.clone() });
-        }
-        Ok(())
+        let reason = match self.renditions.len() {
+            0 => "it has no rendition, and so nothing to store", // nor a place where the journal holds its next number
+            256.. => "it has more than 255 renditions",          // a RenditionId is a u8
+            count if distinct.len() < count => "two of its renditions have the same name",
+            _ if !self.part_target.is_positive() || self.segment_target < self.part_target => {
+                "the targets of its segments and parts are not in order"
+            }
+            _ => return Ok(()),
+        };
+        Err(StoreError::Head { session: self.session.clone(), reason })
     }
 
     /// Whether this is a later head of the session that began with `known`: the same renditions, behind which others may have

@@ -257,10 +257,12 @@ impl Catalog {
     pub fn join(&mut self, joined: &Joined) -> Result<(), Disorder> {
         let known = self.renditions.len();
         let follows = usize::from(joined.first.0) == known && known == self.head.renditions.len();
-        if !follows || known + joined.renditions.len() > usize::from(u8::MAX) {
+        let renditions = self.head.renditions.iter().chain(joined.renditions.iter()).cloned().collect();
+        let head = SessionHead { renditions, ..self.head.clone() };
+        if !follows || head.check().is_err() {
             return Err(Disorder { what: "joining rendition", rendition: joined.first, number: 0 });
         }
-        self.head.renditions = self.head.renditions.iter().chain(joined.renditions.iter()).cloned().collect();
+        self.head = head;
         let log = || RenditionLog { discontinuities_gone: joined.discontinuities, ..RenditionLog::default() };
         self.renditions.extend(joined.renditions.iter().map(|_| log()));
         Ok(())

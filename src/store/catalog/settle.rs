@@ -3,8 +3,8 @@
 //! Rules:
 //!
 //! 1. An open segment is closed with the parts that are there; its duration is their sum. One without any part was never
-//!    listed and is as if it had not been opened. After a power cut it may have been published whole, and its name must not
-//!    stand for less: then it is lost.
+//!    listed and is as if it had not been opened. After a power cut, and when others stand behind it (the journal of its end is
+//!    damaged), it may have been published whole, and its name must not stand for less: then it is lost.
 //! 2. A closed segment whose bytes are damaged or gone before they were stored, or whose init is, is lost: a gap.
 //! 3. Renditions are brought to the same MSN: where one lacks a segment that another has, it gets a gap as long.
 //! 4. The first MSN of the resumed session is one more than the highest that was opened. Each part was in the journal
@@ -122,20 +122,29 @@ fn parts_duration(segment: &Segment) -> Span {
     segment.parts.iter().map(|part| part.duration).sum()
 }
 
+/// Whether nothing of it was ever listed.
+fn is_empty(entry: &Entry) -> bool {
+    !entry.segment.gap && entry.segment.parts.is_empty()
+}
+
 impl RenditionLog {
     /// Rule 1. An open gap has no parts to count: it takes the target duration.
     fn close_open(&mut self, target: Span) {
-        let Some(entry) = self.open_entry() else { return };
-        if entry.segment.gap {
-            entry.close(target);
-        } else if entry.segment.parts.is_empty() {
-            let msn = entry.segment.msn;
-            self.entries.pop_back();
-            self.next_msn = msn;
-        } else {
-            let duration = parts_duration(&entry.segment);
+        let newest = self.entries.len().saturating_sub(1);
+        if let Some(entry) = self.open_entry().filter(|entry| is_empty(entry)) {
+            self.next_msn = entry.segment.msn;
+        }
+        for (index, entry) in self.entries.iter_mut().enumerate() {
+            if entry.placement != Placement::Open || is_empty(entry) {
+                continue;
+            }
+            if index < newest {
+                entry.extents.fill(None);
+            }
+            let duration = if entry.segment.gap { target } else { parts_duration(&entry.segment) };
             entry.close(duration);
         }
+        self.entries.retain(|entry| entry.placement != Placement::Open);
     }
 
     fn pad(&mut self, msn: u64, template: &Entry) {

@@ -293,6 +293,26 @@ fn what_lacks_a_part_is_whole_in_the_store_alone_also_behind_its_next_snapshot()
 }
 
 #[test]
+fn a_segment_whose_end_cannot_be_read_is_lost_when_another_stands_behind_it() {
+    for (parts, wanted) in [(1, vec![(0, false), (1, true), (2, false)]), (0, vec![(2, false)])] {
+        let mut catalog = catalog();
+        add(&mut catalog, 0, Some(1));
+        catalog.open(&start(ID, 1)).expect("in order");
+        (0..parts).for_each(|index| catalog.part(&part(ID, 1, index), extent(1)).expect("in order"));
+        // Neither its end nor what the next file's snapshot says of it; that one goes on.
+        catalog.damaged = true;
+        let segment = Segment { duration: Some(Span::from_secs(2)), ..Segment::open(&start(ID, 2)) };
+        let known = Known { rendition: ID, segment, at: start(ID, 2).at, placement: Placement::Stored };
+        catalog.replay(Record::Known(known), None).expect("in order");
+        catalog.settle();
+        let live = catalog.renditions[0].live(WINDOW);
+        assert_eq!(listed(&live), wanted, "with {parts} parts");
+        assert!(live.segments.iter().all(|segment| segment.duration.is_some()), "{live:?}");
+        assert_eq!(catalog.raise_msn(false), 3);
+    }
+}
+
+#[test]
 fn the_next_msn_is_one_more_and_far_more_after_a_power_cut() {
     let mut catalog = catalog();
     assert_eq!(catalog.clone().raise_msn(false), 0);
@@ -393,7 +413,9 @@ fn replayed(snapshot: &[u8]) -> Catalog {
 fn renditions_that_join_are_in_the_next_snapshot() {
     let mut catalog = catalog();
     let named = |name: &str| Rendition { name: name.to_owned(), ..catalog.head.renditions[0].clone() };
-    let joined = Joined { first: RenditionId(2), renditions: [named("c"), named("d")].into(), discontinuities: 5 };
+    let twin = Joined { first: RenditionId(2), renditions: [named("a")].into(), discontinuities: 5 };
+    let joined = Joined { renditions: [named("c"), named("d")].into(), ..twin.clone() };
+    assert!(catalog.replay(Record::Join(twin), None).is_err(), "two objects would have one name");
     catalog.replay(Record::Join(joined.clone()), None).expect("in order");
     assert!(catalog.replay(Record::Join(joined), None).is_err(), "they are there already");
     let late = RenditionId(3);

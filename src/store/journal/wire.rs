@@ -97,6 +97,10 @@ impl<'a> Fields<'a> {
     pub fn span(&mut self) -> Result<Span, Malformed> {
         Ok(Span::from_flicks(self.i64()?))
     }
+    /// A span that is not negative.
+    pub fn duration(&mut self) -> Result<Span, Malformed> {
+        Some(self.span()?).filter(|span| *span >= Span::ZERO).ok_or(Malformed)
+    }
     pub fn timestamp(&mut self) -> Result<Timestamp, Malformed> {
         Ok(Timestamp::from_flicks(self.i64()?))
     }

@@ -11,7 +11,7 @@ use crate::media::segment::{
 use crate::media::{AudioCodec, AudioTrack, Kind, Part, Span, Timestamp, Track, VideoCodec, VideoTrack, WallTime};
 use crate::store::session::{Finish, ResumePoint, SessionHead};
 
-/// A body that its kind cannot have.
+/// A body that its kind cannot have: its fields do not fill it, or say what no daemon writes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("a journal record whose body does not fit its kind")]
 pub(crate) struct Malformed;
@@ -262,7 +262,7 @@ impl Record {
             6 => Record::Close(SegmentEnd {
                 rendition: RenditionId(from.u8()?),
                 msn: from.u64()?,
-                duration: from.span()?,
+                duration: from.duration()?,
             }),
             7 => Record::Checkpoint(ResumePoint {
                 timeline_at: from.timestamp()?,
@@ -318,7 +318,7 @@ fn take_part_head(from: &mut Fields<'_>) -> Result<PartHead, Malformed> {
         msn: from.u64()?,
         epoch: from.u32()?,
         index: from.u32()?,
-        entry: PartEntry { duration: from.span()?, independent: from.bool()?, size: 0 },
+        entry: PartEntry { duration: from.duration()?, independent: from.bool()?, size: 0 },
     })
 }
 
@@ -348,7 +348,9 @@ fn take_head(from: &mut Fields<'_>) -> Result<Head, Malformed> {
     let (stream, session, epoch) = (from.text()?, from.text()?, from.u32()?);
     let (segment_target, part_target, boot) = (from.span()?, from.span()?, from.text()?);
     let renditions = take_renditions(from)?;
-    Ok(Head { session: SessionHead { stream, session, epoch, renditions, segment_target, part_target }, boot })
+    let session = SessionHead { stream, session, epoch, renditions, segment_target, part_target };
+    session.check().map_err(|_| Malformed)?;
+    Ok(Head { session, boot })
 }
 
 fn take_renditions(from: &mut Fields<'_>) -> Result<Renditions, Malformed> {
@@ -460,7 +462,7 @@ fn put_known(out: &mut Vec<u8>, known: &Known) {
 fn take_known(from: &mut Fields<'_>) -> Result<Known, Malformed> {
     let start = take_start(from)?;
     let mut segment = Segment::open(&start);
-    let (closed, duration) = (from.bool()?, from.span()?);
+    let (closed, duration) = (from.bool()?, from.duration()?);
     segment.duration = closed.then_some(duration);
     let placement = match from.u8()? {
         0 => Placement::Open,
@@ -470,8 +472,11 @@ fn take_known(from: &mut Fields<'_>) -> Result<Known, Malformed> {
         4 => Placement::Gap,
         _ => return Err(Malformed),
     };
+    if closed == (placement == Placement::Open) {
+        return Err(Malformed); // a segment has a duration from its end on
+    }
     for _ in 0..from.u16()? {
-        let (duration, independent) = (from.span()?, from.bool()?);
+        let (duration, independent) = (from.duration()?, from.bool()?);
         segment.parts.push(PartEntry { duration, independent, size: from.u32()? as usize });
     }
     Ok(Known { rendition: start.rendition, segment, at: start.at, placement })

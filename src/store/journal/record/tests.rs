@@ -132,6 +132,68 @@ fn a_body_cut_short_or_too_long_is_malformed() {
     }
 }
 
+/// Found by the fuzz target `journal`: of a session without renditions no counter says which MSNs are used, and after a power cut
+/// they went back.
+#[test]
+fn a_head_that_no_session_begins_with_is_malformed() {
+    let renditions = |of: fn(Rendition) -> [Rendition; 2]| of(head().session.renditions[0].clone()).into();
+    let changes: [(&str, &dyn Fn(&mut SessionHead)); 8] = [
+        ("no rendition", &|head| head.renditions = [].into()),
+        ("twins", &|head| head.renditions = renditions(|one| [one.clone(), one])),
+        ("a name with a slash", &|head| {
+            head.renditions = renditions(|one| [Rendition { name: "../1080p".to_owned(), ..one.clone() }, one]);
+        }),
+        ("a stream with a slash", &|head| head.stream = "a/b".to_owned()),
+        ("no session", &|head| head.session = String::new()),
+        ("segments of no length", &|head| head.segment_target = Span::ZERO),
+        ("parts that go back", &|head| head.part_target = Span::from_secs(-1)),
+        ("parts that are longer than segments", &|head| head.part_target = Span::from_secs(3)),
+    ];
+    for (what, change) in changes {
+        let mut head = head();
+        change(&mut head.session);
+        let (header, body) = encoded(&Record::Head(head));
+        assert!(Record::decode(header.kind, &body).is_err(), "{what}");
+    }
+}
+
+#[test]
+fn media_that_goes_back_in_time_is_malformed() {
+    let (rendition, back) = (RenditionId(1), Span::from_flicks(-1));
+    let entry = |duration| PartEntry { duration, independent: true, size: 0 };
+    let segment = |duration, parts| Segment { duration: Some(duration), parts, ..Segment::open(&start()) };
+    let known = |segment| Known { rendition, segment, at: Timestamp::ZERO, placement: Placement::Stored };
+    let records = |duration| {
+        [
+            Record::Close(SegmentEnd { rendition, msn: 9, duration }),
+            Record::Part(PartHead { rendition, msn: 9, epoch: 7, index: 0, entry: entry(duration) }),
+            Record::Known(known(segment(duration, Vec::new()))),
+            Record::Known(known(segment(Span::ZERO, vec![entry(duration)]))),
+        ]
+    };
+    let decodes = |record: &Record| {
+        let (header, body) = encoded(record);
+        Record::decode(header.kind, &body).is_ok()
+    };
+    assert_eq!(records(Span::ZERO).each_ref().map(decodes), [true; 4], "what rounds to nothing is no damage");
+    assert_eq!(records(back).each_ref().map(decodes), [false; 4]);
+}
+
+#[test]
+fn only_an_open_segment_has_no_duration() {
+    use Placement::{Gap, Lost, Open, Spooled, Stored};
+    for placement in [Open, Spooled, Stored, Lost, Gap] {
+        let decodes = |duration| {
+            let segment = Segment { duration, ..Segment::open(&start()) };
+            let known = Known { rendition: RenditionId(0), segment, at: Timestamp::ZERO, placement };
+            let (header, body) = encoded(&Record::Known(known));
+            Record::decode(header.kind, &body).is_ok()
+        };
+        let open = placement == Open;
+        assert_eq!((decodes(None), decodes(Some(Span::from_secs(2)))), (open, !open), "{placement:?}");
+    }
+}
+
 #[test]
 fn a_part_is_its_head_and_then_its_payload() {
     let part = Part {
