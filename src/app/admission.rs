@@ -112,7 +112,10 @@ impl Admission for KeyAdmission {
         if let Some(named) = &request.stream
             && !is_named(&grant.stream, named)
         {
-            return Err(refusal(RefusalReason::OtherStream, "The stream key is right, and the stream named beside it is not its own."));
+            return Err(refusal(
+                RefusalReason::OtherStream,
+                "The stream key is right, and the stream named beside it is not its own.",
+            ));
         }
         let publisher = self.publish(&grant, request.peer).await?;
         Span::current().record("stream", grant.stream.id.as_str());

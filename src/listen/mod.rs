@@ -161,10 +161,7 @@ pub trait Admission: Clone + Send + Sync + 'static {
     /// # Errors
     /// The key lets nobody in. An implementation that leaves this to `admit` lets strangers cost the listener a derivation of
     /// keys each.
-    fn srt_passphrase(
-        &self,
-        key: &SecretString,
-    ) -> impl Future<Output = Result<Option<SecretString>, Refusal>> + Send {
+    fn srt_passphrase(&self, key: &SecretString) -> impl Future<Output = Result<Option<SecretString>, Refusal>> + Send {
         let _ = key;
         async { Ok(None) }
     }

@@ -81,14 +81,15 @@ const RENDEZVOUS: Rejection =
     Rejection::new(Reject::Rogue, "a rendezvous was proposed: set the encoder's mode to caller");
 const HANDSHAKE_VERSION: Rejection =
     Rejection::new(Reject::Version, "a handshake older than version 5 (SRT 1.3): update the encoder");
-const NOT_LIVE: Rejection =
-    Rejection::new(Reject::Congestion, "a congestion control other than live: set the encoder's transmission type to live");
+const NOT_LIVE: Rejection = Rejection::new(
+    Reject::Congestion,
+    "a congestion control other than live: set the encoder's transmission type to live",
+);
 const STREAM_MODE: Rejection =
     Rejection::new(Reject::MessageApi, "stream mode: set the encoder's transmission type to live");
 const WITH_FILTER: Rejection =
     Rejection::new(Reject::Filter, "a packet filter (FEC) is not supported: switch it off in the encoder");
-const WITH_GROUP: Rejection =
-    Rejection::new(Reject::Group, "bonding is not supported: connect without a group");
+const WITH_GROUP: Rejection = Rejection::new(Reject::Group, "bonding is not supported: connect without a group");
 const NO_TIMESTAMPS: Rejection =
     Rejection::new(Reject::Unacceptable, "the caller sends without timestamps: switch TSBPD on in the encoder");
 const LONG_STREAM_ID: Rejection = Rejection::new(Reject::BadRequest, "the stream id is longer than 512 bytes");

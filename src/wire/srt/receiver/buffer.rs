@@ -61,7 +61,17 @@ pub(super) struct Buffer {
 impl Buffer {
     pub fn new(initial: Serial, capacity: usize) -> Self {
         let slots = VecDeque::new();
-        Buffer { head: initial, slots, capacity, present: 0, bytes: 0, missing: 0, complete: 0, lost: false, unconfirmed: None }
+        Buffer {
+            head: initial,
+            slots,
+            capacity,
+            present: 0,
+            bytes: 0,
+            missing: 0,
+            complete: 0,
+            lost: false,
+            unconfirmed: None,
+        }
     }
 
     /// The first packet that has not come and is still waited for.
