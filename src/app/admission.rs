@@ -101,7 +101,7 @@ impl Admission for KeyAdmission {
 
     async fn srt_passphrase(&self, key: &SecretString) -> Result<Option<SecretString>, Refusal> {
         let grant = self.control.authenticate(key).await.map_err(not_authentic)?;
-        own_passphrase(&self.control, &grant.stream.id).await.map_err(|failure| {
+        self.control.srt_passphrase(&grant.stream.id).await.map_err(|failure| {
             error!(%failure, "a stream's SRT passphrase cannot be read");
             refusal(RefusalReason::Internal, "The server cannot check passphrases at the moment. Try again.")
         })
@@ -139,11 +139,6 @@ impl Admission for KeyAdmission {
 fn is_named(stream: &crate::control::Stream, path: &str) -> bool {
     let last = path.rsplit('/').next().unwrap_or(path);
     [path, last].iter().any(|name| *name == stream.id.as_str() || *name == stream.name)
-}
-
-/// The passphrase of a stream's own.
-async fn own_passphrase(_control: &Control, _stream: &StreamId) -> Result<Option<SecretString>, ControlError> {
-    Ok(None)
 }
 
 fn refusal(reason: RefusalReason, description: impl Into<String>) -> Refusal {

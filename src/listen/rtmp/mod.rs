@@ -166,9 +166,9 @@ fn admit_connection<A: Admission>(shared: &Arc<Shared<A>>, door: &Arc<Door>, soc
             if displaced {
                 door.counts.displaced();
             }
-            let span = match door.protocol {
-                Protocol::Rtmp => info_span!("rtmp", %peer, stream = field::Empty, session = field::Empty),
-                Protocol::Rtmps => info_span!("rtmps", %peer, stream = field::Empty, session = field::Empty),
+            let span = match door.tls {
+                None => info_span!("rtmp", %peer, stream = field::Empty, session = field::Empty),
+                Some(_) => info_span!("rtmps", %peer, stream = field::Empty, session = field::Empty),
             };
             shared.tasks.spawn(guarded(shared.clone(), door.clone(), socket, peer, place).instrument(span));
         }

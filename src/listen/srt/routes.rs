@@ -34,7 +34,6 @@ pub(super) enum Routed {
 #[derive(Debug)]
 struct Route {
     from: SocketAddr,
-    caller: u32,
     queue: mpsc::Sender<Datagram>,
     slab: BytesMut,
 }
@@ -55,7 +54,7 @@ impl Routes {
     /// A new connection: `socket` is ours, `caller` its own.
     pub fn add(&mut self, socket: u32, from: SocketAddr, caller: u32, queue: mpsc::Sender<Datagram>) {
         self.by_caller.insert((from, caller), socket);
-        self.by_socket.insert(socket, Route { from, caller, queue, slab: BytesMut::new() });
+        self.by_socket.insert(socket, Route { from, queue, slab: BytesMut::new() });
     }
 
     /// Our socket id of a caller that asks for a connection again.
