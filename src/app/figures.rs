@@ -67,7 +67,8 @@ impl Collect for Figures {
         for session in sessions.iter().filter(|session| session.state() != SessionState::Ended) {
             collect_session(session, samples);
         }
-        self.callers.each(|stream, session, stats| collect_caller(&mut SessionSamples { stream, session, samples }, stats));
+        self.callers
+            .each(|stream, session, stats| collect_caller(&mut SessionSamples { stream, session, samples }, stats));
         let (capacity, in_use) = self.sessions.capacity().figures();
         samples.add(&names::ENCODE_CAPACITY, &[], capacity.unwrap_or_default().kilopixels().saturating_mul(1_000));
         samples.add(&names::ENCODE_IN_USE, &[], in_use.kilopixels().saturating_mul(1_000));

@@ -47,8 +47,8 @@ use tracing::{error, info, warn};
 
 use crate::api;
 use crate::clock::{SharedClock, SystemClock};
-use crate::config::{Config, Encryption};
 use crate::config::preset::{Preset, PresetError};
+use crate::config::{Config, Encryption};
 use crate::control::{Control, ControlError, SessionRow};
 use crate::listen::Protocol;
 use crate::listen::rtmp::{self, Entrance, RtmpSettings};
