@@ -57,6 +57,7 @@ use crate::media::copy::{CopyObstacle, CopyRule};
 use crate::media::{Kind, Span, Timestamp, Track, Unit, VideoTrack, WallTime};
 use crate::wire::Inbound;
 use crate::wire::flv::{FlvError, TagKind};
+use crate::wire::ts::TsError;
 
 use audition::Heir;
 use demux::{AccessUnit, Configuration, Demux, Demuxed};
@@ -155,6 +156,9 @@ pub enum Rejected {
     /// A codec that is not carried.
     #[error("{0}")]
     Codec(FlvError),
+    /// A transport stream, or something in it, that is not taken.
+    #[error("{0}")]
+    Ts(TsError),
     /// A video configuration that cannot be read.
     #[error("the video configuration cannot be used: {0}")]
     Video(VideoError),
@@ -394,6 +398,9 @@ impl Ingest {
         if !self.connected {
             return;
         }
+        self.demux.finish();
+        // What is wrong with the last of its units is nobody's news any more.
+        let _refused = self.take_demuxed(now, out);
         self.connected = false;
         self.gather = None;
         self.video_configured = false;
@@ -427,6 +434,9 @@ impl Ingest {
             match demuxed {
                 Demuxed::Track(configuration) => self.configure(configuration, now),
                 Demuxed::Unit(mut unit) => {
+                    if self.demux.is_transport() {
+                        self.count(unit.kind, 0);
+                    }
                     self.stats.repairs += u64::from(self.patience.judge(&mut unit)?);
                     self.place(unit, now, out);
                 }

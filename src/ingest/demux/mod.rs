@@ -7,6 +7,7 @@
 //! | module | holds |
 //! |---|---|
 //! | `flv` | RTMP messages, which are FLV tags |
+//! | `ts` | MPEG transport streams |
 //! | `pictures` | configurations and pictures, whatever the container and the codec |
 //! | `nal` | those of codecs made of NAL units |
 //! | `sets` | parameter sets |
@@ -17,6 +18,7 @@ mod nal;
 mod pictures;
 mod sets;
 mod sounds;
+mod ts;
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -40,6 +42,7 @@ use crate::wire::Inbound;
 use flv::Tags;
 use pictures::Pictures;
 use sounds::Sounds;
+use ts::Transport;
 
 /// So many damaged messages in a row are not damage: the encoder writes something else than it says.
 const MAX_DAMAGED_IN_A_ROW: u32 = 100;
@@ -98,6 +101,7 @@ pub(super) struct Skipped {
 #[derive(Debug, Default)]
 pub(super) struct Demux {
     tags: Tags,
+    transport: Option<Box<Transport>>,
     pictures: Pictures,
     sounds: Sounds,
     damaged_in_a_row: u32,
@@ -128,7 +132,13 @@ impl Yielded {
 
 impl Demux {
     pub(super) fn skipped(&self) -> Skipped {
-        self.yielded.skipped
+        let damaged = self.transport.as_ref().map_or(0, |transport| transport.damaged());
+        Skipped { damaged: self.yielded.skipped.damaged + damaged, ..self.yielded.skipped }
+    }
+
+    /// Whether the container says nothing of what it brings until it was read.
+    pub(super) fn is_transport(&self) -> bool {
+        self.transport.is_some()
     }
 
     /// What was left out so far is not to be counted.
@@ -141,9 +151,10 @@ impl Demux {
         self.pictures.configuration().into_iter().chain(self.sounds.configuration())
     }
 
-    /// Pictures come, and nothing yet that says how to decode them.
+    /// Pictures come, or are announced, and nothing yet that says how to decode them.
     pub(super) fn awaits_parameter_sets(&self) -> bool {
-        self.pictures.awaits_parameter_sets()
+        let announced = self.transport.as_ref().is_some_and(|transport| transport.announces_pictures());
+        self.pictures.awaits_parameter_sets() || (announced && self.pictures.configuration().is_none())
     }
 
     /// Reads what came; [`Demux::next`] gives what it holds.
@@ -153,8 +164,11 @@ impl Demux {
     pub(super) fn push(&mut self, inbound: &Inbound) -> Result<(), Rejected> {
         let units = self.yielded.units;
         let read = match inbound {
-            Inbound::Ts(_) => Ok(()),
             Inbound::Flv(tag) => self.tags.read(tag, &mut self.pictures, &mut self.sounds, &mut self.yielded),
+            Inbound::Ts(piece) => {
+                let transport = self.transport.get_or_insert_default();
+                transport.read(piece, &mut self.pictures, &mut self.sounds, &mut self.yielded)
+            }
         };
         match read {
             Ok(()) => {
@@ -173,6 +187,14 @@ impl Demux {
                 }
                 Err(Rejected::Damaged { messages: self.damaged_in_a_row, reason })
             }
+        }
+    }
+
+    /// Nothing follows: what is held comes out of [`Demux::next`].
+    pub(super) fn finish(&mut self) {
+        if let Some(transport) = &mut self.transport {
+            // A last unit that is damaged is none.
+            let _damaged = transport.finish(&mut self.pictures, &mut self.sounds, &mut self.yielded);
         }
     }
 

@@ -27,3 +27,8 @@ pub use receiver::{Ended, Receiver, ReceiverSettings, Released, Stats};
 pub use reject::{Reject, Rejection};
 pub use screen::{Conclusion, Screen, Screened};
 pub use stream_id::{Mode, StreamId};
+
+/// Callers' packets, which the tests of listeners write too.
+#[cfg(test)]
+#[path = "../../../tests/support/srt/packets.rs"]
+mod testing;

@@ -187,10 +187,11 @@ mod tests {
 
     #[test]
     fn a_sender_that_began_before_us_and_a_wild_timestamp() {
-        let clock = SenderClock::new(4_000_000_000, ms(1), LATENCY);
-        assert_eq!(clock.due(4_000_001_000, ms(5)), ms(2) + LATENCY);
-        assert_eq!(clock.due(4_000_000_000 + 900_000_000, ms(5)), ms(5) + LATENCY + MAX_AHEAD);
-        assert_eq!(clock.due(4_000_000_000 - 900_000_000, ms(5)), Duration::ZERO);
+        const START: u32 = 4_000_000_000;
+        let clock = SenderClock::new(START, ms(1), LATENCY);
+        assert_eq!(clock.due(START + 1_000, ms(5)), ms(2) + LATENCY);
+        assert_eq!(clock.due(START.wrapping_add(900_000_000), ms(5)), ms(5) + LATENCY + MAX_AHEAD);
+        assert_eq!(clock.due(START - 900_000_000, ms(5)), Duration::ZERO);
     }
 
     #[test]
