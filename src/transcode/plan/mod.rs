@@ -126,6 +126,11 @@ impl Decision {
 }
 
 impl Plan {
+    /// The audio rendition is the source's own packets.
+    pub fn copies_sound(&self) -> bool {
+        self.audio.as_ref().is_some_and(|audio| audio.preset.mode == AudioMode::Copy)
+    }
+
     /// The same ladder with the ids that it has behind `count` other renditions: that of a track which joins a session.
     #[must_use]
     pub fn behind(self, count: usize) -> Self {
