@@ -6,7 +6,8 @@ mod ladder;
 mod tone;
 
 use ladder::{
-    Feed, Ran, START, Source, audio, break_at, cut, cuts_of, heard, packets_of, preset, run, script, shape, tracks_of,
+    Feed, Ran, START, Source, audio, break_at, check_onsets, cut, cuts_of, heard, onsets, packets_of, preset, run,
+    script, shape, tracks_of,
 };
 use millstream::config::preset::Preset;
 use millstream::flow::stage::Outcome;
@@ -63,30 +64,6 @@ fn check_counted(packets: &[&Packet]) {
     for (index, packet) in packets.iter().enumerate() {
         assert_eq!(packet.pts, packets[0].pts + samples(1_024 * index as i64), "packet {index}");
         assert_eq!((packet.dts, packet.duration, packet.keyframe), (packet.pts, samples(1_024), true));
-    }
-}
-
-/// Times at which sound begins after at least 200 ms of near silence.
-fn onsets(track: &AudioTrack, packets: &[&Packet]) -> Vec<Timestamp> {
-    let wave = heard(track, packets);
-    let mut quiet_since = -9_600_i64;
-    let mut found = Vec::new();
-    for (index, value) in wave.iter().enumerate() {
-        let index = index as i64;
-        if value.abs() > 0.1 {
-            if index - quiet_since >= 9_600 {
-                found.push(packets[0].pts + samples(index));
-            }
-            quiet_since = index;
-        }
-    }
-    found
-}
-
-fn check_onsets(found: &[Timestamp], expected: &[Timestamp]) {
-    assert_eq!(found.len(), expected.len(), "{found:?}");
-    for (found, expected) in found.iter().zip(expected) {
-        assert!((*found - *expected).abs() <= Span::from_millis(3), "beep at {found}, sent at {expected}");
     }
 }
 

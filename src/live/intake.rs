@@ -385,7 +385,7 @@ impl Intake {
             let offence = self.limit.offence_of(&unit).map(CloseReason::Rejected);
             self.offence = self.offence.take().or(offence);
             self.watch_copy(&unit);
-            if let Some(wires) = &mut self.wires {
+            if let Some(wires) = self.wires.as_mut().filter(|_| !self.limit.refuses(&unit)) {
                 wires.publish(&unit);
             }
         }
@@ -445,6 +445,7 @@ impl Intake {
         }
         wires.feeds = Some(feeds);
         self.watch_copy_of(&plan);
+        self.limit.set_copies_sound(plan.copies_sound());
         Ok(())
     }
 
@@ -481,8 +482,9 @@ impl Intake {
         self.reasons.extend(told(&plan));
         let joining = (&plan, self.discontinuities);
         wires.join_with(spec, &self.span, &self.clock, joining, &self.on_failure)?;
-        if kind == Kind::Video {
-            self.watch_copy_of(&plan);
+        match kind {
+            Kind::Video => self.watch_copy_of(&plan),
+            Kind::Audio => self.limit.set_copies_sound(plan.copies_sound()),
         }
         warn!(
             track = kind.as_str(),

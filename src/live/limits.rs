@@ -4,7 +4,7 @@
 //! needs a bitrate to become bytes: `session.max_bitrate`. It is measured on the session's own timeline, because that is
 //! what the window counts: a burst at twice real time is no more media, and a source whose clock stands still is.
 
-use crate::media::{Cut, CutKind, Packet, Span, Timestamp, Track, Unit};
+use crate::media::{AudioCodec, Cut, CutKind, Kind, Packet, Span, Timestamp, Track, Unit};
 use crate::transcode::plan::check_picture;
 
 /// What a packet costs beside its payload, in the media's index and in queues.
@@ -26,11 +26,23 @@ pub(super) struct SourceLimit {
     renewed_at: Option<Timestamp>,
     /// The ladder decodes the source, so that its pictures may not be of any size.
     decoded: bool,
+    /// The audio rendition is the source's own sound: there is no encoder for another codec.
+    copies_sound: bool,
+    /// The newest sound is of a codec that renditions do not carry.
+    refuses_sound: bool,
 }
 
 impl SourceLimit {
     pub(super) fn new(bits_per_second: u64) -> Self {
-        let mut limit = SourceLimit { bits_per_second, left: 0, at: None, renewed_at: None, decoded: false };
+        let mut limit = SourceLimit {
+            bits_per_second,
+            left: 0,
+            at: None,
+            renewed_at: None,
+            decoded: false,
+            copies_sound: false,
+            refuses_sound: false,
+        };
         limit.left = limit.most();
         limit
     }
@@ -55,12 +67,30 @@ impl SourceLimit {
         self.decoded = decoded;
     }
 
+    /// Sets whether the audio rendition is the source's own sound.
+    pub(super) fn set_copies_sound(&mut self, copies: bool) {
+        self.copies_sound = copies;
+    }
+
+    /// Whether a unit must not reach the renditions: sound that they do not carry, from its track on until another comes.
+    pub(super) fn refuses(&self, unit: &Unit) -> bool {
+        let kind = match unit {
+            Unit::Track(track) => track.kind(),
+            Unit::Packet(packet) => packet.kind,
+            Unit::Cut(_) | Unit::End => return false,
+        };
+        self.refuses_sound && kind == Kind::Audio
+    }
+
     /// Takes a unit of the session's timeline. Says, for the publisher, what of it the session cannot bear.
     pub(super) fn offence_of(&mut self, unit: &Unit) -> Option<String> {
         match unit {
             Unit::Track(track) => match track.as_ref() {
                 Track::Video(video) => check_picture(video, self.decoded).err().map(|why| why.to_string()),
-                Track::Audio(_) => None,
+                Track::Audio(audio) => {
+                    self.refuses_sound = self.copies_sound && !audio.codec.is_carried();
+                    self.refuses_sound.then(|| other_sound(audio.codec))
+                }
             },
             unit => self.is_passed_by(unit).then(|| self.words()),
         }
@@ -115,12 +145,23 @@ impl SourceLimit {
     }
 }
 
+/// For the publisher.
+fn other_sound(codec: AudioCodec) -> String {
+    format!(
+        "its sound is {} now, and this broadcast, whose preset copies sound, can go on with AAC and Opus only; set the encoder to \
+         AAC, or end the broadcast and begin another",
+        codec.name()
+    )
+}
+
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
     use bytes::Bytes;
 
     use super::*;
-    use crate::media::{Kind, WallTime};
+    use crate::media::{AudioTrack, WallTime};
 
     fn packet(millis: i64, bytes: usize) -> Unit {
         let at = Timestamp::from_millis(millis);
@@ -131,6 +172,28 @@ mod tests {
     /// The first of `packets` that is too much.
     fn first_passed(limit: &mut SourceLimit, packets: impl IntoIterator<Item = Unit>) -> Option<usize> {
         packets.into_iter().position(|unit| limit.is_passed_by(&unit))
+    }
+
+    #[test]
+    fn sound_that_a_copied_rendition_does_not_carry_is_refused_until_other_sound_comes() {
+        let track = |codec| {
+            let (config, codecs) = (Bytes::new(), String::new());
+            let track =
+                AudioTrack { codec, config, codecs, sample_rate: 48_000, channels: 2, samples_per_frame: 1_024 };
+            Unit::Track(Arc::new(Track::Audio(track)))
+        };
+        let at = Timestamp::ZERO;
+        let sound =
+            Packet { kind: Kind::Audio, dts: at, pts: at, duration: Span::ZERO, keyframe: true, data: Bytes::new() };
+        let sound = Unit::Packet(sound);
+        let mut limit = SourceLimit::new(8_000_000);
+        assert_eq!(limit.offence_of(&track(AudioCodec::Ac3)), None, "it is encoded");
+        limit.set_copies_sound(true);
+        assert_eq!((limit.offence_of(&track(AudioCodec::Opus)), limit.refuses(&sound)), (None, false));
+        let why = limit.offence_of(&track(AudioCodec::Ac3)).expect("refused");
+        assert!(why.starts_with("its sound is AC-3 now"), "{why}");
+        assert!(limit.refuses(&track(AudioCodec::Ac3)) && limit.refuses(&sound) && !limit.refuses(&packet(0, 1)));
+        assert_eq!((limit.offence_of(&track(AudioCodec::Aac)), limit.refuses(&sound)), (None, false));
     }
 
     #[test]

@@ -34,7 +34,8 @@ use crate::media::segment::{RenditionId, RenditionUnit};
 /// What the edge from the hub to the decoder may hold in bytes: 5 s of 50 Mbit/s.
 pub const VIDEO_INPUT_BYTES: usize = 32 << 20;
 
-/// What the edge from the hub to the audio encoder should hold: 20 s of AAC, at any bitrate that AAC has.
+/// What the edge from the hub to the audio encoder should hold: 20 s of AAC or of usual Opus at any bitrate that they have, 2.5 s of the
+/// shortest packets that Opus has, 20 s of FLAC.
 pub const AUDIO_INPUT: Bound = Bound { items: 1_024, bytes: 4 << 20 };
 
 /// Pictures between decoder and one rung: enough to ride out a slow frame. The pixels are shared by all rungs.

@@ -13,10 +13,13 @@ use millstream::clock::SystemClock;
 use millstream::config::preset::Preset;
 use millstream::flow::channel::{Bound, bounded};
 use millstream::flow::stage::Outcome;
-use millstream::media::codec::aac;
 use millstream::media::codec::h264::{AvcConfig, track_from_parameter_sets};
+use millstream::media::codec::hevc::{self, HevcConfig};
+use millstream::media::codec::{aac, av1, flac, opus, vp9};
 use millstream::media::segment::RenditionUnit;
-use millstream::media::{AudioTrack, Cut, CutKind, Kind, Packet, Span, Timestamp, Track, Unit, VideoTrack, WallTime};
+use millstream::media::{
+    AudioCodec, AudioTrack, Cut, CutKind, Kind, Packet, Span, Timestamp, Track, Unit, VideoCodec, VideoTrack, WallTime,
+};
 use millstream::transcode::{LadderStats, Patience, Plan, TranscodeError, TranscodeInputs, Transcoder, plan};
 
 /// Where session timelines start.
@@ -100,6 +103,58 @@ pub fn audio(arguments: &str, offset: Span) -> Source<AudioTrack> {
         let track = aac::track_from_config(extradata).expect("made by ffmpeg");
         let duration = Span::from_units(i64::from(track.samples_per_frame), track.sample_rate);
         packets.iter_mut().for_each(|packet| packet.duration = duration);
+        Source { track, packets }
+    })
+}
+
+/// Pictures of a codec that `ffmpeg` makes with these arguments.
+pub fn video_of(codec: VideoCodec, arguments: &str, offset: Span) -> Source<VideoTrack> {
+    if codec == VideoCodec::H264 {
+        return video(arguments, offset);
+    }
+    made(arguments, |path| {
+        let (extradata, packets) = packets(path, Kind::Video, offset, Span::ZERO);
+        let track = match codec {
+            VideoCodec::Hevc => {
+                let config = HevcConfig::parse(&extradata).expect("an hvcC");
+                let sets = [&config.vps, &config.sps, &config.pps];
+                let [vps, sps, pps] = sets.map(|sets| sets.iter().map(|set| &set[..]).collect::<Vec<_>>());
+                hevc::track_from_parameter_sets(&vps, &sps, &pps).expect("made by x265")
+            }
+            VideoCodec::Av1 => {
+                let header = av1::Av1Config::parse(&extradata).expect("an av1C").sequence_header;
+                av1::track_from_sequence_header(&header.expect("one")).expect("made by an encoder")
+            }
+            _ => vp9::track_from_key_frame(&packets[0].data, None).expect("made by libvpx"),
+        };
+        Source { track, packets }
+    })
+}
+
+/// Sound of a codec that `ffmpeg` makes with these arguments; `rate` and `channels` are what they ask for.
+pub fn audio_of(codec: AudioCodec, arguments: &str, offset: Span, rate: u32, channels: u16) -> Source<AudioTrack> {
+    made(arguments, |path| {
+        let (extradata, mut packets) = packets(path, Kind::Audio, offset, Span::ZERO);
+        let samples = |packet: &Packet| match codec {
+            AudioCodec::Opus => opus::packet_samples(&packet.data).expect("made by libopus"),
+            AudioCodec::Flac => flac::frame_samples(&packet.data).expect("made by ffmpeg"),
+            AudioCodec::Aac => 1_024,
+            AudioCodec::MpegAudio => 1_152,
+            AudioCodec::Ac3 | AudioCodec::Eac3 => 1_536,
+        };
+        let samples_per_frame = samples(&packets[0]);
+        for packet in &mut packets {
+            packet.duration = Span::from_units(i64::from(samples(packet)), rate);
+        }
+        let track = match codec {
+            AudioCodec::Aac => aac::track_from_config(extradata).expect("made by ffmpeg"),
+            AudioCodec::Opus => opus::track_from_head(&extradata).expect("made by libopus"),
+            AudioCodec::Flac => flac::track_from_header(&extradata).expect("made by ffmpeg"),
+            _ => {
+                let (config, codecs) = (Bytes::new(), codec.prefix().to_owned());
+                AudioTrack { codec, config, codecs, sample_rate: rate, channels, samples_per_frame }
+            }
+        };
         Source { track, packets }
     })
 }
@@ -357,4 +412,28 @@ pub fn heard(track: &AudioTrack, packets: &[&Packet]) -> Vec<f32> {
     let arguments = ["-v", "error", "-f", "aac", "-i", "-", "-af", "pan=mono|c0=c0", "-f", "f32le", "-"];
     let raw = piped("ffmpeg", &arguments, stream);
     raw.chunks_exact(4).map(|bytes| f32::from_le_bytes([bytes[0], bytes[1], bytes[2], bytes[3]])).collect()
+}
+
+/// Times at which sound begins after at least 200 ms of near silence.
+pub fn onsets(track: &AudioTrack, packets: &[&Packet]) -> Vec<Timestamp> {
+    let wave = heard(track, packets);
+    let mut quiet_since = -9_600_i64;
+    let mut found = Vec::new();
+    for (index, value) in wave.iter().enumerate() {
+        let index = index as i64;
+        if value.abs() > 0.1 {
+            if index - quiet_since >= 9_600 {
+                found.push(packets[0].pts + Span::from_units(index, 48_000));
+            }
+            quiet_since = index;
+        }
+    }
+    found
+}
+
+pub fn check_onsets(found: &[Timestamp], expected: &[Timestamp]) {
+    assert_eq!(found.len(), expected.len(), "{found:?}");
+    for (found, expected) in found.iter().zip(expected) {
+        assert!((*found - *expected).abs() <= Span::from_millis(3), "beep at {found}, sent at {expected}");
+    }
 }

@@ -1,4 +1,4 @@
-//! The audio thread: AAC in, one AAC rendition out, counted in samples.
+//! The audio thread: sound of any codec in, one AAC rendition out, counted in samples.
 //!
 //! Packets carry exact sample counts from the first decoded PTS, less the encoder's priming, so that what a player hears
 //! lies where the source had it. Ordinary cuts are handed on at once: every packet that belongs behind one is still to
@@ -142,7 +142,7 @@ impl Audio {
         if self.decoder.as_ref().is_some_and(|(known, _)| known == track) {
             return Ok(());
         }
-        // The output stays what it is, so the run goes on: AAC has no frames inside of the decoder to lose.
+        // The output stays what it is, so the run goes on: no decoder of sound has frames inside to lose.
         let decoder = AudioDecoder::open(track)
             .map_err(|source| TranscodeError::OpenDecoder { codecs: track.codecs.clone(), source })?;
         self.decoder = Some((track.clone(), decoder));

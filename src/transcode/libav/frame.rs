@@ -268,7 +268,7 @@ impl Samples {
 
     /// Where the samples from `skip` on begin: of each channel, or of all if they alternate. `None` if there are not so many, or their
     /// form is not known.
-    pub(super) fn from_sample(&self, skip: usize) -> Option<Vec<*const u8>> {
+    pub(super) fn behind(&self, skip: usize) -> Option<Vec<*const u8>> {
         let format = self.format()?;
         if skip > self.len() {
             return None;

@@ -175,7 +175,7 @@ fn wrong_format() -> LibavError {
 fn run(context: &Context, input: Option<(&Samples, usize)>, out: &mut Planes) -> Result<usize, LibavError> {
     let context = context.0.as_ptr();
     let count = input.map_or(0, |(samples, skip)| samples.len().saturating_sub(skip));
-    let sources = input.map(|(samples, skip)| samples.from_sample(skip).ok_or_else(wrong_format)).transpose()?;
+    let sources = input.map(|(samples, skip)| samples.behind(skip).ok_or_else(wrong_format)).transpose()?;
     let count = c_int::try_from(count).unwrap_or(0);
     // SAFETY: the context is initialised; asks only for an upper bound.
     let room = check("swr_get_out_samples", unsafe { ffi::swr_get_out_samples(context, count) })?;

@@ -29,8 +29,7 @@ fn record(record: &Bytes) {
         Ok(written) => assert_eq!(HevcConfig::parse(&written), Ok(config.clone())),
         Err(error) => assert_tellable(&error.to_string()),
     }
-    let [vps, sps, pps] = [&config.vps, &config.sps, &config.pps].map(|sets| sets.iter().map(|set| &set[..]).collect());
-    let (vps, sps, pps): (Vec<&[u8]>, Vec<&[u8]>, Vec<&[u8]>) = (vps, sps, pps);
+    let (vps, sps, pps) = (borrowed(&config.vps), borrowed(&config.sps), borrowed(&config.pps));
     match track_from_parameter_sets(&vps, &sps, &pps) {
         Ok(track) => {
             assert!((2..=16_384).contains(&track.width) && (2..=16_384).contains(&track.height), "{track:?}");
@@ -40,6 +39,10 @@ fn record(record: &Bytes) {
         }
         Err(error) => assert_tellable(&error.to_string()),
     }
+}
+
+fn borrowed(sets: &[Bytes]) -> Vec<&[u8]> {
+    sets.iter().map(|set| &set[..]).collect()
 }
 
 fn sps(nal: &[u8]) {

@@ -250,7 +250,7 @@ mod tests {
     /// A header of bits in words, spaces left out.
     fn of_bits(text: &str) -> SequenceHeader {
         let mut bits: String = text.split_whitespace().collect();
-        while bits.len() % 8 != 0 {
+        while !bits.len().is_multiple_of(8) {
             bits.push('0');
         }
         let byte = |at: usize| u8::from_str_radix(&bits[at..at + 8], 2).expect("bits");
