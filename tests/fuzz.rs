@@ -32,6 +32,8 @@ mod mutate;
 mod rtmp;
 #[path = "fuzz/targets/source.rs"]
 mod source;
+#[path = "fuzz/targets/ts.rs"]
+mod ts;
 
 /// With this set to a number, a test runs that one mutation and nothing else.
 const SEED: &str = "FUZZ_SEED";
@@ -86,6 +88,11 @@ fn journal() {
 #[test]
 fn rtmp() {
     fuzz("rtmp", rtmp::run, 3_000);
+}
+
+#[test]
+fn ts() {
+    fuzz("ts", ts::run, 5_000);
 }
 
 /// The fuzz crate compiles our sources against its own list of crates.

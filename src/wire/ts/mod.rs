@@ -37,6 +37,19 @@ use crate::media::codec::aac::AacError;
 use crate::media::codec::aac::latm::LatmError;
 use crate::media::{AudioCodec, AudioTrack, Kind, VideoCodec};
 
+mod align;
+mod demux;
+mod framer;
+mod lane;
+mod opus;
+mod packet;
+mod pes;
+mod programs;
+mod section;
+mod tables;
+
+pub use demux::Demuxer;
+
 /// Packet identifier, 13 bits.
 pub type Pid = u16;
 
@@ -109,7 +122,7 @@ pub struct Ignored {
     pub pid: Pid,
     /// `stream_type` of the PMT.
     pub stream_type: u8,
-    /// What it is, such as `teletext`; `a second audio stream (AC-3)` is named by its codec alone.
+    /// What it is, such as `teletext`; a second stream of a kind by its codec, such as `AC-3`.
     pub name: &'static str,
 }
 
@@ -169,6 +182,9 @@ pub enum TsError {
     /// Packets with a time code in front (192 bytes) or with error correction behind (204).
     #[error("transport packets of {0} bytes are not supported: send packets of 188 bytes")]
     PacketSize(usize),
+    /// The program that was chosen by its number.
+    #[error("program {0} is not in the transport stream: choose another, or send it")]
+    NoProgram(u16),
     /// Conditional access.
     #[error("elementary stream {0} is scrambled: switch scrambling off")]
     Scrambled(Pid),

@@ -54,24 +54,22 @@ impl LatmReader {
         self.mux.as_ref().map(|mux| &mux.config)
     }
 
-    /// Reads one AudioMuxElement and hands its raw frames to `frame`, in order. Before the first configuration there are none.
+    /// The raw frames of one AudioMuxElement, in order. Before the first configuration there are none.
     ///
     /// # Errors
-    /// The element is cut off or of a form that is not supported; nothing was handed on then.
-    pub fn read(&mut self, element: &[u8], mut frame: impl FnMut(Bytes)) -> Result<(), LatmError> {
+    /// The element is cut off or of a form that is not supported.
+    pub fn read(&mut self, element: &[u8]) -> Result<Vec<Bytes>, LatmError> {
         let mut bits = BitReader::new(element);
         if !bits.flag().ok_or(LatmError::Truncated)? {
             self.mux = None; // what cannot be read must not leave the one before in force
             self.mux = Some(read_mux_config(&mut bits)?);
         }
-        let Some(mux) = &self.mux else { return Ok(()) };
-        let mut frames = Vec::new();
-        for _ in 0..mux.frames {
-            let length = read_payload_length(&mut bits).ok_or(LatmError::Truncated)?;
-            frames.push(octets(&mut bits, length * 8).ok_or(LatmError::Truncated)?);
-        }
-        frames.into_iter().for_each(&mut frame);
-        Ok(())
+        let count = self.mux.as_ref().map_or(0, |mux| mux.frames);
+        let mut frame = || {
+            let length = read_payload_length(&mut bits)?;
+            octets(&mut bits, length * 8)
+        };
+        (0..count).map(|_| frame().ok_or(LatmError::Truncated)).collect()
     }
 }
 
@@ -174,11 +172,6 @@ mod tests {
         bits.chunks(8).map(|byte| byte.iter().enumerate().fold(0, |value, (at, bit)| value | bit << (7 - at))).collect()
     }
 
-    fn read(reader: &mut LatmReader, element: &[u8]) -> Result<Vec<Bytes>, LatmError> {
-        let mut frames = Vec::new();
-        reader.read(element, |frame| frames.push(frame)).map(|()| frames)
-    }
-
     /// Version 0, same framing, one frame, program and layer; LC 48 kHz stereo; type 0, fullness 255, no other data, no checksum.
     const CONFIG: &str = "0 1 000000 0000 000  00010 0011 0010 000  000 11111111 0 0";
     const FRAME: &str = "00000010 10101010 01010101";
@@ -186,19 +179,19 @@ mod tests {
     #[test]
     fn a_configuration_holds_for_what_follows() {
         let mut reader = LatmReader::default();
-        assert_eq!(read(&mut reader, &bytes(&format!("1 {FRAME}"))), Ok(vec![]), "nothing is known yet");
+        assert_eq!(reader.read(&bytes(&format!("1 {FRAME}"))), Ok(vec![]), "nothing is known yet");
         assert_eq!(reader.config(), None);
         let frame = Bytes::from_static(&[0xaa, 0x55]);
-        assert_eq!(read(&mut reader, &bytes(&format!("0 {CONFIG} {FRAME}"))), Ok(vec![frame.clone()]));
+        assert_eq!(reader.read(&bytes(&format!("0 {CONFIG} {FRAME}"))), Ok(vec![frame.clone()]));
         assert_eq!(reader.config(), Some(&Bytes::from_static(&[0x11, 0x90])));
-        assert_eq!(read(&mut reader, &bytes(&format!("1 {FRAME}"))), Ok(vec![frame]));
+        assert_eq!(reader.read(&bytes(&format!("1 {FRAME}"))), Ok(vec![frame]));
     }
 
     #[test]
     fn the_first_element_of_ffmpeg() {
         let element = [0x20, 0x00, 0x11, 0x90, 0x1f, 0xe0, 0x08, 0x00];
         let mut reader = LatmReader::default();
-        assert_eq!(read(&mut reader, &element).expect("read")[0].len(), 1);
+        assert_eq!(reader.read(&element).expect("read")[0].len(), 1);
         assert_eq!(reader.config(), Some(&Bytes::from_static(&[0x11, 0x90])));
         assert_eq!(loas_length(&[0x56, 0xe1, 0x28]), Some(0x128));
         assert_eq!((loas_length(&[0x56, 0xe1]), loas_length(&[0x56, 0xc1, 0x28])), (None, None));
@@ -211,7 +204,7 @@ mod tests {
         let mut reader = LatmReader::default();
         let element = bytes(&format!("0 {config} {FRAME} 00000001 11110000"));
         let frames = vec![Bytes::from_static(&[0xaa, 0x55]), Bytes::from_static(&[0xf0])];
-        assert_eq!(read(&mut reader, &element), Ok(frames));
+        assert_eq!(reader.read(&element), Ok(frames));
         assert_eq!(reader.config(), Some(&Bytes::from_static(&[0x11, 0x90])));
     }
 
@@ -219,15 +212,15 @@ mod tests {
     fn long_frames() {
         let mut reader = LatmReader::default();
         let long = bytes(&format!("0 {CONFIG} 11111111 00000001 {}", "10000001".repeat(256)));
-        assert_eq!(read(&mut reader, &long), Ok(vec![Bytes::from(vec![0x81; 256])]));
-        assert_eq!(read(&mut reader, &long[..200]), Err(LatmError::Truncated));
+        assert_eq!(reader.read(&long), Ok(vec![Bytes::from(vec![0x81; 256])]));
+        assert_eq!(reader.read(&long[..200]), Err(LatmError::Truncated));
     }
 
     #[test]
     fn refusals() {
         let error = |config: &str| {
             let mut reader = LatmReader::default();
-            let error = read(&mut reader, &bytes(&format!("0 {config} {FRAME} {FRAME}"))).expect_err("refused");
+            let error = reader.read(&bytes(&format!("0 {config} {FRAME} {FRAME}"))).expect_err("refused");
             assert_eq!(reader.config(), None);
             error.to_string()
         };
@@ -249,8 +242,8 @@ mod tests {
         fn no_bytes_panic(element in prop::collection::vec(any::<u8>(), 0..80)) {
             let mut reader = LatmReader::default();
             let good = bytes(&format!("0 {CONFIG} {FRAME}"));
-            prop_assert!(read(&mut reader, &good).is_ok());
-            if let Ok(frames) = read(&mut reader, &element) {
+            prop_assert!(reader.read(&good).is_ok());
+            if let Ok(frames) = reader.read(&element) {
                 prop_assert!(frames.iter().map(Bytes::len).sum::<usize>() <= element.len());
             }
         }
