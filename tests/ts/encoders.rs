@@ -132,7 +132,7 @@ fn h264_and_aac_in_both_framings() {
     adts.assert_as_probed(Some(7));
     let frames: Vec<_> = adts.units(Kind::Audio).into_iter().map(|unit| unit.data.clone()).collect();
     let track = adts.track.clone();
-    let latm = adts.again(&["-bsf:a", "aac_adtstoasc", "-mpegts_flags", "latm"]);
+    let latm = with_sound(&["-c:a", "aac", "-mpegts_flags", "latm"]);
     latm.assert_as_probed(None);
     assert_eq!((&latm.track.config[..2], latm.track.sample_rate, latm.track.channels), (&track.config[..], 48_000, 2));
     let same: Vec<_> = latm.units(Kind::Audio).into_iter().map(|unit| unit.data.clone()).collect();
