@@ -38,10 +38,8 @@ mod mutate;
 mod rtmp;
 #[path = "fuzz/targets/source.rs"]
 mod source;
-#[path = "fuzz/targets/srt.rs"]
-mod srt;
-#[path = "fuzz/targets/stream_id.rs"]
-mod stream_id;
+#[path = "fuzz/targets/ts.rs"]
+mod ts;
 
 /// With this set to a number, a test runs that one mutation and nothing else.
 const SEED: &str = "FUZZ_SEED";
@@ -114,13 +112,8 @@ fn rtmp() {
 }
 
 #[test]
-fn srt() {
-    fuzz("srt", srt::run, 2_000);
-}
-
-#[test]
-fn stream_id() {
-    fuzz("stream_id", stream_id::run, 20_000);
+fn ts() {
+    fuzz("ts", ts::run, 5_000);
 }
 
 /// The fuzz crate compiles our sources against its own list of crates.

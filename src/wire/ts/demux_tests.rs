@@ -48,7 +48,7 @@ impl Mux {
     }
 
     fn section(&mut self, pid: Pid, head: &[u8], body: &[u8]) {
-        let length = head.len() + body.len() + 1 + 4 - 1;
+        let length = head.len() - 1 + body.len() + 4; // behind the length itself, with the checksum
         let mut section = vec![head[0], 0xb0 | (length >> 8) as u8, length as u8];
         section.extend(&head[1..]);
         section.extend(body);
@@ -500,10 +500,10 @@ fn behind_a_loss_frames_are_found_again() {
 fn bytes_between_frames_are_told() {
     let mut mux = Mux::default();
     mux.tables();
-    mux.pes(AUDIO, 0, &[adts(60, 1), vec![0; 9], adts(60, 2), adts(60, 3)].concat());
+    mux.pes(AUDIO, 0, &[adts(60, 1), adts(60, 2), vec![0; 9], adts(60, 3), adts(60, 4)].concat());
     let (events, counts) = mux.demuxed();
-    let behind = Unit { lost_before: true, ..sound(0, 1_024, 60, 2) };
-    assert_eq!(units(&events), [sound(0, 0, 60, 1), behind, sound(0, 2_048, 60, 3)]);
+    let behind = Unit { lost_before: true, ..sound(0, 2_048, 60, 3) };
+    assert_eq!(units(&events), [sound(0, 0, 60, 1), sound(0, 1_024, 60, 2), behind, sound(0, 3_072, 60, 4)]);
     assert_eq!(counts.damaged_frames, 1);
 }
 

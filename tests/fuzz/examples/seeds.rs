@@ -18,6 +18,8 @@ use millstream::wire::rtmp::{Limits, message};
 mod srt_seeds;
 
 const CAPTURES: [&str; 3] = ["obs-29-rtmp-c2s", "ffmpeg-5.1-rtmp-c2s", "gst-1.22-rtmp2sink-c2s"];
+const TS_CAPTURES: [&str; 2] = ["obs-29-srt", "ffmpeg-5.1-srt"];
+const TS_PACKET_BYTES: usize = 188;
 const HANDSHAKE_BYTES: usize = 1 + 2 * 1_536;
 
 fn main() {
@@ -30,6 +32,9 @@ fn main() {
         let messages = messages(&bytes[HANDSHAKE_BYTES..]);
         seeds.commands(name, &messages);
         seeds.media(name, &messages);
+    }
+    for name in TS_CAPTURES {
+        seeds.transport_stream(name, &seeds.fixture(&format!("{name}.ts")));
     }
     seeds.by_hand();
     srt_seeds::all(|target, name, bytes| seeds.put(target, name, &[&bytes]));
@@ -85,6 +90,29 @@ impl Seeds {
         self.put("rtmp", &format!("{name}-refused"), &[&[0x82, 3], &behind[..2_048]]);
         self.put("rtmp", &format!("{name}-chunks"), &[&[1, 9], &behind[..4_096]]);
         self.put("rtmp", &format!("{name}-small-limits"), &[&[3, 4], &behind[..1_024]]);
+    }
+
+    /// Few packets of a capture that hold much: the first tables and pictures, then the sound; as they are, and without sync bytes.
+    fn transport_stream(&self, name: &str, bytes: &[u8]) {
+        let pid = |packet: &[u8]| u16::from(packet[1] & 0x1f) << 8 | u16::from(packet[2]);
+        let packets: Vec<&[u8]> = bytes.chunks_exact(TS_PACKET_BYTES).collect();
+        let head = packets[..8].iter();
+        let starts = packets[8..].iter().filter(|packet| packet[1] & 0x40 != 0 && pid(packet) == 0x100).take(4);
+        let sound = packets[8..].iter().filter(|packet| pid(packet) == 0x101).take(8);
+        let chosen = [head.collect::<Vec<_>>(), starts.collect(), sound.collect()].concat();
+        let whole: Vec<u8> = chosen.iter().flat_map(|packet| packet.iter().copied()).collect();
+        self.put("ts", &format!("{name}-packets"), &[&[0], &whole]);
+        self.put("ts", &format!("{name}-losses"), &[&[2], &whole]);
+        let bodies: Vec<u8> = chosen.iter().flat_map(|packet| {
+            let which = [0, 0x1000, 0x100, 0x101].iter().position(|known| *known == pid(packet)).unwrap_or(0) as u8;
+            let control = if packet[3] & 0x20 == 0 { 0x40 } else { 0 };
+            [&[which | (packet[1] & 0x40) >> 1 | control], &packet[4..]].concat()
+        }).collect();
+        self.put("ts", &format!("{name}-bodies"), &[&[1], &bodies]);
+        let sounds = packets.iter().filter(|packet| packet[1] & 0x40 != 0 && pid(packet) == 0x101).take(2);
+        for (index, packet) in sounds.enumerate() {
+            self.put("ts", &format!("{name}-header-{index}"), &[&[3], &packet[18..60]]);
+        }
     }
 
     fn commands(&self, name: &str, messages: &[Message]) {
