@@ -10,7 +10,7 @@
 
 use std::fs;
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crate::broadcast::{FIRST_SEGMENT_LIMIT, test_preset};
 use crate::continuity::{ROW_LIMIT, breaks_of, ends_with_a_gap};
@@ -41,13 +41,13 @@ struct Case {
     coding: &'static [&'static str],
     /// The stream's own.
     passphrase: Option<&'static str>,
-    query: fn(&str) -> String,
+    query: fn(&Credentials) -> String,
     /// Beginnings of the CODECS of the two renditions that `passthrough` makes.
     carried: [&'static str; 2],
 }
 
-fn plain_key(key: &str) -> String {
-    format!("streamid={key}")
+fn plain_key(credentials: &Credentials) -> String {
+    format!("streamid={}", credentials.secret)
 }
 
 const COPIED: &[&str] = &["-c", "copy"];
@@ -57,14 +57,17 @@ const CASES: [Case; 8] = [
         name: "aes-128",
         coding: COPIED,
         passphrase: None,
-        query: |key| format!("streamid=%23!::m=publish,r=any,u={key}&passphrase={LISTENERS_PASSPHRASE}&pbkeylen=16"),
+        query: |it| {
+            let id = format!("%23!::m=publish,r={},u={}", it.stream, it.secret);
+            format!("streamid={id}&passphrase={LISTENERS_PASSPHRASE}&pbkeylen=16")
+        },
         carried: ["avc1.", "mp4a.40.2"],
     },
     Case {
         name: "aes-256",
         coding: COPIED,
         passphrase: Some(STREAMS_PASSPHRASE),
-        query: |key| format!("streamid={key}&passphrase={STREAMS_PASSPHRASE}&pbkeylen=32"),
+        query: |stream| format!("{}&passphrase={STREAMS_PASSPHRASE}&pbkeylen=32", plain_key(stream)),
         carried: ["avc1.", "mp4a.40.2"],
     },
     Case {
@@ -135,7 +138,7 @@ fn credentials_of(home: &Home, case: &Case) -> Credentials {
 fn push(daemon: &Daemon, credentials: &Credentials, case: &Case) -> Follower {
     let source = source();
     let file = source.transport(case.name, case.coding);
-    let caller = Caller::start(&file, daemon.srt(), &(case.query)(&credentials.secret));
+    let caller = Caller::start(&file, daemon.srt(), &(case.query)(credentials));
     let mut seen = Follower::open(&daemon.url(""), &credentials.stream, FIRST_SEGMENT_LIMIT);
     caller.finish(&source);
     seen.until_ended(source.limit());
@@ -213,18 +216,18 @@ fn callers_that_may_not_publish_are_refused() {
     let plain = home.credentials_of("plain");
     let file = source().transport(CASES[0].name, CASES[0].coding);
     let wrong_key = plain.secret.chars().rev().collect::<String>();
-    let (own, plain) = (&own.secret, &plain.secret);
     let refused = [
         ("unknown key", format!("streamid={wrong_key}")),
         ("no key", String::new()),
-        ("wrong passphrase", format!("streamid={plain}&passphrase=not-the-right-one")),
+        ("wrong passphrase", format!("{}&passphrase=not-the-right-one", plain_key(&plain))),
         (
             "the listener's passphrase for a stream with its own",
-            format!("streamid={own}&passphrase={LISTENERS_PASSPHRASE}"),
+            format!("{}&passphrase={LISTENERS_PASSPHRASE}", plain_key(&own)),
         ),
-        ("not encrypted", plain_key(own)),
-        ("a player", format!("streamid=%23!::m=request,r=any,u={plain}")),
-        ("a file", format!("streamid=%23!::m=publish,t=file,u={plain}")),
+        ("not encrypted", plain_key(&own)),
+        ("another stream", format!("streamid=%23!::m=publish,r=another,u={}", plain.secret)),
+        ("a player", format!("streamid=%23!::m=request,u={}", plain.secret)),
+        ("a file", format!("streamid=%23!::m=publish,t=file,u={}", plain.secret)),
     ];
     let callers = refused.map(|(why, query)| (why, Caller::start(&file, daemon.srt(), &query)));
     for (why, mut caller) in callers {
@@ -256,7 +259,7 @@ fn continuous() -> Home {
 
 fn caller(daemon: &Daemon, credentials: &Credentials) -> Caller {
     let file = source().transport(CASES[0].name, CASES[0].coding);
-    Caller::start(&file, daemon.srt(), &plain_key(&credentials.secret))
+    Caller::start(&file, daemon.srt(), &plain_key(credentials))
 }
 
 fn over_rtmp(daemon: &Daemon, credentials: &Credentials) -> RawPublisher {
@@ -273,9 +276,12 @@ fn a_broadcast_goes_on_from_rtmp_to_srt_and_back() {
     player.until(ROW_LIMIT, "RTMP has sent all", |_| first.sent_at().is_some());
     let mut away = vec![first.sent_at().expect("it was waited for")];
     drop(first);
+    let mut before = Stretch::new(0..all, away[0].elapsed());
+    let called = Instant::now();
     let second = caller(&daemon, &credentials);
-    let mut stretches = vec![Stretch::new(0..all, Duration::ZERO)];
-    stretches[0].away = away[0].elapsed();
+    daemon.wait_for_log("SRT connection accepted", ROW_LIMIT);
+    before.late = called.elapsed(); // ffmpeg looks at its file first
+    let mut stretches = vec![before];
     let ended = second.finish_beside(&source(), || player.update());
     away.push(ended);
     let third = over_rtmp(&daemon, &credentials);

@@ -181,11 +181,12 @@ pub struct Caller {
 }
 
 impl Caller {
-    /// Calls `listener` with these options behind the URL, and sends `file` no faster than it plays.
+    /// Calls `listener` with these options behind the URL, and sends `file` no faster than it plays. It lingers until all of it was sent:
+    /// without, libsrt drops at the end what it has not sent yet.
     pub fn start(file: &Path, listener: SocketAddr, query: &str) -> Self {
         let mut command = Command::new("ffmpeg");
         command.args(["-nostdin", "-hide_banner", "-loglevel", "warning", "-re", "-i"]).arg(file);
-        command.args(["-map", "0", "-c", "copy", "-f", "mpegts"]).arg(format!("srt://{listener}?{query}"));
+        command.args(["-map", "0", "-c", "copy", "-f", "mpegts"]).arg(format!("srt://{listener}?linger=10&{query}"));
         Caller { process: Process::start("ffmpeg", command.stdin(Stdio::null()).stdout(Stdio::null())) }
     }
 
