@@ -9,9 +9,10 @@ use ladder::{
 };
 use millstream::config::preset::Preset;
 use millstream::flow::stage::Outcome;
+use millstream::media::codec::hevc::{NAL_CRA, nal_type};
 use millstream::media::codec::picture::VideoRange;
 use millstream::media::copy::PictureForm;
-use millstream::media::{AudioCodec, Cut, Span, Timestamp, Track, Unit, VideoCodec, VideoTrack};
+use millstream::media::{AudioCodec, Cut, Packet, Span, Timestamp, Track, Unit, VideoCodec, VideoTrack};
 
 /// Two seconds that grow brighter from frame to frame.
 const RAMP: &str = "-f lavfi -i 'color=black:s=320x180:r=30:d=2,format=gray,geq=lum=16+3*N,format=yuv420p'";
@@ -117,6 +118,23 @@ fn a_source_that_changes_its_codec_loses_no_frame() {
     check_ended_well(&ran);
     for units in &ran.units {
         assert_eq!(sorted_pts(packets_of(units)), expected, "{}", shape(units));
+    }
+}
+
+#[test]
+fn decoding_of_hevc_begins_at_a_clean_random_access_picture() {
+    let open = "-c:v libx265 -preset ultrafast -x265-params log-level=none:bframes=3:keyint=30:min-keyint=30:scenecut=0:open-gop=1";
+    let mut source = video_of(VideoCodec::Hevc, &format!("{RAMP} {open}"), Span::ZERO);
+    let type_of = |packet: &Packet| packet.data.get(4..).map(nal_type);
+    let cra = source.packets.iter().position(|packet| type_of(packet) == Some(NAL_CRA)).expect("x265 makes one");
+    source.packets.drain(..cra);
+    let first = source.packets[0].pts;
+    let leading = source.packets.iter().filter(|packet| packet.pts < first).count();
+    assert!(leading > 0, "shown before it, and made of what was before");
+    let ran = run(&two_rungs(), Some(whole(&source, &[cut(0, first)])), None, Feed::Patiently);
+    check_ended_well(&ran);
+    for units in &ran.units {
+        assert_eq!(sorted_pts(packets_of(units)), sorted_pts(&source.packets)[leading..]);
     }
 }
 
