@@ -93,7 +93,7 @@ impl Made {
         // FFmpeg's parser of HEVC counts the first zero of a start code to the picture before.
         let bytes: Vec<_> = video.iter().map(|unit| unit.data.len()).collect();
         assert!(video_probed.iter().zip(&bytes).all(|((.., probed), bytes)| probed.abs_diff(*bytes) <= 1), "{bytes:?}");
-        assert_eq!(bytes.iter().sum::<usize>(), video_probed.iter().map(|(.., bytes)| bytes).sum());
+        assert_eq!(bytes.iter().sum::<usize>(), video_probed.iter().map(|(.., bytes)| bytes).sum::<usize>());
         let sizes = header.map_or(0, |_| 1);
         let audio = self.units(Kind::Audio).into_iter().map(|unit| {
             // Exact at 48 kHz for frames of a multiple of 8 samples.
