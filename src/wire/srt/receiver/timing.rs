@@ -114,6 +114,10 @@ pub(super) struct Rate {
 }
 
 impl Rate {
+    pub fn from(since: Duration) -> Self {
+        Rate { since, ..Rate::default() }
+    }
+
     pub fn count(&mut self, bytes: usize) {
         self.packets += 1;
         self.bytes += bytes as u64;
