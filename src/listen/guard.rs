@@ -12,7 +12,12 @@ use crate::telemetry::gate::SharedGate;
 use crate::telemetry::panics::message;
 
 /// Runs one connection. Its panic ends here: it is counted, and logged as often as `log` lets it.
-pub(super) async fn guarded(counts: &Counts, log: &SharedGate, clock: &SharedClock, connection: impl Future<Output = ()>) {
+pub(super) async fn guarded(
+    counts: &Counts,
+    log: &SharedGate,
+    clock: &SharedClock,
+    connection: impl Future<Output = ()>,
+) {
     counts.connections.increment(1);
     counts.open.increment(1.0);
     if let Err(payload) = AssertUnwindSafe(connection).catch_unwind().await {
