@@ -8,7 +8,7 @@ use std::time::Duration;
 use millstream::media::naming::MediaName;
 use millstream::media::segment::{SegmentEnd, SegmentStart};
 use millstream::media::{Output, Span};
-use millstream::store::{Backend, Finish, OsFiles, SessionHead, Store, StoreError};
+use millstream::store::{Backend, Finish, OsFiles, SessionHead, Store};
 use object_store::ObjectStoreExt;
 use store_support::*;
 

@@ -136,23 +136,21 @@ fn a_body_cut_short_or_too_long_is_malformed() {
 /// they went back.
 #[test]
 fn a_head_that_no_session_begins_with_is_malformed() {
-    let renditions = |of: fn(Rendition) -> [Rendition; 2]| of(head().session.renditions[0].clone()).into();
-    let changes: [(&str, &dyn Fn(&mut SessionHead)); 8] = [
-        ("no rendition", &|head| head.renditions = [].into()),
-        ("twins", &|head| head.renditions = renditions(|one| [one.clone(), one])),
-        ("a name with a slash", &|head| {
-            head.renditions = renditions(|one| [Rendition { name: "../1080p".to_owned(), ..one.clone() }, one]);
-        }),
-        ("a stream with a slash", &|head| head.stream = "a/b".to_owned()),
-        ("no session", &|head| head.session = String::new()),
-        ("segments of no length", &|head| head.segment_target = Span::ZERO),
-        ("parts that go back", &|head| head.part_target = Span::from_secs(-1)),
-        ("parts that are longer than segments", &|head| head.part_target = Span::from_secs(3)),
-    ];
-    for (what, change) in changes {
-        let mut head = head();
-        change(&mut head.session);
-        let (header, body) = encoded(&Record::Head(head));
+    let good = || head().session;
+    let renditions = |names: &[&str]| -> Renditions {
+        names.iter().map(|name| Rendition { name: (*name).to_owned(), ..good().renditions[0].clone() }).collect()
+    };
+    for (what, session) in [
+        ("no rendition", SessionHead { renditions: renditions(&[]), ..good() }),
+        ("twins", SessionHead { renditions: renditions(&["a", "a"]), ..good() }),
+        ("a rendition in another folder", SessionHead { renditions: renditions(&["../a", "b"]), ..good() }),
+        ("a stream of two folders", SessionHead { stream: "a/b".to_owned(), ..good() }),
+        ("no session", SessionHead { session: String::new(), ..good() }),
+        ("segments of no length", SessionHead { segment_target: Span::ZERO, ..good() }),
+        ("parts of no length", SessionHead { part_target: Span::ZERO, ..good() }),
+        ("parts longer than segments", SessionHead { part_target: Span::from_secs(3), ..good() }),
+    ] {
+        let (header, body) = encoded(&Record::Head(Head { session, ..head() }));
         assert!(Record::decode(header.kind, &body).is_err(), "{what}");
     }
 }
