@@ -159,6 +159,12 @@ pub enum Rejected {
     /// A transport stream, or something in it, that is not taken.
     #[error("{0}")]
     Ts(TsError),
+    /// The transport stream's pictures are of another codec.
+    #[error("video codec {0} is not supported: set the encoder to H.264")]
+    Picture(&'static str),
+    /// A transport stream without pictures or sound.
+    #[error("the transport stream has no video and no audio that is supported: set the encoder to H.264 and AAC")]
+    NothingInProgram,
     /// A video configuration that cannot be read.
     #[error("the video configuration cannot be used: {0}")]
     Video(VideoError),

@@ -95,6 +95,13 @@ impl Transport {
                 name = ignored.name,
                 "elementary stream is not taken"
             );
+            // Without its pictures a broadcast would go on as if nothing were wrong.
+            if self.video.is_none() && ignored.is_video() {
+                return Err(Rejected::Picture(ignored.name).into());
+            }
+        }
+        if self.video.is_none() && self.audio.is_none() {
+            return Err(Rejected::NothingInProgram.into());
         }
         Ok(())
     }

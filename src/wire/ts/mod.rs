@@ -126,6 +126,13 @@ pub struct Ignored {
     pub name: &'static str,
 }
 
+impl Ignored {
+    /// Whether it is pictures, of whatever codec.
+    pub fn is_video(&self) -> bool {
+        self.name.ends_with("video") || ["AV1", "VVC", "H.264", "HEVC"].iter().any(|codec| self.name.starts_with(codec))
+    }
+}
+
 /// One access unit: a coded picture, or one frame of sound.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Unit {
