@@ -38,6 +38,10 @@ mod mutate;
 mod rtmp;
 #[path = "fuzz/targets/source.rs"]
 mod source;
+#[path = "fuzz/targets/srt.rs"]
+mod srt;
+#[path = "fuzz/targets/stream_id.rs"]
+mod stream_id;
 #[path = "fuzz/targets/ts.rs"]
 mod ts;
 
@@ -109,6 +113,16 @@ fn journal() {
 #[test]
 fn rtmp() {
     fuzz("rtmp", rtmp::run, 3_000);
+}
+
+#[test]
+fn srt() {
+    fuzz("srt", srt::run, 2_000);
+}
+
+#[test]
+fn stream_id() {
+    fuzz("stream_id", stream_id::run, 20_000);
 }
 
 #[test]

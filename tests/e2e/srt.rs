@@ -5,8 +5,7 @@
 //! |---|---|---|
 //! | to SRT | RTMP unpublishes, SRT goes on | 1 discontinuity |
 //! | to RTMP | SRT ends, RTMP goes on | 1 discontinuity |
-//! | killed | an SRT caller is killed, another one comes | 1 discontinuity, all pictures up to there |
-//! | taken over | an SRT caller comes while RTMP sends | 1 discontinuity at its first keyframe, no gap |
+//! | killed | an SRT caller is killed and comes back before anybody has noticed | 1 discontinuity, all pictures up to there |
 
 use std::fs;
 use std::thread;
@@ -292,5 +291,30 @@ fn a_broadcast_goes_on_from_rtmp_to_srt_and_back() {
     drop(third);
     stretches.push(Stretch::new(0..all, Duration::ZERO));
     history(player, 2).assert_continuous(&stretches);
+    daemon.stop();
+}
+
+/// What libsrt has not handed over when it is killed is lost; what the session took is shown up to its last whole picture.
+#[test]
+fn a_caller_that_is_killed_takes_its_own_place_behind_one_discontinuity() {
+    let _turn = machine::shared("a_caller_that_is_killed_takes_its_own_place_behind_one_discontinuity");
+    let (home, all) = (continuous(), source().frames());
+    let (daemon, credentials) = (home.serve(), home.credentials());
+    let first = caller(&daemon, &credentials);
+    let mut player = Follower::open(&daemon.url(""), &credentials.stream, FIRST_SEGMENT_LIMIT);
+    player.until_segments(2, ROW_LIMIT);
+    first.kill();
+    // It is back before its silence was noticed: it takes over.
+    let second = caller(&daemon, &credentials);
+    player.until(ROW_LIMIT, "the second caller takes over", |renditions| {
+        renditions.iter().all(|rendition| breaks_of(rendition) >= 1)
+    });
+    second.finish_beside(&source(), || player.update());
+    let history = history(player, 1);
+    let shown = history.lanes[0].pictures.first().expect("the first caller's pictures").len();
+    let shown = u32::try_from(shown).expect("few");
+    assert!((60..all).contains(&shown), "two segments and more of {all}: {shown}");
+    let hole = Stretch::new(0..shown, Duration::ZERO).within(ROW_LIMIT, Duration::ZERO);
+    history.assert_continuous(&[hole, Stretch::new(0..all, Duration::ZERO)]);
     daemon.stop();
 }

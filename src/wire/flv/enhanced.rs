@@ -205,7 +205,10 @@ mod tests {
     use super::*;
 
     /// Packet type, offset, and each track's id, FourCC and payload.
-    fn read(kind: Kind, body: &[u8]) -> Result<(u8, u32, Vec<(u8, String, Vec<u8>)>), FlvError> {
+    /// Track id, FourCC and payload.
+    type Track = (u8, String, Vec<u8>);
+
+    fn read(kind: Kind, body: &[u8]) -> Result<(u8, u32, Vec<Track>), FlvError> {
         let header = Header::read(kind, body)?;
         let tracks = header.tracks(kind, body).map(|track| {
             let Track { id, four_cc, payload } = track?;
