@@ -206,9 +206,9 @@ mod tests {
 
     /// Packet type, offset, and each track's id, FourCC and payload.
     /// Track id, FourCC and payload.
-    type Track = (u8, String, Vec<u8>);
+    type Found = (u8, String, Vec<u8>);
 
-    fn read(kind: Kind, body: &[u8]) -> Result<(u8, u32, Vec<Track>), FlvError> {
+    fn read(kind: Kind, body: &[u8]) -> Result<(u8, u32, Vec<Found>), FlvError> {
         let header = Header::read(kind, body)?;
         let tracks = header.tracks(kind, body).map(|track| {
             let Track { id, four_cc, payload } = track?;
