@@ -71,13 +71,13 @@ impl Case {
         }
         listener.when("a caller was let in", PATIENCE, |recordings| (!recordings.is_empty()).then_some(())).await;
         let feed = caller.feed(media);
-        let length = Duration::from_secs(u64::from(machine::seconds(SHORT_SECONDS)));
+        let limit = PATIENCE + Duration::from_secs(u64::from(machine::seconds(SHORT_SECONDS)));
         let through = |all: &[Recording]| (all[0].is_through() || all[0].finish.is_some()).then_some(());
         if self.program != Program::Ffmpeg {
-            listener.when("all has come", PATIENCE + length, through).await;
+            listener.when("all has come", limit, through).await;
         }
         let fed = feed.end().await;
-        listener.when("the caller has gone", PATIENCE + length, |recordings| recordings[0].finish.clone()).await;
+        listener.when("the caller has gone", limit, |recordings| recordings[0].finish.clone()).await;
         let waited = move || {
             caller.process.wait(PATIENCE).expect("it ends");
             caller
@@ -85,13 +85,11 @@ impl Case {
         let caller = tokio::task::spawn_blocking(waited).await.expect("no panic");
         let recording = listener.recording(0);
         let sent = fed.unwrap_or_else(|| caller.muxed());
+        let length = if self.program == Program::Ffmpeg { sent.len() } else { media.bytes.len() };
         let [up, down] = relay.counts();
-        let holes = compare(&sent, &recording.pieces)
+        let holes = compare(&sent, length, &recording.pieces)
             .unwrap_or_else(|error| panic!("{self:?}: {error}; {up:?} {down:?}; {}", listener.summary()));
-        let filler = if self.program == Program::Ffmpeg { 0 } else { sent.len() - media.bytes.len() };
-        // What is missing of the filler behind the media is nobody's loss.
-        let holes = Holes { tail: holes.tail.saturating_sub(filler), ..holes };
-        println!("{self:?}\n    {holes:?} of {} bytes; up {up:?}; down {down:?}", sent.len());
+        println!("{self:?}\n    {holes:?} of {length} bytes; up {up:?}; down {down:?}");
         let shall_lose = !matches!(self.loss, Loss::Even(0.0));
         assert_eq!(shall_lose, up.lost > 0, "{self:?}: {up:?} {down:?}");
         assert_eq!(self.jitter_ms > 0, up.overtaken > 0 && up.doubled > 0, "{self:?}: {up:?}");

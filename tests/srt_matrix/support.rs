@@ -408,12 +408,13 @@ pub struct Holes {
     pub tail: usize,
 }
 
-/// Whether `pieces` are `sent` but for holes, each of which is marked, and no mark stands where nothing is missing.
-pub fn compare(sent: &[u8], pieces: &[(Bytes, bool)]) -> Result<Holes, String> {
+/// Whether `pieces` are `sent` but for holes, each of which is marked, and no mark stands where nothing is missing. Answers with the
+/// holes in the first `length` bytes: what is under way when a program ends is nobody's loss.
+pub fn compare(sent: &[u8], length: usize, pieces: &[(Bytes, bool)]) -> Result<Holes, String> {
     let (mut at, mut holes, mut index) = (0, Holes::default(), 0);
     while index < pieces.len() {
-        let length = 1 + pieces[index + 1..].iter().take_while(|(_, lost)| !lost).count();
-        let run: Vec<u8> = pieces[index..index + length].iter().flat_map(|(data, _)| data).copied().collect();
+        let joined = 1 + pieces[index + 1..].iter().take_while(|(_, lost)| !lost).count();
+        let run: Vec<u8> = pieces[index..index + joined].iter().flat_map(|(data, _)| data).copied().collect();
         let marked = pieces[index].1;
         let rest = &sent[at..];
         let skipped = match marked {
@@ -431,11 +432,13 @@ pub fn compare(sent: &[u8], pieces: &[(Bytes, bool)]) -> Result<Holes, String> {
         if marked && skipped == 0 {
             return Err(format!("a mark at byte {at}, where nothing is missing"));
         }
-        holes.count += usize::from(skipped > 0);
-        holes.bytes += skipped;
+        if skipped > 0 && at < length {
+            holes.count += 1;
+            holes.bytes += skipped;
+        }
         at += skipped + run.len();
-        index += length;
+        index += joined;
     }
-    holes.tail = sent.len() - at;
+    holes.tail = length.saturating_sub(at);
     Ok(holes)
 }
