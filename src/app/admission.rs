@@ -173,7 +173,6 @@ mod tests {
     use crate::listen::{CloseReason, Finish, Protocol, Publisher};
     use crate::live::wiring::Stop;
     use crate::store::{Store, StoreSettings};
-    use secrecy::SecretString;
 
     /// Longer than anything here takes.
     const LIMIT: Duration = Duration::from_secs(30);
@@ -203,9 +202,21 @@ mod tests {
 
     impl Fixture {
         async fn admit(&self) -> Result<LivePublisher, Refusal> {
+            self.admit_to(None).await
+        }
+
+        /// With the name of a stream beside the key.
+        async fn admit_to(&self, stream: Option<&str>) -> Result<LivePublisher, Refusal> {
             let peer = SocketAddr::from(([192, 0, 2, 1], 5_000));
             let (key, app) = (self.key.clone(), "live".to_owned());
-            let request = PublishRequest { key, app, stream: None, protocol: Protocol::Rtmp, peer, encoder: None };
+            let request = PublishRequest {
+                key,
+                app,
+                stream: stream.map(str::to_owned),
+                protocol: Protocol::Srt,
+                peer,
+                encoder: None,
+            };
             tokio::time::timeout(LIMIT, self.admission.admit(request)).await.expect("an answer")
         }
 
@@ -230,6 +241,30 @@ mod tests {
         let open = fixture.admission.control.open_sessions().await.expect("a list");
         assert_eq!(open.iter().map(|row| row.id.to_string()).collect::<Vec<_>>(), [session_of(&second)]);
         first.finish(Finish::Lost("told to go".to_owned())).await;
+        fixture.stop().await;
+    }
+
+    #[tokio::test]
+    async fn a_stream_that_is_named_beside_the_key_must_be_its_own() {
+        let fixture = fixture().await;
+        let id = fixture.admit().await.expect("no name").session().spec().stream.clone();
+        for named in ["a", "live/a", &id, &format!("live/{id}")] {
+            assert!(fixture.admit_to(Some(named)).await.is_ok(), "{named}");
+        }
+        for named in ["b", "a/b", "live/"] {
+            let refusal = fixture.admit_to(Some(named)).await.expect_err(named);
+            assert_eq!(refusal.reason, RefusalReason::OtherStream, "{named}");
+        }
+        fixture.stop().await;
+    }
+
+    #[tokio::test]
+    async fn a_wrong_key_has_no_passphrase_and_a_right_one_its_streams() {
+        let fixture = fixture().await;
+        let of = async |key: &SecretString| fixture.admission.srt_passphrase(key).await;
+        assert!(of(&fixture.key).await.expect("a right key").is_none());
+        let refusal = of(&SecretString::from("wrong")).await.expect_err("a wrong key");
+        assert_eq!(refusal.reason, RefusalReason::BadKey);
         fixture.stop().await;
     }
 

@@ -12,6 +12,7 @@
 //! | [`attempts`] | slows down addresses that try wrong keys |
 //! | [`low_water`] | how much must have arrived before a connection is woken |
 //! | [`places`] | how many connections are open, in all and per address, and who makes room |
+//! | `guard` | what is around a connection's task: counts, an end to its panic |
 //! | [`counts`] | what a listener counts for `/metrics` |
 //!
 //! Invariants: a key is a [`SecretString`] from the moment it was parsed; a description that goes to a publisher holds no
@@ -19,6 +20,7 @@
 
 pub mod attempts;
 pub mod counts;
+mod guard;
 pub mod low_water;
 pub mod places;
 pub mod rtmp;

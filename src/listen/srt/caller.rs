@@ -117,7 +117,7 @@ impl<'a, A: Admission> Caller<'a, A> {
 
     /// Runs the connection to its end, and writes one line about it.
     pub(super) async fn run(mut self) {
-        debug!(stream_id = %self.conclusion.stream_id, "SRT caller");
+        debug!("SRT caller");
         match self.decide().await {
             Ok((publisher, decryptor)) => self.publish(publisher, decryptor).await,
             Err(end) => {
@@ -297,6 +297,8 @@ impl<'a, A: Admission> Caller<'a, A> {
         );
         if !matches!(end, End::Shutdown) {
             let goodbye = connection.goodbye(self.shared.now());
+            // Twice: a caller that misses it goes on sending for seconds.
+            self.shared.send(&goodbye, self.from);
             self.shared.send(&goodbye, self.from);
             self.linger(goodbye).await;
         }

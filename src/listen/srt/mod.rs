@@ -14,11 +14,9 @@ mod settings;
 
 use std::io;
 use std::net::SocketAddr;
-use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures_util::FutureExt;
 use metrics::Counter;
 use nix::sys::socket::{setsockopt, sockopt};
 use tokio::net::UdpSocket;
@@ -30,11 +28,12 @@ use tracing::{Instrument, debug, error, field, info, info_span};
 
 use super::attempts::Attempts;
 use super::counts::{Action, Counts};
+use super::guard;
 use super::places::{Place, Places};
 use super::{Admission, Protocol};
 use crate::telemetry::gate::{LogGate, SharedGate};
 use crate::telemetry::names;
-use crate::telemetry::panics::{contained_now, message};
+use crate::telemetry::panics::contained_now;
 use crate::wire::srt::packet::Header;
 use crate::wire::srt::screen::asks_for_connection;
 use crate::wire::srt::{Conclusion, Reject, Rejection, Screen, Screened};
@@ -279,14 +278,6 @@ struct Arrival {
 
 /// Runs one caller's connection; its panic ends here.
 async fn guarded<A: Admission>(shared: Arc<Shared<A>>, arrival: Arrival) {
-    shared.counts.connections.increment(1);
-    shared.counts.open.increment(1.0);
-    if let Err(payload) = AssertUnwindSafe(Caller::new(&shared, arrival).run()).catch_unwind().await {
-        shared.counts.panics.increment(1);
-        if let Some(connections) = shared.log.panics.pass(shared.settings.clock.monotonic()) {
-            let panic = message(&*payload);
-            error!(panic, connections, "the connection's task panicked: a fault of ours; only this connection is lost");
-        }
-    }
-    shared.counts.open.decrement(1.0);
+    let run = Caller::new(&shared, arrival).run();
+    guard::guarded(&shared.counts, &shared.log.panics, &shared.settings.clock, run).await;
 }

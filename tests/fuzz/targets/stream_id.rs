@@ -14,7 +14,7 @@ pub fn run(data: &[u8]) {
     };
     let key = id.key.expose_secret();
     assert!(!key.is_empty() && key.len() <= MAX_STREAM_ID_BYTES, "{} bytes of key", key.len());
-    assert!(!format!("{:?}", id.key).contains(key) || key.len() < 12, "a key is shown");
+    assert!(!format!("{id:?}").contains(key) || key.len() < 12, "a key is shown");
     assert!(id.resource.as_ref().is_none_or(|resource| !resource.is_empty()));
 
     let encoded: String = data.iter().map(|byte| format!("%{byte:02x}")).collect();

@@ -178,7 +178,7 @@ impl Receiver {
             clock: SenderClock::new(settings.timestamp, at, settings.latency),
             buffer: Buffer::new(initial, settings.max_packets),
             rtt: RoundTrip::unknown(),
-            rate: Rate::default(),
+            rate: Rate::from(at),
             link: Link::default(),
             stats,
             losses: LossList::default(),

@@ -114,6 +114,10 @@ pub(super) struct Rate {
 }
 
 impl Rate {
+    pub fn from(since: Duration) -> Self {
+        Rate { since, ..Rate::default() }
+    }
+
     pub fn count(&mut self, bytes: usize) {
         self.packets += 1;
         self.bytes += bytes as u64;
@@ -143,7 +147,7 @@ const PAIRS: usize = 32;
 
 impl Link {
     pub fn arrived(&mut self, serial: Serial, at: Duration) {
-        if serial.get() % 16 == 0 {
+        if serial.get().is_multiple_of(16) {
             self.first = Some((serial, at));
         } else if let Some((first, since)) = self.first.take()
             && first.plus(1) == serial
@@ -158,9 +162,10 @@ impl Link {
 
     /// Packets per second; 0 while it is not known.
     pub fn packets_per_second(&self) -> u64 {
-        let mut pairs: Vec<u64> = self.pairs.iter().copied().collect();
-        pairs.sort_unstable();
-        pairs.get(pairs.len() / 2).map_or(0, |nanos| 1_000_000_000 / nanos.max(&1))
+        let (mut sorted, count) = ([0; PAIRS], self.pairs.len());
+        sorted.iter_mut().zip(&self.pairs).for_each(|(to, from)| *to = *from);
+        sorted[..count].sort_unstable();
+        sorted[..count].get(count / 2).map_or(0, |nanos| 1_000_000_000 / nanos.max(&1))
     }
 }
 
