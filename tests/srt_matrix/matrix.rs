@@ -89,7 +89,7 @@ impl Case {
         let [up, down] = relay.counts();
         let holes = compare(&sent, length, &recording.pieces)
             .unwrap_or_else(|error| panic!("{self:?}: {error}; {up:?} {down:?}; {}", listener.summary()));
-        println!("{self:?}\n    {holes:?} of {length} bytes; up {up:?}; down {down:?}");
+        eprintln!("{self:?}\n    {holes:?} of {length} bytes; up {up:?}; down {down:?}");
         let shall_lose = !matches!(self.loss, Loss::Even(0.0));
         assert_eq!(shall_lose, up.lost > 0, "{self:?}: {up:?} {down:?}");
         assert_eq!(self.jitter_ms > 0, up.overtaken > 0 && up.doubled > 0, "{self:?}: {up:?}");
@@ -106,7 +106,7 @@ impl Case {
             }
             assert!(stalled, "{self:?}: {holes:?}");
         }
-        println!("{self:?}: the machine stood still in each of {TRIES} tries; holes were marked");
+        eprintln!("{self:?}: the machine stood still in each of {TRIES} tries; holes were marked");
     }
 }
 
