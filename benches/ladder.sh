@@ -115,7 +115,7 @@ run_daemon() {
     mkdir -p "$folder/daemon"
     # Measuring the machine costs CPU once in its life, not per broadcast.
     start_daemon "$binary" "$root/$folder/daemon" "MILLSTREAM_LADDER__PRESET=$root/$preset_file" MILLSTREAM_LADDER__CAPACITY=unlimited \
-        MILLSTREAM_SESSION__ON_UNPUBLISH=end MILLSTREAM_HTTP__LISTEN=127.0.0.1:0 MILLSTREAM_RTMP__LISTEN=127.0.0.1:0
+        MILLSTREAM_SESSION__ON_UNPUBLISH=end MILLSTREAM_HTTP__LISTEN=127.0.0.1:0 MILLSTREAM_RTMP__LISTEN=127.0.0.1:0 MILLSTREAM_SRT__LISTEN=127.0.0.1:0
     new_stream "$binary" bench
     before=$(cpu_seconds "$daemon_pid")
     ffmpeg -nostdin -hide_banner -loglevel error -re -i "$source" -c copy -f flv "rtmp://$daemon_rtmp/live/$stream_key"

@@ -142,7 +142,7 @@ run_daemon() {
     fi
     # All come from one address, and what measuring the machine takes at the first start is no stream's.
     start_daemon "$binary" "$folder/daemon" MILLSTREAM_LADDER__PRESET=passthrough MILLSTREAM_LADDER__CAPACITY=unlimited \
-        MILLSTREAM_HTTP__LISTEN=127.0.0.1:0 MILLSTREAM_RTMP__LISTEN=127.0.0.1:0 \
+        MILLSTREAM_HTTP__LISTEN=127.0.0.1:0 MILLSTREAM_RTMP__LISTEN=127.0.0.1:0 MILLSTREAM_SRT__LISTEN=127.0.0.1:0 \
         MILLSTREAM_RTMP__MAX_CONNECTIONS_PER_ADDRESS=1000 ${certificate[@]+"${certificate[@]}"}
     server=rtmp://$daemon_rtmp
     [ "$tls" = no ] || server=rtmps://$(listening rtmps)

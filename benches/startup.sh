@@ -63,7 +63,7 @@ run_round() {
     rm -rf "$folder/daemon"
     mkdir -p "$folder/daemon"
     start_daemon "$binary" "$folder/daemon" "MILLSTREAM_LADDER__PRESET=$preset" \
-        MILLSTREAM_HTTP__LISTEN=127.0.0.1:0 MILLSTREAM_RTMP__LISTEN=127.0.0.1:0
+        MILLSTREAM_HTTP__LISTEN=127.0.0.1:0 MILLSTREAM_RTMP__LISTEN=127.0.0.1:0 MILLSTREAM_SRT__LISTEN=127.0.0.1:0
     new_stream "$binary" startup
     base=http://$daemon_http/live/$stream_id
     began=$(now)

@@ -5,7 +5,7 @@ cd "$(dirname "${BASH_SOURCE[0]}")/.."
 . scripts/lib.sh
 . scripts/packages.sh
 
-seconds=0 profile=release http='' rtmp='' rtmps='' tls=no
+seconds=0 profile=release http='' rtmp='' rtmps='' srt='' tls=no
 while [ "$#" -gt 0 ]; do
     case "$1" in
         --tls)
@@ -18,6 +18,7 @@ while [ "$#" -gt 0 ]; do
         --profile) need_value "$@" && profile=$2 ;;
         --http) need_value "$@" && http=$2 ;;
         --rtmp) need_value "$@" && rtmp=$2 ;;
+        --srt) need_value "$@" && srt=$2 ;;
         *) die "demo has no option \"$1\": see ./dev --help" ;;
     esac
     shift 2
@@ -130,6 +131,7 @@ mkdir -p "$folder"
 settings=()
 [ -z "$http" ] || settings+=("MILLSTREAM_HTTP__LISTEN=$http")
 [ -z "$rtmp" ] || settings+=("MILLSTREAM_RTMP__LISTEN=$rtmp")
+[ -z "$srt" ] || settings+=("MILLSTREAM_SRT__LISTEN=$srt")
 if [ "$tls" = yes ]; then
     new_certificate "$folder"
     settings+=("MILLSTREAM_RTMPS__CERT=$root/$folder/cert.pem" "MILLSTREAM_RTMPS__KEY=$root/$folder/key.pem")
@@ -157,6 +159,7 @@ cat <<TEXT
 
   OBS          Settings > Stream > Custom: server $server
                stream key $stream_key
+               or over SRT: server srt://$(listening srt), the same key
                (a second encoder takes over from the test signal)
   Log          $folder/log
 TEXT

@@ -87,7 +87,7 @@ dockerfile_packages() {
 # The demo to its end: it fails itself when a rung is missing or a frame was lost.
 smoke() {
     timeout --kill-after=10 "$demo_limit_seconds" \
-        scripts/demo.sh --profile dev --seconds 12 --http 127.0.0.1:0 --rtmp 127.0.0.1:0
+        scripts/demo.sh --profile dev --seconds 12 --http 127.0.0.1:0 --rtmp 127.0.0.1:0 --srt 127.0.0.1:0
 }
 
 demo_plays() { grep -qs '^Ctrl-C stops' "$logs/demo" || gone "$1"; }
@@ -96,7 +96,7 @@ demo_plays() { grep -qs '^Ctrl-C stops' "$logs/demo" || gone "$1"; }
 smoke_interrupted() {
     local demo status=0 pids=() pid
     # A shell ignores SIGINT for what it starts in the background, and ignored signals are handed on: env takes that back.
-    env --default-signal=INT scripts/demo.sh --profile dev --http 127.0.0.1:0 --rtmp 127.0.0.1:0 >"$logs/demo" 2>&1 &
+    env --default-signal=INT scripts/demo.sh --profile dev --http 127.0.0.1:0 --rtmp 127.0.0.1:0 --srt 127.0.0.1:0 >"$logs/demo" 2>&1 &
     demo=$!
     if wait_until "$demo_limit_seconds" demo_plays "$demo" && alive "$demo"; then
         mapfile -t pids <target/demo-data/pids

@@ -11,10 +11,10 @@ use crate::media::{Kind, Output, Span, Timestamp, Track, VideoTrack, WallTime};
 use crate::store::{Finish, SessionWriter};
 
 fn config(folder: &std::path::Path) -> Config {
-    let file =
-        "[http]\nlisten = \"127.0.0.1:0\"\n[rtmp]\nlisten = \"127.0.0.1:0\"\n[ladder]\npreset = \"passthrough\"\n";
+    let listen = |section: &str| format!("[{section}]\nlisten = \"127.0.0.1:0\"\n");
+    let file = ["http", "rtmp", "srt"].map(listen).concat() + "[ladder]\npreset = \"passthrough\"\n";
     let flags = Overrides { data_dir: Some(folder.display().to_string()) };
-    Config::parse(&flags, [], Some(("a.toml", file))).expect("valid")
+    Config::parse(&flags, [], Some(("a.toml", &file))).expect("valid")
 }
 
 fn head(stream: &str, session: &str) -> SessionHead {

@@ -1,5 +1,6 @@
 //! SRT from callers that we did not write, over networks that lose, delay, reorder and double.
 
+mod losses;
 #[path = "../support/machine.rs"]
 #[allow(dead_code, reason = "no test here needs the machine alone")]
 mod machine;

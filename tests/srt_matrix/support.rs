@@ -2,9 +2,10 @@
 
 use std::io::Write;
 use std::net::SocketAddr;
-use std::path::PathBuf;
-use std::process::{ChildStdin, Command, Stdio};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::path::{Path, PathBuf};
+use std::process::{ChildStdin, Command, ExitStatus, Stdio};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
@@ -124,7 +125,13 @@ impl Listener {
     }
 
     /// Waits until the recordings are as `is` says, and returns what it says.
-    pub async fn when<T>(&self, what: &str, limit: Duration, mut is: impl FnMut(&[Recording]) -> Option<T>) -> T {
+    pub async fn when<T>(&self, what: &str, limit: Duration, is: impl FnMut(&[Recording]) -> Option<T>) -> T {
+        let found = self.within(limit, is).await;
+        found.unwrap_or_else(|| panic!("{what} within {limit:?}: {}", self.summary()))
+    }
+
+    /// The same; none when it does not come to be.
+    pub async fn within<T>(&self, limit: Duration, mut is: impl FnMut(&[Recording]) -> Option<T>) -> Option<T> {
         let mut recordings = self.recordings.clone();
         let waiting = async {
             loop {
@@ -134,8 +141,7 @@ impl Listener {
                 recordings.changed().await.expect("the door is open");
             }
         };
-        let waited = tokio::time::timeout(limit, waiting).await;
-        waited.unwrap_or_else(|_| panic!("{what} within {limit:?}: {}", self.summary()))
+        tokio::time::timeout(limit, waiting).await.ok()
     }
 
     /// The recording of this number, which exists.
@@ -175,47 +181,74 @@ pub struct Call {
     /// Passphrase and bytes of the AES key.
     pub cipher: Option<(&'static str, u8)>,
     pub latency: Duration,
-    /// Milliseconds without an answer after which a program other than FFmpeg gives up.
+    /// Milliseconds without an answer after which `srt-live-transmit` gives the connection up.
     pub peer_idle_ms: u32,
+    /// Whether `srt-live-transmit` calls again then. If so, it does not end by itself.
+    pub reconnects: bool,
 }
 
 impl Call {
     pub fn new(program: Program) -> Self {
-        Call { program, key: KEY, cipher: None, latency: Duration::from_millis(120), peer_idle_ms: 5_000 }
+        Call {
+            program,
+            key: KEY,
+            cipher: None,
+            latency: Duration::from_millis(120),
+            peer_idle_ms: 5_000,
+            reconnects: false,
+        }
     }
 
-    /// The program, sending to `to`: FFmpeg what is in `media` at its own pace, and what it muxed into `muxed` as well; the others
-    /// what comes through their standard input.
-    fn command(&self, to: SocketAddr, media: &Media, muxed: &std::path::Path) -> Command {
-        let (key, millis) = (self.key, self.latency.as_millis());
-        let mut url = format!("srt://{to}?streamid={key}");
+    /// Where it calls. FFmpeg takes everything in the URL, GStreamer only this much.
+    fn url(&self, to: SocketAddr) -> String {
+        let key = self.key.replace('#', "%23");
+        let mut url = match self.program {
+            // Of the options only FFmpeg's latency is in microseconds, and `linger` in seconds.
+            Program::Ffmpeg => {
+                let latency = self.latency.as_micros();
+                format!("srt://{to}?streamid={key}&latency={latency}&linger=20&pkt_size={CHUNK}")
+            }
+            Program::LiveTransmit => {
+                let (latency, idle) = (self.latency.as_millis(), self.peer_idle_ms);
+                format!("srt://{to}?streamid={key}&latency={latency}&peeridletimeo={idle}")
+            }
+            Program::GStreamer => return format!("srt://{to}"),
+        };
+        if let Some((passphrase, bytes)) = self.cipher {
+            url += &format!("&passphrase={passphrase}&pbkeylen={bytes}");
+        }
+        url
+    }
+
+    /// The program, sending to `to`: FFmpeg what is in `media` at its own pace, and what it muxed into `muxed` as well, if it is
+    /// given; the others what comes through their standard input.
+    fn command(&self, to: SocketAddr, media: &Media, muxed: Option<&Path>) -> Command {
+        let url = self.url(to);
         match self.program {
             Program::Ffmpeg => {
-                // Of the options only FFmpeg's latency is in microseconds, and `linger` in seconds.
-                url += &format!("&latency={}&linger=20&pkt_size={CHUNK}", self.latency.as_micros());
-                if let Some((passphrase, bytes)) = self.cipher {
-                    url += &format!("&passphrase={passphrase}&pbkeylen={bytes}");
-                }
                 let mut command = Command::new("ffmpeg");
                 command.args(["-nostdin", "-hide_banner", "-loglevel", "warning", "-re", "-i"]).arg(&media.path);
-                command.args(["-map", "0", "-c", "copy", "-f", "tee"]);
-                command.arg(format!("[f=mpegts]{}|[f=mpegts]{url}", muxed.display()));
+                command.args(["-map", "0", "-c", "copy"]);
+                match muxed {
+                    Some(muxed) => {
+                        command.args(["-f", "tee"]).arg(format!("[f=mpegts]{}|[f=mpegts]{url}", muxed.display()))
+                    }
+                    None => command.args(["-f", "mpegts", &url]),
+                };
                 command
             }
             Program::LiveTransmit => {
-                url += &format!("&latency={millis}&peeridletimeo={}", self.peer_idle_ms);
-                if let Some((passphrase, bytes)) = self.cipher {
-                    url += &format!("&passphrase={passphrase}&pbkeylen={bytes}");
-                }
                 let mut command = Command::new("srt-live-transmit");
-                command.args(["-v", "-loglevel:error", &format!("-chunk:{CHUNK}"), "file://con", &url]);
+                let reconnects = if self.reconnects { "-a:yes" } else { "-a:no" };
+                let chunk = format!("-chunk:{CHUNK}");
+                command.args(["-v", "-loglevel:note", reconnects, &chunk, "file://con", &url]);
                 command
             }
             Program::GStreamer => {
                 let mut command = Command::new("gst-launch-1.0");
                 command.args(["-q", "fdsrc", "fd=0", &format!("blocksize={CHUNK}"), "!", "srtsink", "sync=false"]);
-                command.arg(format!("uri=srt://{to}"));
-                command.arg(format!("streamid={key}")).arg(format!("latency={millis}"));
+                command.arg(format!("uri={url}"));
+                command.arg(format!("streamid={}", self.key)).arg(format!("latency={}", self.latency.as_millis()));
                 if let Some((passphrase, bytes)) = self.cipher {
                     command.arg(format!("passphrase={passphrase}")).arg(format!("pbkeylen={bytes}"));
                 }
@@ -224,16 +257,33 @@ impl Call {
         }
     }
 
+    /// Calls where it is turned away: how it ends, and what it writes.
+    pub async fn is_refused(&self, to: SocketAddr, media: &Media) -> (ExitStatus, String) {
+        let mut command = self.command(to, media, None);
+        command.stdin(Stdio::piped()).stdout(Stdio::null());
+        let mut process = Process::start(&format!("{:?}", self.program), &mut command);
+        let waited = move || (process.wait(PATIENCE).expect("it gives up"), process.lines().text());
+        tokio::task::spawn_blocking(waited).await.expect("no panic")
+    }
+
     /// Starts it. The caller's standard input is [`Caller::feed`]'s.
     pub fn start(&self, to: SocketAddr, media: &Media) -> Caller {
         let folder = tempfile::tempdir().expect("a temporary folder");
         let muxed = folder.path().join("muxed.ts");
-        let mut command = self.command(to, media, &muxed);
+        let mut command = self.command(to, media, Some(&muxed));
         command.stdin(Stdio::piped()).stdout(Stdio::null());
         let mut process = Process::start(&format!("{:?}", self.program), &mut command);
         let input = process.child().stdin.take();
         Caller { program: self.program, process, input, folder, muxed }
     }
+}
+
+/// Waits until the program writes a line with `text`.
+pub async fn lines_with(process: &Process, text: &'static str) {
+    let lines = process.lines().clone();
+    let wait = move || lines.wait_for(PATIENCE, |line| line.contains(text).then_some(()));
+    let found = tokio::task::spawn_blocking(wait).await.expect("no panic");
+    found.unwrap_or_else(|| panic!("a line with {text:?}"));
 }
 
 /// A running program.
@@ -254,37 +304,64 @@ impl Caller {
             return Feed(None);
         };
         let (bytes, rate) = (media.bytes.clone(), media.bytes_per_second);
-        Feed(Some(thread::spawn(move || {
+        let ended = Arc::new(AtomicBool::new(false));
+        let asked = ended.clone();
+        let feeding = thread::spawn(move || {
             let began = Instant::now();
-            for (index, chunk) in bytes.chunks(CHUNK).enumerate() {
-                let due = Duration::from_secs_f64((index * CHUNK) as f64 / rate as f64);
+            let fillers = (0u64..).map(|index| Bytes::from([(); CHUNK / 188].map(|()| filler(index)).concat()));
+            let media = (0..bytes.len()).step_by(CHUNK).map(|at| bytes.slice(at..bytes.len().min(at + CHUNK)));
+            let (mut sent, mut given) = (Vec::new(), 0);
+            for chunk in media.chain(fillers) {
+                let due = Duration::from_secs_f64(given as f64 / rate as f64);
                 thread::sleep(due.saturating_sub(began.elapsed()));
-                if input.write_all(chunk).is_err() {
-                    break; // it ended; whoever waits for its bytes says so
+                // A program that has ended takes no more; whoever waits for its bytes says so.
+                if asked.load(Ordering::Relaxed) || input.write_all(&chunk).is_err() {
+                    break;
                 }
+                given += chunk.len();
+                sent.push(chunk);
             }
-            input
-        })))
+            sent.concat()
+        });
+        Feed(Some((ended, feeding)))
     }
 
-    /// What it muxed, once it has ended.
-    pub fn muxed(&self, media: &Media) -> Bytes {
-        match self.program {
-            Program::Ffmpeg => std::fs::read(&self.muxed).expect("FFmpeg wrote what it muxed").into(),
-            _ => media.bytes.clone(),
-        }
+    /// What FFmpeg muxed, once it has ended.
+    pub fn muxed(&self) -> Vec<u8> {
+        std::fs::read(&self.muxed).expect("FFmpeg wrote what it muxed")
     }
 }
 
-/// Feeds a program. Its standard input stays open until [`Feed::end`]: programs end at its end, without waiting for what is
-/// under way.
-pub struct Feed(Option<JoinHandle<ChildStdin>>);
+/// What FFmpeg does not put into a transport stream: stuffing with our mark and a number.
+fn filler(index: u64) -> [u8; 188] {
+    let mut packet = [0xff; 188];
+    packet[..4].copy_from_slice(&[0x47, 0x1f, 0xff, 0x10]);
+    packet[4..10].copy_from_slice(FILLER);
+    packet[10..18].copy_from_slice(&index.to_be_bytes());
+    packet
+}
+
+const FILLER: &[u8; 6] = b"filler";
+
+/// Feeds a program: media first, then filler until [`Feed::end`]. Programs keep a little of what they read, and nobody asks again
+/// for the last packets when they are lost: with filler behind it, the media's end is like its middle.
+pub struct Feed(Option<(Arc<AtomicBool>, JoinHandle<Vec<u8>>)>);
 
 impl Feed {
-    pub fn end(self) {
-        if let Some(feeding) = self.0 {
-            drop(feeding.join().expect("it does not panic"));
-        }
+    /// Closes the program's standard input. All that was written to it; nothing for FFmpeg, which reads its file.
+    pub async fn end(self) -> Option<Vec<u8>> {
+        let (ended, feeding) = self.0?;
+        ended.store(true, Ordering::Relaxed);
+        let joined = tokio::task::spawn_blocking(move || feeding.join()).await.expect("no panic");
+        Some(joined.expect("it does not panic"))
+    }
+}
+
+impl Recording {
+    /// Whether filler has come, so that the media has, as far as it will.
+    pub fn is_through(&self) -> bool {
+        let last = self.pieces.last().and_then(|(data, _)| data.rchunks(188).next());
+        last.is_some_and(|packet| packet[4..].starts_with(FILLER))
     }
 }
 
@@ -331,12 +408,13 @@ pub struct Holes {
     pub tail: usize,
 }
 
-/// Whether `pieces` are `sent` but for holes, each of which is marked, and no mark stands where nothing is missing.
-pub fn compare(sent: &[u8], pieces: &[(Bytes, bool)]) -> Result<Holes, String> {
+/// Whether `pieces` are `sent` but for holes, each of which is marked, and no mark stands where nothing is missing. Answers with the
+/// holes in the first `length` bytes: what is under way when a program ends is nobody's loss.
+pub fn compare(sent: &[u8], length: usize, pieces: &[(Bytes, bool)]) -> Result<Holes, String> {
     let (mut at, mut holes, mut index) = (0, Holes::default(), 0);
     while index < pieces.len() {
-        let length = 1 + pieces[index + 1..].iter().take_while(|(_, lost)| !lost).count();
-        let run: Vec<u8> = pieces[index..index + length].iter().flat_map(|(data, _)| data).copied().collect();
+        let joined = 1 + pieces[index + 1..].iter().take_while(|(_, lost)| !lost).count();
+        let run: Vec<u8> = pieces[index..index + joined].iter().flat_map(|(data, _)| data).copied().collect();
         let marked = pieces[index].1;
         let rest = &sent[at..];
         let skipped = match marked {
@@ -354,11 +432,13 @@ pub fn compare(sent: &[u8], pieces: &[(Bytes, bool)]) -> Result<Holes, String> {
         if marked && skipped == 0 {
             return Err(format!("a mark at byte {at}, where nothing is missing"));
         }
-        holes.count += usize::from(skipped > 0);
-        holes.bytes += skipped;
+        if skipped > 0 && at < length {
+            holes.count += 1;
+            holes.bytes += skipped;
+        }
         at += skipped + run.len();
-        index += length;
+        index += joined;
     }
-    holes.tail = sent.len() - at;
+    holes.tail = length.saturating_sub(at);
     Ok(holes)
 }
