@@ -17,10 +17,19 @@ const MAX_UNCONFIRMED_HOLE: i32 = 128;
 enum Slot {
     /// It came. Without data: it could not be decrypted.
     Present { data: Option<Bytes>, due: Duration },
-    /// It did not come yet; when it is to be reported again.
-    Missing { report_at: Duration },
+    /// It did not come yet.
+    Missing(Missing),
     /// Its sender gave it up.
     GivenUp,
+}
+
+/// A packet that did not come yet.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Missing {
+    /// When a later one came.
+    pub since: Duration,
+    /// When it is to be reported, the first time or again.
+    pub report_at: Duration,
 }
 
 /// What became of a packet.
@@ -31,8 +40,8 @@ pub(super) enum Inserted {
         /// Packets between this and the highest one before.
         missed: u32,
     },
-    /// It is in the place of one that was missed.
-    Recovered,
+    /// It is in the place of one that was missed since then, if it was waited for.
+    Recovered(Option<Duration>),
     /// It is here already.
     Duplicate,
     /// Its moment is over.
@@ -122,15 +131,15 @@ impl Buffer {
         })
     }
 
-    /// Takes a packet. Holes that it opens are added to `losses`, to be reported again at `report_at` if that has not helped.
+    /// Takes a packet. Holes that it opens are `missing`, and added to `losses` if they are to be reported at once.
     /// Returns what became of it, and how many packets were given up to make room.
     pub fn insert(
         &mut self,
         serial: Serial,
         data: Option<Bytes>,
         due: Duration,
-        report_at: Duration,
-        losses: &mut LossList,
+        missing: Missing,
+        losses: Option<&mut LossList>,
     ) -> (Inserted, u64) {
         let Ok(index) = usize::try_from(serial.since(self.head)) else { return (Inserted::Belated, 0) };
         if index < self.slots.len() {
@@ -153,8 +162,10 @@ impl Buffer {
             (self.head, self.lost) = (serial, true);
         } else if missed > 0 {
             let first = self.head.plus(self.slots.len() as u32);
-            losses.push(first, serial.previous());
-            self.slots.extend((0..missed).map(|_| Slot::Missing { report_at }));
+            if let Some(losses) = losses {
+                losses.push(first, serial.previous());
+            }
+            self.slots.extend((0..missed).map(|_| Slot::Missing(missing)));
             self.missing += missed;
         }
         let newly_missed = if given_up > 0 { 0 } else { missed as u32 };
@@ -171,20 +182,23 @@ impl Buffer {
 
     /// Puts a packet into a place that exists.
     fn fill(&mut self, index: usize, data: Option<Bytes>, due: Duration) -> Inserted {
-        match self.slots.get(index) {
+        let since = match self.slots.get(index) {
             Some(Slot::Present { .. }) | None => return Inserted::Duplicate,
-            Some(Slot::Missing { .. }) => self.missing -= 1,
-            Some(Slot::GivenUp) => {}
-        }
+            Some(Slot::Missing(missing)) => {
+                self.missing -= 1;
+                Some(missing.since)
+            }
+            Some(Slot::GivenUp) => None,
+        };
         self.bytes += data.as_ref().map_or(0, Bytes::len);
         self.slots[index] = Slot::Present { data, due };
         self.present += 1;
         self.advance();
-        Inserted::Recovered
+        Inserted::Recovered(since)
     }
 
     fn advance(&mut self) {
-        while self.slots.get(self.complete).is_some_and(|slot| !matches!(slot, Slot::Missing { .. })) {
+        while self.slots.get(self.complete).is_some_and(|slot| !matches!(slot, Slot::Missing(_))) {
             self.complete += 1;
         }
     }
@@ -195,7 +209,7 @@ impl Buffer {
         let first = usize::try_from(first.since(self.head)).unwrap_or(0);
         let behind = last.saturating_add(1).min(self.slots.len());
         for slot in self.slots.range_mut(first.min(behind)..behind) {
-            if matches!(slot, Slot::Missing { .. }) {
+            if matches!(slot, Slot::Missing(_)) {
                 *slot = Slot::GivenUp;
                 self.missing -= 1;
             }
@@ -210,7 +224,7 @@ impl Buffer {
         }
         let mut run: Option<(Serial, Serial)> = None;
         for (index, slot) in self.slots.iter_mut().enumerate().skip(self.complete) {
-            let Slot::Missing { report_at } = slot else { continue };
+            let Slot::Missing(Missing { report_at, .. }) = slot else { continue };
             if *report_at > now {
                 continue;
             }
@@ -265,7 +279,7 @@ impl Buffer {
 
     /// Leaves the first `count` places behind, none of which holds a packet.
     fn skip(&mut self, count: usize) {
-        let missing = self.slots.drain(..count).filter(|slot| matches!(slot, Slot::Missing { .. })).count();
+        let missing = self.slots.drain(..count).filter(|slot| matches!(slot, Slot::Missing(_))).count();
         self.missing -= missing;
         self.complete = self.complete.saturating_sub(count);
         self.head = self.head.plus(count as u32);

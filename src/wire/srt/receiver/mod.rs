@@ -19,13 +19,17 @@ use bytes::{Buf, Bytes, BytesMut};
 use super::crypto::{Decryptor, KeyMaterial};
 use super::packet::{Ack, Control, DataHeader, HEADER_BYTES, Header, Kind, LossList, Serial, Writer, dropped};
 use super::screen::timestamp;
-use buffer::{Buffer, Inserted};
+use buffer::{Buffer, Inserted, Missing};
 use timing::{Link, Rate, RoundTrip, SenderClock};
 
 /// Full acknowledgements are at least this far apart.
 const ACK_EVERY: Duration = Duration::from_millis(10);
 /// A light one comes before, after this many packets.
 const LIGHT_ACK_PACKETS: u32 = 64;
+/// A late packet is waited for before it is reported, where packets overtake each other: at most this part of the latency.
+const MAX_REORDER_OF_LATENCY: u32 = 8;
+/// Who goes is listened to for this long at most, because his last packets may have been overtaken by his goodbye.
+const MAX_FAREWELL: Duration = Duration::from_millis(250);
 /// Who sent nothing for this long says that he is here.
 const KEEPALIVE_EVERY: Duration = Duration::from_secs(1);
 /// Losses are looked through at least this far apart.
@@ -153,6 +157,11 @@ pub struct Receiver {
     last_derivation: Option<Duration>,
     nak_at: Duration,
     acks: Acks,
+    /// How late packets come that were only overtaken. A loss is not reported before.
+    reorder: Duration,
+    reorder_decays_at: Duration,
+    /// The caller said goodbye: until when it is still listened to.
+    leaves_at: Option<Duration>,
     ended: Option<Ended>,
 }
 
@@ -189,6 +198,9 @@ impl Receiver {
             last_derivation: None,
             nak_at: at,
             acks: Acks { number: 0, last: (initial, at), known: initial, packets: 0, in_flight: VecDeque::new() },
+            reorder: Duration::ZERO,
+            reorder_decays_at: at,
+            leaves_at: None,
             ended: None,
             settings,
         }
@@ -220,7 +232,9 @@ impl Receiver {
         datagram.advance(HEADER_BYTES);
         match header.kind {
             Kind::Data(data) => self.take_data(data, header.timestamp, datagram, at),
-            Kind::Control(Control::Shutdown) => self.ended = Some(Ended::Shutdown),
+            Kind::Control(Control::Shutdown) => {
+                self.leaves_at.get_or_insert(at + self.rtt.patience().min(MAX_FAREWELL));
+            }
             Kind::Control(Control::AckAck(number)) => self.take_ackack(number, header.timestamp, at),
             Kind::Control(Control::DropRequest) => {
                 if let Some((first, last)) = dropped(&datagram) {
@@ -252,17 +266,30 @@ impl Receiver {
             _ => false,
         };
         self.stats.undecryptable += u64::from(!readable);
-        let (due, report_at) = (self.clock.due(stamp, at), at + self.nak_every());
+        let due = self.clock.due(stamp, at);
+        let at_once = self.reorder.is_zero();
+        let report_at = at + if at_once { self.nak_every() } else { self.reorder };
+        let missing = Missing { since: at, report_at };
+        let losses = at_once.then_some(&mut self.losses);
         let fits = self.buffer.bytes() + length <= self.settings.max_bytes;
         let payload = (readable && fits).then(|| payload.freeze());
-        let (inserted, given_up) = self.buffer.insert(data.serial, payload, due, report_at, &mut self.losses);
+        let (inserted, given_up) = self.buffer.insert(data.serial, payload, due, missing, losses);
         self.stats.dropped += given_up;
         match inserted {
-            Inserted::New { missed } => self.stats.lost += u64::from(missed),
+            Inserted::New { missed: 0 } => {}
+            Inserted::New { missed } => {
+                self.stats.lost += u64::from(missed);
+                self.nak_at = self.nak_at.min(report_at);
+            }
+            Inserted::Recovered(Some(since)) if !data.retransmitted => {
+                let late = at.saturating_sub(since);
+                let most = self.settings.latency / MAX_REORDER_OF_LATENCY;
+                self.reorder = self.reorder.max((late + late / 4).min(most));
+            }
             Inserted::Belated => self.stats.belated += 1,
-            Inserted::Recovered | Inserted::Duplicate | Inserted::TooFar => {}
+            Inserted::Recovered(_) | Inserted::Duplicate | Inserted::TooFar => {}
         }
-        if matches!(inserted, Inserted::New { .. } | Inserted::Recovered) {
+        if matches!(inserted, Inserted::New { .. } | Inserted::Recovered(_)) {
             self.stats.dropped += u64::from(!fits);
             self.stats.unique_packets += 1;
             self.stats.unique_bytes += length as u64;
@@ -301,6 +328,7 @@ impl Receiver {
         }
         self.last_poll = now;
         self.rate.update(now);
+        self.forget_reorder(now);
         if now >= self.release_at() {
             self.last_release = now;
             self.stats.dropped += self.buffer.release(now, &mut out.released);
@@ -309,6 +337,9 @@ impl Receiver {
         self.acknowledge(now, out);
         if now >= self.last_sent + KEEPALIVE_EVERY {
             self.send(now, out, Writer::keepalive);
+        }
+        if self.leaves_at.is_some_and(|at| now >= at) {
+            self.ended = Some(Ended::Shutdown);
         }
         if self.ended.is_none() && now >= self.last_heard + self.settings.idle_timeout {
             self.ended = Some(Ended::Idle);
@@ -325,7 +356,18 @@ impl Receiver {
         if let Some(at) = self.ack_at() {
             deadline = deadline.min(at);
         }
-        deadline.min(self.release_at())
+        deadline.min(self.release_at()).min(self.leaves_at.unwrap_or(Duration::MAX))
+    }
+
+    /// What was learned of a disordered network fades: by an eighth per second.
+    fn forget_reorder(&mut self, now: Duration) {
+        if now >= self.reorder_decays_at + Duration::from_secs(1) {
+            self.reorder_decays_at = now;
+            self.reorder = self.reorder * 7 / 8;
+            if self.reorder < Duration::from_micros(500) {
+                self.reorder = Duration::ZERO;
+            }
+        }
     }
 
     /// Releases all that is held, without waiting for its moment: the caller is gone.

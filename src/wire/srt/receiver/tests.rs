@@ -407,14 +407,41 @@ fn keepalives_go_both_ways() {
 
 #[test]
 fn a_goodbye_ends_the_connection_and_what_came_is_not_lost() {
-    let mut rig = Rig::new(settings(0, 0));
-    for n in [0, 1, 3] {
+    let mut rig = Rig::new(ReceiverSettings { latency: Duration::from_secs(8), ..settings(0, 0) });
+    for n in [0, 1, 4] {
         rig.packet(n, false);
     }
     rig.take(&packets::control(5, 0, 0, 0, 1, &[0; 4]));
+    rig.advance(ms(5));
+    rig.packet(3, false); // overtaken by the goodbye
+    assert_eq!(rig.ended, None);
+    rig.advance(MAX_FAREWELL);
     assert_eq!((rig.ended, rig.released()), (Some(Ended::Shutdown), vec![]));
     rig.receiver.flush(&mut rig.out);
-    assert_eq!(rig.released(), [(0, false), (1, false), (3, true)]);
+    assert_eq!(rig.released(), [(0, false), (1, false), (3, true), (4, false)]);
+}
+
+#[test]
+fn where_packets_overtake_each_other_a_loss_is_reported_a_little_later() {
+    let mut rig = Rig::new(settings(0, 0));
+    for n in [0, 2, 1] {
+        rig.advance(ms(4));
+        rig.packet(n, false);
+    }
+    assert_eq!(rig.reported, [(1, 1)], "nothing was known of the disorder yet");
+    rig.reported.clear();
+    for n in [4, 3, 6, 5] {
+        rig.advance(ms(4));
+        rig.packet(n, false);
+    }
+    rig.advance(ms(2));
+    assert_eq!(rig.reported, []);
+    rig.packet(8, false);
+    rig.advance(ms(6));
+    assert_eq!(rig.reported, [(7, 7)], "late by more than any before");
+    rig.packet(7, true);
+    rig.advance(ms(150));
+    assert_eq!(rig.released(), in_order(0..9));
 }
 
 #[test]
