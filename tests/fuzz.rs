@@ -32,6 +32,10 @@ mod mutate;
 mod rtmp;
 #[path = "fuzz/targets/source.rs"]
 mod source;
+#[path = "fuzz/targets/srt.rs"]
+mod srt;
+#[path = "fuzz/targets/stream_id.rs"]
+mod stream_id;
 
 /// With this set to a number, a test runs that one mutation and nothing else.
 const SEED: &str = "FUZZ_SEED";
@@ -86,6 +90,16 @@ fn journal() {
 #[test]
 fn rtmp() {
     fuzz("rtmp", rtmp::run, 3_000);
+}
+
+#[test]
+fn srt() {
+    fuzz("srt", srt::run, 2_000);
+}
+
+#[test]
+fn stream_id() {
+    fuzz("stream_id", stream_id::run, 20_000);
 }
 
 /// The fuzz crate compiles our sources against its own list of crates.

@@ -4,6 +4,7 @@ use std::error::Error as _;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
+use secrecy::SecretString;
 use tokio::sync::Mutex;
 use tracing::{Span, error, info, warn};
 
@@ -98,8 +99,24 @@ fn refused(failure: &PublishError) -> Refusal {
 impl Admission for KeyAdmission {
     type Publisher = LivePublisher;
 
+    async fn srt_passphrase(&self, key: &SecretString) -> Result<Option<SecretString>, Refusal> {
+        let grant = self.control.authenticate(key).await.map_err(not_authentic)?;
+        self.control.srt_passphrase(&grant.stream.id).await.map_err(|failure| {
+            error!(%failure, "a stream's SRT passphrase cannot be read");
+            refusal(RefusalReason::Internal, "The server cannot check passphrases at the moment. Try again.")
+        })
+    }
+
     async fn admit(&self, request: PublishRequest) -> Result<LivePublisher, Refusal> {
         let grant = self.control.authenticate(&request.key).await.map_err(not_authentic)?;
+        if let Some(named) = &request.stream
+            && !is_named(&grant.stream, named)
+        {
+            return Err(refusal(
+                RefusalReason::OtherStream,
+                "The stream key is right, and the stream named beside it is not its own.",
+            ));
+        }
         let publisher = self.publish(&grant, request.peer).await?;
         Span::current().record("stream", grant.stream.id.as_str());
         Span::current().record("session", publisher.session().spec().session.as_str());
@@ -116,6 +133,12 @@ impl Admission for KeyAdmission {
             }
         }
     }
+}
+
+/// Whether `path`, or its last segment, is the id or the name of `stream`.
+fn is_named(stream: &crate::control::Stream, path: &str) -> bool {
+    let last = path.rsplit('/').next().unwrap_or(path);
+    [path, last].iter().any(|name| *name == stream.id.as_str() || *name == stream.name)
 }
 
 fn refusal(reason: RefusalReason, description: impl Into<String>) -> Refusal {
@@ -149,7 +172,6 @@ mod tests {
     use crate::listen::{CloseReason, Finish, Protocol, Publisher};
     use crate::live::wiring::Stop;
     use crate::store::{Store, StoreSettings};
-    use secrecy::SecretString;
 
     /// Longer than anything here takes.
     const LIMIT: Duration = Duration::from_secs(30);
@@ -179,9 +201,21 @@ mod tests {
 
     impl Fixture {
         async fn admit(&self) -> Result<LivePublisher, Refusal> {
+            self.admit_to(None).await
+        }
+
+        /// With the name of a stream beside the key.
+        async fn admit_to(&self, stream: Option<&str>) -> Result<LivePublisher, Refusal> {
             let peer = SocketAddr::from(([192, 0, 2, 1], 5_000));
             let (key, app) = (self.key.clone(), "live".to_owned());
-            let request = PublishRequest { key, app, protocol: Protocol::Rtmp, peer, encoder: None };
+            let request = PublishRequest {
+                key,
+                app,
+                stream: stream.map(str::to_owned),
+                protocol: Protocol::Srt,
+                peer,
+                encoder: None,
+            };
             tokio::time::timeout(LIMIT, self.admission.admit(request)).await.expect("an answer")
         }
 
@@ -206,6 +240,30 @@ mod tests {
         let open = fixture.admission.control.open_sessions().await.expect("a list");
         assert_eq!(open.iter().map(|row| row.id.to_string()).collect::<Vec<_>>(), [session_of(&second)]);
         first.finish(Finish::Lost("told to go".to_owned())).await;
+        fixture.stop().await;
+    }
+
+    #[tokio::test]
+    async fn a_stream_that_is_named_beside_the_key_must_be_its_own() {
+        let fixture = fixture().await;
+        let id = fixture.admit().await.expect("no name").session().spec().stream.clone();
+        for named in ["a", "live/a", &id, &format!("live/{id}")] {
+            assert!(fixture.admit_to(Some(named)).await.is_ok(), "{named}");
+        }
+        for named in ["b", "a/b", "live/"] {
+            let refusal = fixture.admit_to(Some(named)).await.expect_err(named);
+            assert_eq!(refusal.reason, RefusalReason::OtherStream, "{named}");
+        }
+        fixture.stop().await;
+    }
+
+    #[tokio::test]
+    async fn a_wrong_key_has_no_passphrase_and_a_right_one_its_streams() {
+        let fixture = fixture().await;
+        let of = async |key: &SecretString| fixture.admission.srt_passphrase(key).await;
+        assert!(of(&fixture.key).await.expect("a right key").is_none());
+        let refusal = of(&SecretString::from("wrong")).await.expect_err("a wrong key");
+        assert_eq!(refusal.reason, RefusalReason::BadKey);
         fixture.stop().await;
     }
 

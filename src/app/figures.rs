@@ -7,6 +7,7 @@ use crate::api::operations::{Check, Readiness};
 use crate::api::{LeftOutRung, LiveDetails, LiveRendition, LiveSessions};
 use crate::control::{Control, SessionId};
 use crate::ingest::Dropped;
+use crate::listen::srt::SrtConnections;
 use crate::live::stats::SessionStats;
 use crate::live::{Session, SessionState, Sessions};
 use crate::media::Kind;
@@ -16,6 +17,7 @@ use crate::store::{Alarms, Puts, Store};
 use crate::telemetry::names::{self, Metric};
 use crate::telemetry::samples::Value;
 use crate::telemetry::{Collect, Samples};
+use crate::wire::srt;
 
 /// Segments whose bitrate is told as that of now.
 const RECENT_SEGMENTS: usize = 3;
@@ -26,12 +28,13 @@ pub struct Figures {
     control: Control,
     sessions: Sessions,
     store: Arc<Store>,
+    callers: SrtConnections,
 }
 
 impl Figures {
     /// The figures of these parts.
-    pub fn new(control: Control, sessions: Sessions, store: Arc<Store>) -> Self {
-        Figures { control, sessions, store }
+    pub fn new(control: Control, sessions: Sessions, store: Arc<Store>, callers: SrtConnections) -> Self {
+        Figures { control, sessions, store, callers }
     }
 }
 
@@ -64,6 +67,8 @@ impl Collect for Figures {
         for session in sessions.iter().filter(|session| session.state() != SessionState::Ended) {
             collect_session(session, samples);
         }
+        self.callers
+            .each(|stream, session, stats| collect_caller(&mut SessionSamples { stream, session, samples }, stats));
         let (capacity, in_use) = self.sessions.capacity().figures();
         samples.add(&names::ENCODE_CAPACITY, &[], capacity.unwrap_or_default().kilopixels().saturating_mul(1_000));
         samples.add(&names::ENCODE_IN_USE, &[], in_use.kilopixels().saturating_mul(1_000));
@@ -102,6 +107,30 @@ impl SessionSamples<'_> {
         labels.extend_from_slice(extra);
         self.samples.add(metric, &labels, value);
     }
+}
+
+fn collect_caller(out: &mut SessionSamples, stats: &srt::Stats) {
+    out.add(&names::SRT_RTT, &[], stats.rtt.as_secs_f64());
+    out.add(&names::SRT_LATENCY, &[], stats.latency.as_secs_f64());
+    out.add(&names::SRT_BUFFER, &[], stats.buffer_span.as_secs_f64());
+    let packets = [
+        ("received", stats.packets),
+        ("unique", stats.unique_packets),
+        ("lost", stats.lost),
+        ("retransmitted", stats.retransmitted),
+        ("dropped", stats.dropped),
+        ("belated", stats.belated),
+        ("undecryptable", stats.undecryptable),
+    ];
+    for (what, count) in packets {
+        out.add(&names::SRT_PACKETS, &[("what", what)], count);
+    }
+    for (what, count) in [("ack", stats.acks), ("nak", stats.naks)] {
+        out.add(&names::SRT_REPORTS, &[("what", what)], count);
+    }
+    out.add(&names::SRT_RATE, &[], stats.bytes_per_second);
+    let packet = stats.bytes.checked_div(stats.packets).unwrap_or(0);
+    out.add(&names::SRT_LINK, &[], stats.link_packets_per_second.saturating_mul(packet));
 }
 
 fn collect_session(session: &Session, samples: &mut Samples) {

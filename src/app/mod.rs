@@ -37,7 +37,7 @@ use std::time::Duration;
 use axum::Router;
 use axum::middleware::from_fn;
 use secrecy::SecretString;
-use tokio::net::{TcpListener, TcpSocket};
+use tokio::net::{TcpListener, TcpSocket, UdpSocket};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc;
 use tokio::time::Instant;
@@ -47,11 +47,12 @@ use tracing::{error, info, warn};
 
 use crate::api;
 use crate::clock::{SharedClock, SystemClock};
-use crate::config::Config;
 use crate::config::preset::{Preset, PresetError};
+use crate::config::{Config, Encryption};
 use crate::control::{Control, ControlError, SessionRow};
 use crate::listen::Protocol;
 use crate::listen::rtmp::{self, Entrance, RtmpSettings};
+use crate::listen::srt::{self, SrtConnections, SrtSettings};
 use crate::listen::tls::{self, CertificateError, CertificateFiles, Tls};
 use crate::live::{HlsSpec, SessionSpec, Sessions, wiring::Stop};
 use crate::store::{RecoveredSession, SessionHead, Store, StoreError, StoreSettings};
@@ -184,7 +185,7 @@ struct Daemon {
     store: Arc<Store>,
     sessions: Sessions,
     tracing: Tracing,
-    /// Ends the RTMP listeners and with them all publishers.
+    /// Ends the listeners of encoders and with them all publishers.
     intake: CancellationToken,
     /// Ends HTTP and the control socket.
     edge: CancellationToken,
@@ -216,6 +217,7 @@ impl Daemon {
             let tls = Tls::load(files, tls::LOOK_EVERY, Protocol::Rtmps, clock.clone()).await?;
             doors.push(Entrance { listener: bind("rtmps.listen", rtmps.listen)?, tls: Some(tls) });
         }
+        let srt = config.srt.as_ref().map(|config| bind_srt(config.listen)).transpose()?;
 
         let (tell, told) = mpsc::channel(EVENT_QUEUE);
         let capacity = capacity::learn(&config);
@@ -242,7 +244,7 @@ impl Daemon {
         daemon.errand("changes", tasks::act_on_changes(control, sessions, stop, tasks::act_on));
         daemon.resume(&specs, open, recovered).await;
         let options = http_options(&config, descriptors);
-        daemon.open_doors(&config, &specs, clock, metrics, (http, options), doors);
+        daemon.open_doors(&config, &specs, clock, metrics, (http, options), (doors, srt));
         Ok(daemon)
     }
 
@@ -305,12 +307,13 @@ impl Daemon {
         clock: SharedClock,
         metrics: Metrics,
         (http, options): (TcpListener, web::ServeOptions),
-        doors: Vec<Entrance>,
+        (doors, srt): (Vec<Entrance>, Option<UdpSocket>),
     ) {
         names::BUILD_INFO.gauge(&[("version", env!("CARGO_PKG_VERSION"))]).set(1.0);
         names::TAKEOVERS.counter(&[]).increment(0); // there before the first one
         self.errand("house", tasks::keep_house(self.sessions.clone(), metrics.clone(), self.errands.clone()));
-        let figures = Figures::new(self.control.clone(), self.sessions.clone(), self.store.clone());
+        let callers = SrtConnections::default();
+        let figures = Figures::new(self.control.clone(), self.sessions.clone(), self.store.clone(), callers.clone());
         let live: Arc<dyn api::LiveSessions> = Arc::new(LiveTable::new(self.sessions.clone()));
         let state = api::ApiState { control: self.control.clone(), live };
         let (commands, socket, stop) = (tasks::commands(state.clone()), config.control_socket(), self.edge.clone());
@@ -323,12 +326,18 @@ impl Daemon {
         self.edge_tasks.spawn(self.watch.over("control-socket", socket));
         let playback = Playback::new(self.control.clone(), self.sessions.clone(), self.store.clone());
         let router = http_router(playback, figures, metrics, state, config.http.admin_token.as_ref());
-        announce("http", &http);
+        announce("http", http.local_addr());
         self.edge_tasks.spawn(self.watch.over("http", web::serve(http, router, options, self.edge.clone())));
 
         let admission = KeyAdmission::new(self.control.clone(), self.sessions.clone(), specs.clone());
         for door in &doors {
-            announce(door.protocol().as_str(), &door.listener);
+            announce(door.protocol().as_str(), door.listener.local_addr());
+        }
+        if let (Some(socket), Some(settings)) = (srt, &config.srt) {
+            announce(Protocol::Srt.as_str(), socket.local_addr());
+            let settings = srt_settings(settings, clock.clone());
+            let door = srt::serve(socket, settings, admission.clone(), callers, self.intake.clone());
+            self.intake_tasks.spawn(self.watch.over("srt", door));
         }
         let doors = rtmp::serve(doors, rtmp_settings(config, clock), admission, self.intake.clone());
         self.intake_tasks.spawn(self.watch.over("rtmp", doors));
@@ -449,9 +458,13 @@ fn bind(key: &'static str, address: SocketAddr) -> Result<TcpListener, ServeErro
     bound().map_err(|source| ServeError::Listen { key, address, source })
 }
 
+fn bind_srt(address: SocketAddr) -> Result<UdpSocket, ServeError> {
+    srt::bind(address).map_err(|source| ServeError::Listen { key: "srt.listen", address, source })
+}
+
 /// Scripts and tests that bind to port 0 learn the port from this line.
-fn announce(service: &str, listener: &TcpListener) {
-    if let Ok(address) = listener.local_addr() {
+fn announce(service: &str, address: io::Result<SocketAddr>) {
+    if let Ok(address) = address {
         info!(service, %address, "listening");
     }
 }
@@ -495,4 +508,19 @@ fn rtmp_settings(config: &Config, clock: SharedClock) -> RtmpSettings {
     settings.max_connections_per_address = config.rtmp.max_connections_per_address as usize;
     settings.limits.message_bytes = config.rtmp.max_message_bytes as usize;
     settings
+}
+
+fn srt_settings(config: &crate::config::Srt, clock: SharedClock) -> SrtSettings {
+    SrtSettings {
+        passphrase: config.passphrase.clone(),
+        encryption_required: config.encryption == Encryption::Required,
+        latency_min: config.latency_min,
+        latency_max: config.latency_max,
+        handshake_timeout: config.handshake,
+        idle_timeout: config.idle,
+        max_connections: config.max_connections as usize,
+        max_connections_per_address: config.max_connections_per_address as usize,
+        max_buffer_bytes: usize::try_from(config.max_buffer_bytes).unwrap_or(usize::MAX),
+        ..SrtSettings::new(clock)
+    }
 }

@@ -68,7 +68,7 @@ impl Audition {
     /// # Errors
     /// It sends what cannot be carried: close its connection with these words.
     pub fn push(&mut self, unit: Inbound, now: Duration, out: &mut Vec<Unit>) -> Result<bool, Rejected> {
-        let Inbound::Flv(tag) = unit;
+        let Inbound::Flv(tag) = unit else { return Ok(false) };
         let Demuxed { configuration, unit } = self.demux.push(&tag)?;
         if let Some(configuration) = configuration {
             if configuration.track.kind() == Kind::Audio {

@@ -276,6 +276,7 @@ impl Ingest {
                 }
                 self.media(&tag, now, out)?;
             }
+            Input::Media(Inbound::Ts(_)) => {}
         }
         self.begin_run_if_complete(now, out);
         Ok(())

@@ -7,10 +7,12 @@
 //! | module | holds |
 //! |---|---|
 //! | [`rtmp`] | the RTMP listeners, plain and over TLS: a task per connection, deadlines, limits, refusals in its words |
+//! | [`srt`] | the SRT listener: one socket, a task per caller, refusals in its codes |
 //! | [`tls`] | certificates and how a TLS connection begins |
 //! | [`attempts`] | slows down addresses that try wrong keys |
 //! | [`low_water`] | how much must have arrived before a connection is woken |
 //! | [`places`] | how many connections are open, in all and per address, and who makes room |
+//! | `guard` | what is around a connection's task: counts, an end to its panic |
 //! | [`counts`] | what a listener counts for `/metrics` |
 //!
 //! Invariants: a key is a [`SecretString`] from the moment it was parsed; a description that goes to a publisher holds no
@@ -18,9 +20,11 @@
 
 pub mod attempts;
 pub mod counts;
+mod guard;
 pub mod low_water;
 pub mod places;
 pub mod rtmp;
+pub mod srt;
 pub mod tls;
 
 use std::fmt;
@@ -39,6 +43,8 @@ pub enum Protocol {
     Rtmp,
     /// RTMP over TLS.
     Rtmps,
+    /// SRT over UDP.
+    Srt,
 }
 
 impl Protocol {
@@ -47,6 +53,7 @@ impl Protocol {
         match self {
             Protocol::Rtmp => "rtmp",
             Protocol::Rtmps => "rtmps",
+            Protocol::Srt => "srt",
         }
     }
 }
@@ -64,6 +71,8 @@ pub struct PublishRequest {
     pub key: SecretString,
     /// First segment of the application path, `live` by contract. Holds no key.
     pub app: String,
+    /// The stream that it means, where the protocol names one beside the key: its id or name, or a path that ends in it.
+    pub stream: Option<String>,
     /// How the encoder reached us.
     pub protocol: Protocol,
     /// Address of the encoder.
@@ -85,6 +94,8 @@ pub enum RefusalReason {
     InUse,
     /// Another encoder took this one's place a short while ago.
     TakenOver,
+    /// The key is right, and the stream that was named beside it is not the key's.
+    OtherStream,
     /// This address tried too many wrong keys.
     TooManyAttempts,
     /// The daemon is about to stop.
@@ -97,12 +108,13 @@ pub enum RefusalReason {
 
 impl RefusalReason {
     /// Each of them once.
-    pub const ALL: [RefusalReason; 9] = [
+    pub const ALL: [RefusalReason; 10] = [
         RefusalReason::BadKey,
         RefusalReason::KeyExpired,
         RefusalReason::StreamDisabled,
         RefusalReason::InUse,
         RefusalReason::TakenOver,
+        RefusalReason::OtherStream,
         RefusalReason::TooManyAttempts,
         RefusalReason::ShuttingDown,
         RefusalReason::Policy,
@@ -117,6 +129,7 @@ impl RefusalReason {
             RefusalReason::StreamDisabled => "stream_disabled",
             RefusalReason::InUse => "in_use",
             RefusalReason::TakenOver => "taken_over",
+            RefusalReason::OtherStream => "other_stream",
             RefusalReason::TooManyAttempts => "too_many_attempts",
             RefusalReason::ShuttingDown => "shutting_down",
             RefusalReason::Policy => "policy",
@@ -143,6 +156,17 @@ pub trait Admission: Clone + Send + Sync + 'static {
     /// Decides on one request. Runs inside the connection's span, whose empty fields `stream` and `session` it may record.
     /// The listener gives it [`rtmp::RtmpSettings::admission_timeout`]; it may be dropped at any await.
     fn admit(&self, request: PublishRequest) -> impl Future<Output = Result<Self::Publisher, Refusal>> + Send;
+
+    /// The passphrase that SRT callers with `key` must encrypt with; none where the listener's own applies. Asked before
+    /// [`Admission::admit`].
+    ///
+    /// # Errors
+    /// The key lets nobody in. An implementation that leaves this to `admit` lets strangers cost the listener a derivation of
+    /// keys each.
+    fn srt_passphrase(&self, key: &SecretString) -> impl Future<Output = Result<Option<SecretString>, Refusal>> + Send {
+        let _ = key;
+        async { Ok(None) }
+    }
 }
 
 /// One admitted encoder's way into its session. Dropping it without [`Publisher::finish`] (a panic in the connection's
@@ -159,8 +183,22 @@ pub trait Publisher: Send + Sync + 'static {
     /// Completes when the session wants the connection gone, also while a `send` waits. Cancel-safe.
     fn closed(&self) -> impl Future<Output = CloseReason> + Send;
 
+    /// What it publishes into, for the labels of figures.
+    fn destination(&self) -> Option<Destination> {
+        None
+    }
+
     /// The connection is over. Called once, after the last `send`.
     fn finish(self, how: Finish) -> impl Future<Output = ()> + Send;
+}
+
+/// What a publisher publishes into.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Destination {
+    /// Public id of the stream.
+    pub stream: String,
+    /// Id of the session.
+    pub session: String,
 }
 
 /// How an encoder's publishing ended.

@@ -7,7 +7,7 @@ use tokio::sync::watch;
 use super::pulse::Pulse;
 use super::session::{Session, SessionInput};
 use crate::clock::SharedClock;
-use crate::listen::{CloseReason, Finish, Publisher};
+use crate::listen::{CloseReason, Destination, Finish, Publisher};
 use crate::wire::Inbound;
 
 /// A connection that publishes into a session. Dropped without [`Publisher::finish`], it counts as lost.
@@ -80,6 +80,11 @@ impl Publisher for LivePublisher {
             // The session forgot the connection without a word: it is over.
             Err(_) => CloseReason::SessionEnded,
         }
+    }
+
+    fn destination(&self) -> Option<Destination> {
+        let spec = self.session.spec();
+        Some(Destination { stream: spec.stream.clone(), session: spec.session.clone() })
     }
 
     async fn finish(mut self, how: Finish) {

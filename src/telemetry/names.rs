@@ -121,6 +121,14 @@ table! {
     LISTEN_PROTOCOL_ERRORS = Counter "listen_protocol_errors_total" ["protocol" "kind" "action"] Count "Breaches of the protocol by encoders, answered by leaving out a message (skip) or the connection (drop).";
     LISTEN_BYTES = Counter "listen_received_bytes_total" ["protocol"] Bytes "Bytes read from encoders, protocol included.";
     LISTEN_PANICS = Counter "listen_panics_total" ["protocol"] Count "Connections of encoders that ended by a panic.";
+    SRT_DATAGRAMS_DROPPED = Counter "srt_datagrams_dropped_total" [] Count "Datagrams of SRT callers that were dropped because their connection's queue was full.";
+    SRT_RTT = Gauge "srt_rtt_seconds" ["stream" "session"] Seconds "Smoothed round trip to the SRT caller.";
+    SRT_LATENCY = Gauge "srt_latency_seconds" ["stream" "session"] Seconds "Latency in force: from the sending of a packet to its release.";
+    SRT_BUFFER = Gauge "srt_buffer_seconds" ["stream" "session"] Seconds "Media that is held back until its moment.";
+    SRT_PACKETS = Counter "srt_packets_total" ["stream" "session" "what"] Count "Data packets of the SRT caller that publishes: received, those of them that were new (unique) or sent again (retransmitted), missed when a later one came (lost), never there in time (dropped), too late (belated), without a known key (undecryptable).";
+    SRT_REPORTS = Counter "srt_reports_total" ["stream" "session" "what"] Count "Acknowledgements (ack) and loss reports (nak) sent to the SRT caller.";
+    SRT_RATE = Gauge "srt_receive_rate_bytes_per_second" ["stream" "session"] Bytes "Payload that comes from the SRT caller.";
+    SRT_LINK = Gauge "srt_link_bytes_per_second" ["stream" "session"] Bytes "What the link to the SRT caller could carry, by pairs of packets that were sent at once; 0 while not known.";
     TLS_CERTIFICATE_EXPIRES = Gauge "tls_certificate_expires_timestamp_seconds" ["protocol"] Seconds "When the certificate in use expires, in seconds since 1970.";
     TLS_CERTIFICATE_STALE = Gauge "tls_certificate_stale" ["protocol"] Count "1 while the files of certificate and key hold what cannot be used and the former certificate goes on, else 0.";
 

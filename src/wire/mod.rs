@@ -4,12 +4,16 @@ pub mod flv;
 pub mod fmp4;
 pub mod hls;
 pub mod rtmp;
+pub mod srt;
+pub mod ts;
 
 /// What a protocol hands to ingest: one unit of its container, as it came.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Inbound {
     /// An RTMP audio, video or data message, which is the body of an FLV tag.
     Flv(flv::Tag),
+    /// A piece of a transport stream.
+    Ts(ts::Piece),
 }
 
 impl Inbound {
@@ -17,6 +21,7 @@ impl Inbound {
     pub fn len(&self) -> usize {
         match self {
             Inbound::Flv(tag) => tag.data.len(),
+            Inbound::Ts(piece) => piece.data.len(),
         }
     }
 
@@ -24,6 +29,7 @@ impl Inbound {
     pub fn is_media(&self) -> bool {
         match self {
             Inbound::Flv(tag) => tag.kind != flv::TagKind::Script,
+            Inbound::Ts(_) => true,
         }
     }
 

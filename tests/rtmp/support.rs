@@ -83,7 +83,8 @@ impl Door {
 
 impl Publisher for Entry {
     async fn send(&self, units: impl Iterator<Item = Inbound> + Send) -> Result<(), CloseReason> {
-        for Inbound::Flv(tag) in units {
+        for unit in units {
+            let Inbound::Flv(tag) = unit else { panic!("RTMP hands on {unit:?}") };
             if let Ok(permit) = self.door.intake.acquire().await {
                 permit.forget();
             }

@@ -20,6 +20,7 @@ use crate::clock::{ManualClock, SharedClock};
 use crate::config::{Config, Overrides};
 use crate::control::{KeyId, NewKey, NewStream, SessionId};
 use crate::listen::Publisher as _;
+use crate::listen::srt::SrtConnections;
 use crate::live::sessions::ENDED_KEEP;
 use crate::live::wiring::Stop;
 use crate::live::{LivePublisher, PublisherId};
@@ -211,7 +212,7 @@ async fn a_panic_behind_a_route_of_the_api_is_answered_and_the_next_request_is_s
     let row = rig.control.begin_session(&stream).await.expect("begun");
     let state = ApiState { control: rig.control.clone(), live: Arc::<Faulty>::default() };
     let playback = Playback::new(rig.control.clone(), rig.sessions.clone(), rig.store.clone());
-    let figures = Figures::new(rig.control.clone(), rig.sessions.clone(), rig.store.clone());
+    let figures = Figures::new(rig.control.clone(), rig.sessions.clone(), rig.store.clone(), SrtConnections::default());
     let router = http_router(playback, figures, rig.metrics.clone(), state, Some(&TOKEN.into()));
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
     let (address, stop) = (listener.local_addr().expect("bound"), CancellationToken::new());

@@ -341,7 +341,8 @@ impl<'a, S: AsyncRead + AsyncWrite + LowWater + Unpin, A: Admission> Connection<
         if key.expose_secret().is_empty() {
             return refuse(RefusalReason::Policy, NO_KEY);
         }
-        let request = PublishRequest { key, app, protocol: self.caller.door.protocol, peer: self.caller.peer, encoder };
+        let (protocol, peer) = (self.caller.door.protocol, self.caller.peer);
+        let request = PublishRequest { key, app, stream: None, protocol, peer, encoder };
         tokio::select! {
             biased;
             admitted = self.caller.shared.admission.admit(request) => admitted,

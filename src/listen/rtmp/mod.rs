@@ -12,11 +12,9 @@ mod settings;
 use std::future::Future;
 use std::io;
 use std::net::SocketAddr;
-use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures_util::FutureExt;
 use futures_util::future::join_all;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::time::Instant;
@@ -26,11 +24,12 @@ use tracing::{Instrument, debug, error, field, info_span};
 
 use super::attempts::Attempts;
 use super::counts::Counts;
+use super::guard;
 use super::places::{Place, Places};
 use super::tls::{Acceptor, Tls};
 use super::{Admission, Protocol};
 use crate::telemetry::gate::{LogGate, SharedGate};
-use crate::telemetry::panics::{contained_now, message};
+use crate::telemetry::panics::contained_now;
 use connection::{Caller, Connection, Strangers, over_tls};
 pub use settings::RtmpSettings;
 
@@ -166,9 +165,9 @@ fn admit_connection<A: Admission>(shared: &Arc<Shared<A>>, door: &Arc<Door>, soc
             if displaced {
                 door.counts.displaced();
             }
-            let span = match door.protocol {
-                Protocol::Rtmp => info_span!("rtmp", %peer, stream = field::Empty, session = field::Empty),
-                Protocol::Rtmps => info_span!("rtmps", %peer, stream = field::Empty, session = field::Empty),
+            let span = match door.tls {
+                None => info_span!("rtmp", %peer, stream = field::Empty, session = field::Empty),
+                Some(_) => info_span!("rtmps", %peer, stream = field::Empty, session = field::Empty),
             };
             shared.tasks.spawn(guarded(shared.clone(), door.clone(), socket, peer, place).instrument(span));
         }
@@ -187,8 +186,6 @@ async fn guarded<A: Admission>(
     peer: SocketAddr,
     place: Place,
 ) {
-    door.counts.connections.increment(1);
-    door.counts.open.increment(1.0);
     if let Err(error) = socket.set_nodelay(true) {
         debug!(%error, "TCP_NODELAY was not set");
     }
@@ -200,14 +197,7 @@ async fn guarded<A: Admission>(
             Some(acceptor) => Box::pin(over_tls(socket, acceptor, caller)).await,
         }
     };
-    if let Err(payload) = AssertUnwindSafe(run).catch_unwind().await {
-        door.counts.panics.increment(1);
-        if let Some(connections) = shared.panics.pass(shared.settings.clock.monotonic()) {
-            let panic = message(&*payload);
-            error!(panic, connections, "the connection's task panicked: a fault of ours; only this connection is lost");
-        }
-    }
-    door.counts.open.decrement(1.0);
+    guard::guarded(&door.counts, &shared.panics, &shared.settings.clock, run).await;
     drop(place);
 }
 

@@ -14,6 +14,9 @@ use millstream::wire::hls::MediaPlaylist;
 use millstream::wire::rtmp::chunk::{ChunkReader, Message};
 use millstream::wire::rtmp::{Limits, message};
 
+#[path = "../srt_seeds.rs"]
+mod srt_seeds;
+
 const CAPTURES: [&str; 3] = ["obs-29-rtmp-c2s", "ffmpeg-5.1-rtmp-c2s", "gst-1.22-rtmp2sink-c2s"];
 const HANDSHAKE_BYTES: usize = 1 + 2 * 1_536;
 
@@ -29,6 +32,7 @@ fn main() {
         seeds.media(name, &messages);
     }
     seeds.by_hand();
+    srt_seeds::all(|target, name, bytes| seeds.put(target, name, &[&bytes]));
     seeds.playlists();
     seeds.settings();
     seeds.journal(&seeds.fixture("journal-v1.bin"));

@@ -1,0 +1,4 @@
+//! SRT from the caller's side.
+
+pub mod caller;
+pub mod packets;
