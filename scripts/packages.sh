@@ -8,8 +8,8 @@ packages_build=(build-essential pkg-config clang libclang-dev
 packages_run=(ffmpeg curl fonts-dejavu-core)
 # What makes certificates.
 packages_tls=(openssl)
-# What only tests want.
-packages_test=(shellcheck)
+# What only tests want: a linter, and programs that push over SRT besides FFmpeg.
+packages_test=(shellcheck srt-tools gstreamer1.0-tools gstreamer1.0-plugins-bad)
 # What is measured against.
 packages_bench=(nginx libnginx-mod-rtmp)
 

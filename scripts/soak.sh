@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # The long forms: the frame tests' questions, asked of minutes instead of seconds, clocks that run wrong for a day of virtual time,
-# many restarts, and memory that must stay flat.
+# many restarts, SRT over bad networks, and memory that must stay flat.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 . scripts/lib.sh
@@ -13,6 +13,7 @@ most_frame_minutes=36
 least_memory_minutes=6
 most_kib_per_minute=64
 restarts=50
+srt_seconds=60
 
 minutes=10
 only=
@@ -37,7 +38,7 @@ while [ "$#" -gt 0 ]; do
         *) die "soak has no option \"$1\": see ./dev --help" ;;
     esac
 done
-case "$only" in '' | frames | drift | restarts | memory) ;; *) die "--only can be frames, drift, restarts or memory, not \"$only\"" ;; esac
+case "$only" in '' | frames | drift | restarts | srt | memory) ;; *) die "--only can be frames, drift, restarts, srt or memory, not \"$only\"" ;; esac
 case "$profile" in dev) build=(cargo build) folder=debug ;; release) build=(cargo build --release) folder=release ;;
     *) die "--profile can be dev or release, not \"$profile\"" ;; esac
 
@@ -122,6 +123,11 @@ fi
 if [ -z "$only" ] || [ "$only" = restarts ]; then
     step "$restarts restarts at random moments, by SIGTERM and SIGKILL: one session, every frame but those of an open part"
     E2E_ROUNDS=$restarts cargo test --profile "$profile" --test e2e restarts:: -- --nocapture
+fi
+if [ -z "$only" ] || [ "$only" = srt ]; then
+    need_packages "${packages_test[@]}"
+    step "SRT: 144 connections of $srt_seconds s over networks that lose, delay, reorder and double; breaks and refusals"
+    E2E_SECONDS=$srt_seconds cargo test --profile "$profile" --test srt_matrix -- --test-threads=1 --nocapture
 fi
 if [ -z "$only" ] || [ "$only" = memory ]; then
     [ "$minutes" -ge "$least_memory_minutes" ] || die "memory needs $least_memory_minutes minutes or more"

@@ -100,7 +100,8 @@ impl Admission for KeyAdmission {
     type Publisher = LivePublisher;
 
     async fn srt_passphrase(&self, key: &SecretString) -> Result<Option<SecretString>, Refusal> {
-        let grant = self.control.authenticate(key).await.map_err(not_authentic)?;
+        // Not a use of the key yet: the passphrase is still to be proven.
+        let grant = self.control.identify(key).await.map_err(not_authentic)?;
         self.control.srt_passphrase(&grant.stream.id).await.map_err(|failure| {
             error!(%failure, "a stream's SRT passphrase cannot be read");
             refusal(RefusalReason::Internal, "The server cannot check passphrases at the moment. Try again.")

@@ -17,6 +17,7 @@
 //! | [`content`] | what is in the decoded picture and sound |
 //! | [`tone`] | whether a pure tone is unbroken |
 //! | [`browser`] | headless Chromium over its debugging pipe |
+//! | `relay` | a bad network for UDP; the tests of SRT take it by its path |
 //! | [`collector`] | a collector of OpenTelemetry traces |
 //!
 //! Nothing here uses the daemon's own parsers or writers: what both sides get wrong in the same way would pass.

@@ -427,7 +427,8 @@ mod tests {
         let (mut again, same) = through(link, 7, 1_000);
         assert_eq!((counts.lost, counts.doubled), (same.lost, same.doubled));
         let (mut sorted, other) = (first.clone(), through(link, 8, 1_000).0);
-        (sorted.sort(), again.sort());
+        sorted.sort();
+        again.sort();
         assert_eq!(sorted, again);
         assert_ne!(first, other);
         assert!((70..130).contains(&counts.lost), "{counts:?}");

@@ -140,6 +140,18 @@ async fn the_last_use_is_shown_at_once_and_written_by_the_end() {
 }
 
 #[tokio::test]
+async fn who_is_only_looked_for_has_not_used_the_key() {
+    let Fixture { control, dir: _dir, .. } = fixture().await;
+    let stream = stream(&control).await;
+    let issued = key(&control, &stream.id).await;
+    let found = control.identify(&issued.secret).await.expect("the key is right");
+    assert_eq!((found.stream.id, &found.key_id), (stream.id.clone(), &issued.key.id));
+    assert_eq!(control.keys(&stream.id).await.expect("a list")[0].last_used_at, None);
+    control.authenticate(&issued.secret).await.expect("it is let in");
+    assert!(control.keys(&stream.id).await.expect("a list")[0].last_used_at.is_some());
+}
+
+#[tokio::test]
 async fn many_publishers_come_at_once() {
     let Fixture { control, dir: _dir, .. } = fixture().await;
     let stream = stream(&control).await.id;
