@@ -113,7 +113,7 @@ const fn latency(name: &'static str, default: &'static str, doc: &'static str) -
     Key { section: SECTION, name, kind: KeyType::Duration, default, doc }
 }
 
-/// Bytes of a passphrase. libsrt takes 10 to 80 (`SRTO_PASSPHRASE`), FFmpeg and GStreamer at most 79 of them.
+/// Bytes of a passphrase: libsrt takes 10 to 80 (`SRTO_PASSPHRASE`), its documentation and programs over it promise 79.
 pub const PASSPHRASE_BYTES: RangeInclusive<usize> = 10..=79;
 
 /// Latencies that make sense: below, a late interrupt is a hole already; above, the number was meant in another unit.

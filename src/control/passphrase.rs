@@ -1,4 +1,4 @@
-//! A stream's SRT passphrase on its way from a person to the database, where it lies encrypted ([`super::vault`]).
+//! A stream's SRT passphrase on its way from a person to the database, where it lies encrypted (see `vault`).
 
 use std::fmt;
 use std::str::FromStr;
