@@ -9,7 +9,7 @@ use std::collections::VecDeque;
 use std::time::Duration;
 
 use super::Rejected;
-use super::demux::{AccessUnit, Demux, Demuxed};
+use super::demux::{AccessUnit, Configuration, Demux, Demuxed};
 use super::patience::Patience;
 use super::stamp::Stamp;
 use crate::media::{Kind, Packet, Span, Timestamp, Unit};
@@ -26,6 +26,8 @@ pub struct Audition {
     second_track_wait: Duration,
     demux: Demux,
     patience: Patience,
+    /// The newest configurations before the newest unit, by kind.
+    configured: [Option<Configuration>; 2],
     /// Pictures came, or were announced.
     pictures: bool,
     first_sound: Option<Duration>,
@@ -41,6 +43,8 @@ pub struct Audition {
 pub(super) struct Heir {
     pub demux: Demux,
     pub patience: Patience,
+    /// What its units are of.
+    pub configurations: [Option<Configuration>; 2],
     /// The sound just before, and what made it ready.
     pub units: Vec<AccessUnit>,
 }
@@ -52,6 +56,7 @@ impl Audition {
             second_track_wait,
             demux: Demux::default(),
             patience: Patience::default(),
+            configured: [None, None],
             pictures: false,
             first_sound: None,
             sounds: VecDeque::new(),
@@ -70,13 +75,16 @@ impl Audition {
     pub fn push(&mut self, unit: &Inbound, now: Duration, out: &mut Vec<Unit>) -> Result<bool, Rejected> {
         let read = self.demux.push(unit);
         self.pictures |= self.demux.awaits_parameter_sets();
-        if self.take_demuxed(now, out)? {
+        let ready = self.take_demuxed(now, out)?;
+        // What is refused behind the keyframe is refused all the same.
+        read?;
+        if ready {
             return Ok(true);
         }
-        read?;
         if self.pictures {
             self.patience.wait_for_keyframe(now);
         }
+        self.patience.note_media(!self.demux.awaits_media(), now);
         self.patience.check(now).map(|()| false)
     }
 
@@ -89,7 +97,9 @@ impl Audition {
                         Kind::Audio => self.forget_sound(), // what it describes is to come
                         Kind::Video => self.pictures = true,
                     }
-                    out.push(Unit::Track(configuration.track));
+                    out.push(Unit::Track(configuration.track.clone()));
+                    let kind = configuration.track.kind();
+                    self.configured[kind as usize] = Some(configuration);
                 }
                 Demuxed::Unit(mut unit) => {
                     self.patience.judge(&mut unit)?;
@@ -144,7 +154,12 @@ impl Audition {
     /// What the session goes on with. What was left out meanwhile was nobody's loss, and is not counted.
     pub(super) fn into_heir(mut self) -> Heir {
         self.demux.forget_skipped();
-        Heir { demux: self.demux, patience: self.patience, units: self.sounds.into_iter().chain(self.last).collect() }
+        Heir {
+            demux: self.demux,
+            patience: self.patience,
+            configurations: self.configured,
+            units: self.sounds.into_iter().chain(self.last).collect(),
+        }
     }
 }
 
@@ -190,7 +205,7 @@ mod tests {
         let judged: Vec<_> =
             out.iter().map(|unit| if let Unit::Packet(it) = unit { it.dts } else { panic!() }).collect();
         assert_eq!(judged, [0, 1, 2, 3].map(Timestamp::from_millis));
-        assert_eq!(audition.demux.configurations().count(), 1);
+        assert_eq!(audition.configured.iter().flatten().count(), 1);
         assert_eq!(stamps(audition), [late, u32::MAX, 0, 1].map(i64::from));
     }
 

@@ -5,7 +5,7 @@
 //!
 //! | module | holds |
 //! |---|---|
-//! | `demux` | FLV tags to access units and tracks |
+//! | `demux` | FLV tags and transport streams to access units and tracks |
 //! | `stamp` | moments of a clock that wraps |
 //! | `patience` | what a publisher may do wrong for a while, and what it is told then |
 //! | [`audition`] | a newcomer's media until it takes over |
@@ -165,6 +165,16 @@ pub enum Rejected {
     /// A transport stream without pictures or sound.
     #[error("the transport stream has no video and no audio that is supported: set the encoder to H.264 and AAC")]
     NothingInProgram,
+    /// A transport stream in which nothing is found.
+    #[error(
+        "the transport stream brought no video and no audio within {} s: let the encoder send PAT and PMT each second, and the \
+         streams they name",
+        waited.as_secs()
+    )]
+    NoMedia {
+        /// How long some was waited for.
+        waited: Duration,
+    },
     /// A video configuration that cannot be read.
     #[error("the video configuration cannot be used: {0}")]
     Video(VideoError),
@@ -380,10 +390,10 @@ impl Ingest {
         }
         self.poll(now, out);
         self.connect(now, out);
-        let Heir { demux, patience, units } = newcomer.into_heir();
+        let Heir { demux, patience, configurations, units } = newcomer.into_heir();
         (self.demux, self.patience) = (demux, patience);
         self.video_configured = self.demux.awaits_parameter_sets();
-        for configuration in self.demux.configurations() {
+        for configuration in configurations.into_iter().flatten() {
             self.configure(configuration, now);
         }
         for unit in units {
@@ -430,12 +440,18 @@ impl Ingest {
         let read = self.demux.push(inbound);
         self.take_demuxed(now, out)?;
         read?;
+        self.patience.note_media(!self.demux.awaits_media(), now.monotonic);
         self.patience.check(now.monotonic)
     }
 
     fn take_demuxed(&mut self, now: Now, out: &mut Vec<Unit>) -> Result<(), Rejected> {
-        // Its parameter sets may still be to come, among the pictures.
-        self.video_configured |= self.demux.awaits_parameter_sets();
+        if self.demux.awaits_parameter_sets() {
+            // They may still be to come, among the pictures.
+            self.video_configured = true;
+            if self.session.run().is_none() {
+                self.patience.wait_for_keyframe(now.monotonic);
+            }
+        }
         while let Some(demuxed) = self.demux.next() {
             match demuxed {
                 Demuxed::Track(configuration) => self.configure(configuration, now),
@@ -445,6 +461,8 @@ impl Ingest {
                     }
                     self.stats.repairs += u64::from(self.patience.judge(&mut unit)?);
                     self.place(unit, now, out);
+                    // Where the rest of a piece finds its run flowing, does not depend on how the stream was cut.
+                    self.begin_run_if_complete(now, out);
                 }
             }
         }

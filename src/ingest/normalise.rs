@@ -213,6 +213,13 @@ impl AudioClock {
         (self.ceil(mapped) - first > frame / 2).then(|| self.advance(first, frame))
     }
 
+    /// Frames may be missing before the one whose source time, mapped to the session, is `mapped`: if half a one is, it makes up for
+    /// all of it by its duration.
+    pub(super) fn make_up_for(&mut self, mapped: Timestamp) {
+        let half_a_frame = i64::from(self.samples_per_frame) / 2;
+        self.drift.makes_up = self.next.is_some_and(|first| self.ceil(mapped) - first > half_a_frame);
+    }
+
     /// Whether silence was counted where a frame belongs whose source time, mapped to the session, is `mapped`: it came too
     /// late.
     pub(super) fn is_silent_at(&self, mapped: Timestamp) -> bool {
@@ -260,6 +267,8 @@ struct Drift {
     smoothed: Span,
     /// For how much media time it has been beyond the limit.
     beyond: Span,
+    /// The next frame corrects all of it.
+    makes_up: bool,
 }
 
 impl Drift {
@@ -273,7 +282,7 @@ impl Drift {
 
     /// What to add to the count now, if anything.
     fn observe(&mut self, off: Span, frame: Span) -> Option<Span> {
-        if off.abs() > Self::LOST {
+        if off.abs() > Self::LOST || self.makes_up {
             *self = Drift::default();
             return Some(off);
         }

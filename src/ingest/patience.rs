@@ -15,6 +15,8 @@ use crate::media::{Kind, Span};
 /// How long pictures may come, or be announced, without the keyframe to begin with. Longer than the widest keyframe
 /// distance that encoders are shipped with (250 frames at 24 per second are 10.4 s).
 const KEYFRAME_WAIT: Duration = Duration::from_secs(15);
+/// How long a transport stream may come in which nothing can be found: its tables are repeated each second.
+const MEDIA_WAIT: Duration = Duration::from_secs(15);
 /// So many messages of a track with one timestamp are a clock that stands: 1 s of AAC, 2 s of pictures. Encoders that
 /// stamp in batches put fewer than ten frames of sound under one timestamp.
 const MAX_EQUAL_STAMPS: u32 = 50;
@@ -34,6 +36,8 @@ pub(super) struct Patience {
     impossible_compositions: u32,
     /// Since when a keyframe is waited for, on the monotonic clock.
     waiting_since: Option<Duration>,
+    /// Since when anything at all is waited for.
+    without_media_since: Option<Duration>,
 }
 
 impl Patience {
@@ -75,15 +79,22 @@ impl Patience {
         self.waiting_since = None;
     }
 
+    /// Whether any picture or sound has come yet.
+    pub(super) fn note_media(&mut self, came: bool, now: Duration) {
+        self.without_media_since = if came { None } else { self.without_media_since.or(Some(now)) };
+    }
+
     /// # Errors
-    /// The keyframe has been waited for for too long.
+    /// The keyframe, or anything at all, has been waited for for too long.
     pub(super) fn check(&self, now: Duration) -> Result<(), Rejected> {
-        match self.waiting_since {
-            Some(since) if now.saturating_sub(since) >= KEYFRAME_WAIT => {
-                Err(Rejected::NoKeyframe { waited: KEYFRAME_WAIT })
-            }
-            _ => Ok(()),
+        let is_over = |since: Option<Duration>, wait| since.is_some_and(|since| now.saturating_sub(since) >= wait);
+        if is_over(self.waiting_since, KEYFRAME_WAIT) {
+            return Err(Rejected::NoKeyframe { waited: KEYFRAME_WAIT });
         }
+        if is_over(self.without_media_since, MEDIA_WAIT) {
+            return Err(Rejected::NoMedia { waited: MEDIA_WAIT });
+        }
+        Ok(())
     }
 }
 

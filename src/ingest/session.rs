@@ -32,6 +32,8 @@ const SOUND_ON_ITS_WAY: Span = Span::from_millis(500);
 /// More sound than this is not made up when it comes back: a segment without a cut is never as long (15 s without a keyframe are
 /// refused), and the one before it.
 const LONGEST_BRIDGE: Span = Span::from_secs(40);
+/// And of a codec without a frame of silence: as much as the stamps of a track may step without a discontinuity.
+const LONGEST_STRETCH: Span = Span::from_secs(1);
 
 /// Which tracks a session has: those of its first cut, and one that joined late.
 #[derive(Clone, Copy, Debug)]
@@ -392,14 +394,21 @@ impl Session {
         self.order_sound(sound(pts, duration, sample.data), sample.arrived, out);
     }
 
-    /// Sound that was away while pictures went on is back: silence leads up to it. False where there is no frame of silence for
-    /// its codec, or too much is missing: then it comes back with a keyframe.
+    /// Sound that was away while pictures went on is back: silence leads up to it. Where its codec has no frame of silence, the first
+    /// frame lasts as long as was missing, if that is not long. False where too much is missing: then it comes back with a keyframe.
     fn bridge(&mut self, mapped: Timestamp, arrived: Now, out: &mut Vec<Unit>) -> bool {
-        let (Some(flow), Some(silence)) = (&self.flow, self.silence()) else { return false };
+        let Some(flow) = &self.flow else { return false };
         let end = self.audio.end().map_or(flow.floor, |end| end.max(flow.floor));
         if !flow.pictures || flow.audio_broken || mapped - end > LONGEST_BRIDGE {
             return false;
         }
+        let Some(silence) = self.silence() else {
+            let is_short = mapped - end <= LONGEST_STRETCH;
+            if is_short {
+                self.audio.make_up_for(mapped);
+            }
+            return is_short;
+        };
         self.audio.begin_silence(flow.floor);
         while let Some((pts, duration)) = self.audio.place_bridge(mapped) {
             self.silent_frames += 1;

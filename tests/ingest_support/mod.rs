@@ -2,6 +2,7 @@
 #![allow(dead_code)] // each test file uses its part
 
 pub mod packaged;
+pub mod transport;
 
 use std::time::Duration;
 

@@ -144,17 +144,20 @@ impl Demux {
     /// What was left out so far is not to be counted.
     pub(super) fn forget_skipped(&mut self) {
         self.yielded.skipped = Skipped::default();
+        if let Some(transport) = &mut self.transport {
+            transport.forget_damaged();
+        }
     }
 
-    /// What the tracks are at the moment, video first.
-    pub(super) fn configurations(&self) -> impl Iterator<Item = Configuration> + use<> {
-        self.pictures.configuration().into_iter().chain(self.sounds.configuration())
+    /// A transport stream in which nothing was found yet.
+    pub(super) fn awaits_media(&self) -> bool {
+        self.is_transport() && self.yielded.units == 0
     }
 
     /// Pictures come, or are announced, and nothing yet that says how to decode them.
     pub(super) fn awaits_parameter_sets(&self) -> bool {
         let announced = self.transport.as_ref().is_some_and(|transport| transport.announces_pictures());
-        self.pictures.awaits_parameter_sets() || (announced && self.pictures.configuration().is_none())
+        self.pictures.awaits_parameter_sets() || (announced && !self.pictures.is_configured())
     }
 
     /// Reads what came; [`Demux::next`] gives what it holds.
@@ -170,13 +173,11 @@ impl Demux {
                 transport.read(piece, &mut self.pictures, &mut self.sounds, &mut self.yielded)
             }
         };
+        if self.yielded.units != units {
+            self.damaged_in_a_row = 0;
+        }
         match read {
-            Ok(()) => {
-                if self.yielded.units != units {
-                    self.damaged_in_a_row = 0;
-                }
-                Ok(())
-            }
+            Ok(()) => Ok(()),
             Err(Trouble::Reject(rejected)) => Err(rejected),
             Err(Trouble::Skip(reason)) => {
                 debug!(reason, "damaged message left out");

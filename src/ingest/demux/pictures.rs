@@ -90,8 +90,8 @@ struct Picture {
 }
 
 impl Pictures {
-    pub(super) fn configuration(&self) -> Option<Configuration> {
-        self.configuration.clone()
+    pub(super) fn is_configured(&self) -> bool {
+        self.configuration.is_some()
     }
 
     pub(super) fn awaits_parameter_sets(&self) -> bool {

@@ -17,11 +17,6 @@ pub(super) struct Sounds {
 }
 
 impl Sounds {
-    pub(super) fn configuration(&self) -> Option<Configuration> {
-        let track = Arc::new(Track::Audio(self.track.clone()?));
-        Some(Configuration { track, reorder_frames: None })
-    }
-
     /// What the container says of the frames to come.
     pub(super) fn configure(&mut self, codec: AudioCodec, config: Bytes, out: &mut Yielded) -> Result<(), Trouble> {
         let track = match codec {
@@ -38,8 +33,8 @@ impl Sounds {
     /// The frames to come are of this track.
     pub(super) fn change(&mut self, track: AudioTrack, out: &mut Yielded) {
         if self.track.as_ref() != Some(&track) {
-            self.track = Some(track);
-            self.configuration().into_iter().for_each(|configuration| out.track(configuration));
+            self.track = Some(track.clone());
+            out.track(Configuration { track: Arc::new(Track::Audio(track)), reorder_frames: None });
         }
     }
 
@@ -71,9 +66,9 @@ impl Sounds {
         Ok(())
     }
 
-    /// Samples per second, once they are known.
-    pub(super) fn rate(&self) -> Option<u32> {
-        self.track.as_ref().map(|track| track.sample_rate)
+    /// The codec and samples per second, once they are known.
+    pub(super) fn format(&self) -> Option<(AudioCodec, u32)> {
+        self.track.as_ref().map(|track| (track.codec, track.sample_rate))
     }
 }
 

@@ -8,7 +8,10 @@ use super::{Trouble, Yielded};
 use crate::ingest::Rejected;
 use crate::ingest::stamp::Stamp;
 use crate::media::{AudioCodec, Kind, Span, VideoCodec};
-use crate::wire::ts::{Demuxer, Event, Piece, Streams, TsError, Unit};
+use crate::wire::ts::{Demuxer, Event, Piece, Streams, Unit};
+
+/// Streams that change more often than this are not logged any more.
+const MAX_LOGGED_CHANGES: u32 = 16;
 
 /// The transport stream of one connection.
 #[derive(Debug, Default)]
@@ -16,7 +19,10 @@ pub(super) struct Transport {
     demuxer: Demuxer,
     events: Vec<Event>,
     video: Option<VideoCodec>,
-    audio: Option<AudioCodec>,
+    /// How often the streams were told.
+    changes: u32,
+    /// Damaged units that are not counted.
+    forgotten: u64,
 }
 
 impl Transport {
@@ -27,6 +33,15 @@ impl Transport {
 
     /// Units that were damaged on the way.
     pub(super) fn damaged(&self) -> u64 {
+        self.damaged_in_all() - self.forgotten
+    }
+
+    /// Units that were damaged so far are not to be counted.
+    pub(super) fn forget_damaged(&mut self) {
+        self.forgotten = self.damaged_in_all();
+    }
+
+    fn damaged_in_all(&self) -> u64 {
         let counts = self.demuxer.counts();
         counts.damaged_pes + counts.damaged_frames
     }
@@ -56,38 +71,41 @@ impl Transport {
 
     fn take_events(&mut self, pictures: &mut Pictures, sounds: &mut Sounds, out: &mut Yielded) -> Result<(), Trouble> {
         let mut events = std::mem::take(&mut self.events);
-        let mut read = Ok(());
+        let mut skipped: Option<String> = None;
         for event in events.drain(..) {
             let taken = match event {
                 Event::Streams(streams) => self.streams(&streams),
                 Event::AudioConfig(track) => {
-                    self.audio = Some(track.codec);
                     sounds.change(track, out);
                     Ok(())
                 }
                 Event::Unit(unit) => self.unit(unit, pictures, sounds, out),
-                Event::Refused(why) => Err(Rejected::Ts(why).into()),
+                Event::Refused(why) => Err(Trouble::Reject(Rejected::Ts(why))),
             };
             match taken {
-                Err(Trouble::Reject(rejected)) => return Err(rejected.into()),
-                Err(skip) => read = Err(skip),
                 Ok(()) => {}
+                Err(Trouble::Skip(why)) => out.skipped.damaged += u64::from(skipped.replace(why).is_some()),
+                Err(rejected) => return Err(rejected),
             }
         }
         self.events = events;
-        read
+        // The last one is counted by whom it is told.
+        skipped.map_or(Ok(()), |why| Err(Trouble::Skip(why)))
     }
 
     fn streams(&mut self, streams: &Streams) -> Result<(), Trouble> {
         self.video = streams.video.map(|(_, codec)| codec);
-        self.audio = streams.audio.map(|(_, codec)| codec);
-        let name = |codec: Option<&'static str>| codec.unwrap_or("none");
-        info!(
-            program = streams.program,
-            video = name(self.video.map(VideoCodec::name)),
-            audio = name(self.audio.map(AudioCodec::name)),
-            "elementary streams of the publisher"
-        );
+        let audio = streams.audio.map(|(_, codec)| codec);
+        self.changes = self.changes.saturating_add(1);
+        if self.changes <= MAX_LOGGED_CHANGES {
+            let name = |codec: Option<&'static str>| codec.unwrap_or("none");
+            info!(
+                program = streams.program,
+                video = name(self.video.map(VideoCodec::name)),
+                audio = name(audio.map(AudioCodec::name)),
+                "elementary streams of the publisher"
+            );
+        }
         for ignored in &streams.ignored {
             warn!(
                 pid = ignored.pid,
@@ -100,7 +118,7 @@ impl Transport {
                 return Err(Rejected::Picture(ignored.name).into());
             }
         }
-        if self.video.is_none() && self.audio.is_none() {
+        if self.video.is_none() && audio.is_none() {
             return Err(Rejected::NothingInProgram.into());
         }
         Ok(())
@@ -126,16 +144,11 @@ impl Transport {
                 pictures.picture(codec, Coded { stamp, composition, form: Form::AnnexB, data: unit.data }, out)
             }
             Kind::Audio => {
-                let Some((codec, rate)) = self.audio.zip(sounds.rate()) else { return Ok(()) };
+                // Which codec it is, its frames say better than the tables.
+                let Some((codec, rate)) = sounds.format() else { return Ok(()) };
                 let after = Span::from_units(i64::try_from(unit.samples_after).unwrap_or(0), rate);
                 sounds.frame(codec, pts.later(after), unit.data, out)
             }
         }
-    }
-}
-
-impl From<TsError> for Rejected {
-    fn from(error: TsError) -> Self {
-        Rejected::Ts(error)
     }
 }

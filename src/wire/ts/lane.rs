@@ -8,6 +8,8 @@ use super::{Counts, Event, Limits, PACKET_BYTES, TsError, Unit};
 use crate::media::Kind;
 
 const COUNTER_MASK: u8 = 0xf;
+/// What a PES packet with a length may have.
+const MAX_SOUND_PES_BYTES: usize = 6 + 0xffff;
 
 /// What the next unit must say of the time before it.
 #[derive(Debug, Default)]
@@ -65,12 +67,14 @@ impl Lane {
             Content::Audio(_, framing) => Some(Framer::new(framing)),
             Content::Video(_) | Content::Other(_) => None,
         };
+        // `PES_packet_length` may only be 0 where it is video (H.222.0 2.4.3.7); and a small frame of sound keeps its PES packet.
+        let pes_bytes = if framer.is_some() { limits.pes_bytes.min(MAX_SOUND_PES_BYTES) } else { limits.pes_bytes };
         Lane {
             stream,
             counter: None,
             before: [0; PACKET_BYTES],
             before_bytes: 0,
-            gatherer: Gatherer::new(limits.pes_bytes),
+            gatherer: Gatherer::new(pes_bytes),
             framer,
             marks: Marks::default(),
             jumped: false,
