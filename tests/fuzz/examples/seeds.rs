@@ -1,6 +1,6 @@
 //! Writes the seeds of every target into `corpus/`: from `fixtures/`, from `presets/`, and made by hand.
 //!
-//! Called by `scripts/fuzz.sh` and by `seeds.sh`; a seed that is there already is left as it is.
+//! Called by `seeds.sh`. What lies there under another name, so also the input of a finding, is left as it is.
 
 use std::path::{Path, PathBuf};
 
