@@ -1,6 +1,6 @@
 //! Writes the seeds of every target into `corpus/`: from `fixtures/`, from `presets/`, and made by hand.
 //!
-//! Called by `scripts/fuzz.sh` and by `seeds.sh`; a seed that is there already is left as it is.
+//! Called by `seeds.sh`. What lies there under another name, so also the input of a finding, is left as it is.
 
 use std::path::{Path, PathBuf};
 
@@ -103,11 +103,14 @@ impl Seeds {
         let whole: Vec<u8> = chosen.iter().flat_map(|packet| packet.iter().copied()).collect();
         self.put("ts", &format!("{name}-packets"), &[&[0], &whole]);
         self.put("ts", &format!("{name}-losses"), &[&[2], &whole]);
-        let bodies: Vec<u8> = chosen.iter().flat_map(|packet| {
-            let which = [0, 0x1000, 0x100, 0x101].iter().position(|known| *known == pid(packet)).unwrap_or(0) as u8;
-            let control = if packet[3] & 0x20 == 0 { 0x40 } else { 0 };
-            [&[which | (packet[1] & 0x40) >> 1 | control], &packet[4..]].concat()
-        }).collect();
+        let bodies: Vec<u8> = chosen
+            .iter()
+            .flat_map(|packet| {
+                let which = [0, 0x1000, 0x100, 0x101].iter().position(|known| *known == pid(packet)).unwrap_or(0) as u8;
+                let control = if packet[3] & 0x20 == 0 { 0x40 } else { 0 };
+                [&[which | (packet[1] & 0x40) >> 1 | control], &packet[4..]].concat()
+            })
+            .collect();
         self.put("ts", &format!("{name}-bodies"), &[&[1], &bodies]);
         let sounds = packets.iter().filter(|packet| packet[1] & 0x40 != 0 && pid(packet) == 0x101).take(2);
         for (index, packet) in sounds.enumerate() {
@@ -368,7 +371,8 @@ impl Seeds {
             }
         }
         // The targets' fifth reader takes messages, one behind the other: two tracks, then a codec that is not carried.
-        let stream = [&[4, 0, 17][..], video[7].1, &[0, 7], video[2].1, &[0, 8], b"\x91vvc1abc", &[1, 7], b"\x91ac-3ab"];
+        let stream =
+            [&[4, 0, 17][..], video[7].1, &[0, 7], video[2].1, &[0, 8], b"\x91vvc1abc", &[1, 7], b"\x91ac-3ab"];
         self.put("flv", "a-connection", &stream);
     }
 
