@@ -163,4 +163,16 @@ mod tests {
         patience.picture_taken();
         assert_eq!(patience.check(at(1_015)), Ok(()));
     }
+
+    #[test]
+    fn a_stream_without_media_is_told_so_once_it_was_long_enough() {
+        let mut patience = Patience::default();
+        let at = Duration::from_secs;
+        patience.note_media(false, at(1_000));
+        patience.note_media(false, at(1_014));
+        assert_eq!(patience.check(at(1_014)), Ok(()));
+        assert_eq!(patience.check(at(1_015)), Err(Rejected::NoMedia { waited: at(15) }));
+        patience.note_media(true, at(1_015));
+        assert_eq!(patience.check(at(1_015)), Ok(()));
+    }
 }

@@ -152,3 +152,39 @@ impl Transport {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+
+    use super::*;
+    use crate::media::codec::ac3;
+
+    /// The tables may say AC-3 where frames are E-AC-3, and are told again whenever a stream of the program appears.
+    #[test]
+    fn which_codec_sound_has_is_known_by_its_frames() {
+        let mut frame = vec![0x0b, 0x77, 0x00, 0xff, 0x34, 0x80]; // E-AC-3 of 512 bytes, stereo
+        frame.resize(512, 0);
+        let track = ac3::parse(&frame).expect("a header").format.track();
+        assert_eq!(track.codec, AudioCodec::Eac3);
+        let sound = |pts| {
+            Event::Unit(Unit {
+                kind: Kind::Audio,
+                pts: Some(pts),
+                dts: None,
+                samples_after: 0,
+                random_access: true,
+                lost_before: false,
+                jump_before: false,
+                data: Bytes::from(frame.clone()),
+            })
+        };
+        let streams = Streams { program: 1, video: None, audio: Some((0x101, AudioCodec::Ac3)), ignored: vec![] };
+        let told = Event::Streams(streams);
+        let mut transport = Transport::default();
+        transport.events = vec![told.clone(), Event::AudioConfig(track), sound(0), told, sound(2_880)];
+        let (mut pictures, mut sounds, mut out) = (Pictures::default(), Sounds::default(), Yielded::default());
+        assert!(transport.take_events(&mut pictures, &mut sounds, &mut out).is_ok());
+        assert_eq!((out.units, out.skipped.damaged), (2, 0));
+    }
+}

@@ -221,18 +221,28 @@ fn frame_samples(config: u8) -> u32 {
     }
 }
 
-/// A packet without a sound, to stand where packets were lost. `samples`: 120, 240, 480 or 960. `None` for another length, and for a
-/// track of several streams.
+/// A packet without a sound, to stand where packets were lost. `samples`: 120, 240, 480, 960, or a multiple of that up to 5 760.
+/// `None` for another length, and for a track of several streams.
 ///
-/// It is one frame of CELT at full bandwidth whose first bit, `silence`, is set (RFC 6716 4.3).
+/// It is made of frames of CELT at full bandwidth whose first bit, `silence`, is set (RFC 6716 4.3); where there are several, of 20 ms
+/// each (code 3 of 3.2.5, constant bitrate).
 pub fn silent_packet(track: &AudioTrack, samples: u32) -> Option<Bytes> {
-    let length = [120, 240, 480, 960].iter().position(|known| *known == samples)?;
+    const SILENCE: [u8; 2] = [0xff, 0xfe];
+    let frames = if samples.is_multiple_of(960) {
+        u8::try_from(samples / 960).ok().filter(|n| (1..=6).contains(n))?
+    } else {
+        1
+    };
+    let length = [120, 240, 480, 960].iter().position(|known| *known == samples / u32::from(frames))?;
     if OpusHead::parse(&track.config).ok()?.mapping.is_some_and(|mapping| mapping.streams > 1) {
         return None;
     }
     let stereo = u8::from(track.channels == 2);
     let toc = (28 + length as u8) << 3 | stereo << 2;
-    Some(Bytes::copy_from_slice(&[toc, 0xff, 0xfe]))
+    if frames == 1 {
+        return Some([&[toc], &SILENCE[..]].concat().into());
+    }
+    Some([&[toc | 3, frames], &SILENCE.repeat(usize::from(frames))[..]].concat().into())
 }
 
 #[cfg(test)]
@@ -309,12 +319,13 @@ mod tests {
     #[test]
     fn silence_lasts_as_long_as_asked() {
         let track = track_from_head(HEAD).expect("made by libopus");
-        for samples in [120, 240, 480, 960] {
+        for samples in [120, 240, 480, 960, 1_920, 2_880, 5_760] {
             let packet = silent_packet(&track, samples).expect("known");
             assert_eq!(packet_samples(&packet), Ok(samples));
         }
         assert_eq!(silent_packet(&track, 960), Some(Bytes::from_static(&[0xfc, 0xff, 0xfe])));
-        assert_eq!(silent_packet(&track, 1_920), None);
+        assert_eq!(silent_packet(&track, 1_920), Some(Bytes::from_static(&[0xff, 2, 0xff, 0xfe, 0xff, 0xfe])));
+        assert!([0, 1_900, 6_720].iter().all(|samples| silent_packet(&track, *samples).is_none()));
         let surround = OpusHead::of_channels(6).expect("known").track();
         assert_eq!(silent_packet(&surround, 960), None);
     }

@@ -9,6 +9,7 @@ use millstream::media::codec::h264::AvcConfig;
 use millstream::media::{AudioCodec, Cut, CutKind, Kind, Packet, Span, Timestamp, Unit, VideoCodec, WallTime};
 use millstream::wire::Inbound;
 use millstream::wire::flv::{AudioTag, Tag, TagKind, VideoTag};
+use millstream::wire::ts::Piece;
 
 use super::source::{Source, assert_tellable};
 
@@ -32,6 +33,8 @@ const SPS: [&[u8]; 2] = [
     ],
 ];
 const PPS: &[u8] = &[0x68, 0xeb, 0xe3, 0xcb, 0x22, 0xc0];
+/// Pictures and sound of OBS.
+const TRANSPORT: &[u8] = include_bytes!("../../../fixtures/obs-29-srt.ts");
 /// 48 kHz stereo, 44.1 kHz mono, 7 350 Hz.
 const ASC: [&[u8]; 3] = [&[0x11, 0x90], &[0x12, 0x08], &[0x16, 0x10]];
 
@@ -49,6 +52,8 @@ struct Rig {
     now: Now,
     /// The publisher's clock.
     stamp_ms: u32,
+    /// Where the transport stream goes on.
+    transport_at: usize,
     messages: usize,
     bytes: usize,
     /// What was sent, to see what of it is held.
@@ -77,6 +82,7 @@ impl Rig {
             ingest,
             now,
             stamp_ms: 0,
+            transport_at: 0,
             messages: 0,
             bytes: 0,
             sent: Vec::new(),
@@ -106,6 +112,7 @@ impl Rig {
                 self.send(kind, Bytes::copy_from_slice(source.bytes(usize::from(how))));
             }
             14 => self.parameter_sets(how, source),
+            _ if how & 0x80 != 0 => self.transport(how, source),
             _ => match how & 3 {
                 0 => self.ingest.end_copy(),
                 1 => self.ingest.set_long_gop(LongGop::EndCopy),
@@ -174,14 +181,37 @@ impl Rig {
         self.send(TagKind::Video, tag.to_body());
     }
 
+    /// The next bytes of a transport stream, from its beginning again behind its end. `how`: something before them is lost, and that
+    /// is told; some of them are others.
+    fn transport(&mut self, how: u8, source: &mut Source<'_>) {
+        if how & 2 != 0 {
+            self.transport_at += usize::from(source.u16());
+        }
+        self.transport_at %= TRANSPORT.len();
+        let rest = &TRANSPORT[self.transport_at..];
+        let mut data = rest[..rest.len().min(usize::from(source.u16()))].to_vec();
+        self.transport_at += data.len();
+        for _ in 0..how >> 3 & 7 {
+            let (at, value) = (usize::from(source.u16()), source.u8());
+            data.get_mut(at).into_iter().for_each(|byte| *byte ^= value);
+        }
+        let data = Bytes::from(data);
+        self.note(&data);
+        self.push(Input::Media(Inbound::Ts(Piece { data, lost: how & 1 != 0 })));
+    }
+
     fn send(&mut self, kind: TagKind, data: Bytes) {
-        self.messages += 1;
-        self.bytes += data.len();
-        self.sent.push(data.clone());
+        self.note(&data);
         self.push(Input::Media(Inbound::Flv(Tag { kind, timestamp_ms: self.stamp_ms, data })));
         if self.sent.len() - self.checked >= 512 {
             self.look();
         }
+    }
+
+    fn note(&mut self, data: &Bytes) {
+        self.messages += 1;
+        self.bytes += data.len();
+        self.sent.push(data.clone());
     }
 
     fn push(&mut self, input: Input) {
