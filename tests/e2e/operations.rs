@@ -13,7 +13,7 @@ use crate::support::daemon::Home;
 use crate::support::follower::Follower;
 use crate::support::http::Client;
 use crate::support::machine;
-use crate::support::source::{Publisher, Source};
+use crate::support::source::{Caller, Publisher, Source};
 
 /// Samples of a Prometheus text: name with labels, and value.
 fn samples(text: &str) -> BTreeMap<&str, f64> {
@@ -117,6 +117,11 @@ fn metrics_follow_a_session() {
     everything_is_measured(&source, &of);
     the_frame_rate_is_measured(&daemon.url("/metrics"));
     everything_stored_is_counted(&daemon.url("/metrics"));
+    // Each SRT connection has figures of its own.
+    let other = home.credentials_with("over SRT", &["--preset", "passthrough"]);
+    let file = source.transport("plain", &["-c", "copy"]);
+    let _caller = Caller::start(&file, daemon.srt(), &format!("streamid={}", other.secret));
+    seen_metrics(&daemon.url("/metrics"), &other.stream);
     everything_documented_is_there(&daemon.url("/metrics"));
     assert!(samples.keys().any(|name| name.starts_with("millstream_http_requests_total{")), "{text}");
     assert!(!text.contains(&credentials.secret), "no key is in the metrics");

@@ -584,15 +584,3 @@ fn what_is_no_transport_stream_is_told() {
     let text = "no MPEG transport stream in the first 65536 bytes: set the encoder's container to MPEG-TS";
     assert_eq!(refusals(&events).iter().map(TsError::to_string).collect::<Vec<_>>(), [text]);
 }
-
-/// A small frame of sound keeps the PES packet that it came in.
-#[test]
-fn sound_has_no_pes_packets_without_a_length() {
-    let mut mux = Mux::default();
-    mux.tables();
-    mux.pes(AUDIO, 0, &[&adts(100, 1)[..], &vec![0; 70_000 - 107 - 8]].concat());
-    mux.pes(AUDIO, 3_000, &adts(100, 2));
-    let (events, counts) = mux.demuxed();
-    assert!(counts.damaged_pes > 0);
-    assert_eq!(units(&events), [Unit { lost_before: true, ..sound(3_000, 0, 100, 2) }]);
-}
