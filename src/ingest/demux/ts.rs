@@ -181,8 +181,8 @@ mod tests {
         };
         let streams = Streams { program: 1, video: None, audio: Some((0x101, AudioCodec::Ac3)), ignored: vec![] };
         let told = Event::Streams(streams);
-        let mut transport = Transport::default();
-        transport.events = vec![told.clone(), Event::AudioConfig(track), sound(0), told, sound(2_880)];
+        let events = vec![told.clone(), Event::AudioConfig(track), sound(0), told, sound(2_880)];
+        let mut transport = Transport { events, ..Transport::default() };
         let (mut pictures, mut sounds, mut out) = (Pictures::default(), Sounds::default(), Yielded::default());
         assert!(transport.take_events(&mut pictures, &mut sounds, &mut out).is_ok());
         assert_eq!((out.units, out.skipped.damaged), (2, 0));
