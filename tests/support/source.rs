@@ -184,9 +184,18 @@ impl Caller {
     /// Calls `listener` with these options behind the URL, and sends `file` no faster than it plays. It lingers until all of it was sent:
     /// without, libsrt drops at the end what it has not sent yet.
     pub fn start(file: &Path, listener: SocketAddr, query: &str) -> Self {
+        Caller::start_with(file, listener, query, &[])
+    }
+
+    /// The same with more options for the multiplexer.
+    pub fn start_with(file: &Path, listener: SocketAddr, query: &str, options: &[&str]) -> Self {
         let mut command = Command::new("ffmpeg");
         command.args(["-nostdin", "-hide_banner", "-loglevel", "warning", "-re", "-i"]).arg(file);
-        command.args(["-map", "0", "-c", "copy", "-f", "mpegts"]).arg(format!("srt://{listener}?linger=10&{query}"));
+        command
+            .args(["-map", "0", "-c", "copy"])
+            .args(options)
+            .args(["-f", "mpegts"])
+            .arg(format!("srt://{listener}?linger=10&{query}"));
         Caller { process: Process::start("ffmpeg", command.stdin(Stdio::null()).stdout(Stdio::null())) }
     }
 
