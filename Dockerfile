@@ -1,8 +1,8 @@
-# The daemon on Debian 12, with the same defaults as everywhere: HTTP on 8080, RTMP on 1935, data in ./data, which is
+# The daemon on Debian 12, with the same defaults as everywhere: HTTP on 8080, RTMP on 1935, SRT on 8890 (UDP), data in ./data, which is
 # /srv/millstream/data here. The image holds FFmpeg built with x264, so it is GPL 3 as a whole (see LICENSE).
 #
 #   docker build -t millstream .
-#   docker run -p 8080:8080 -p 1935:1935 -v millstream:/srv/millstream/data millstream
+#   docker run -p 8080:8080 -p 1935:1935 -p 8890:8890/udp -v millstream:/srv/millstream/data millstream
 
 FROM node:20-bookworm-slim AS web
 WORKDIR /build/web
@@ -38,7 +38,7 @@ COPY LICENSE LICENSE-MIT LICENSE-APACHE /usr/share/doc/millstream/
 USER 10001
 WORKDIR /srv/millstream
 VOLUME /srv/millstream/data
-EXPOSE 8080 1935 1936
+EXPOSE 8080 1935 1936 8890/udp
 # bash speaks HTTP well enough for this, and spares the image a client.
 HEALTHCHECK --interval=10s --timeout=3s --start-period=10s --retries=3 \
     CMD ["bash", "-c", "exec 3<>/dev/tcp/127.0.0.1/8080 && printf 'GET /healthz HTTP/1.0\\r\\n\\r\\n' >&3 && head -n 1 <&3 | grep -q ' 200 '"]
