@@ -2,7 +2,7 @@
 //!
 //! The anchor is slewed towards the wall clock, so that a clock set by hand or by NTP never shows as a jump. Only behind
 //! the discontinuity of a new run, where the wall clock went on without media (nobody was connected, or pictures were left out
-//! up to a keyframe), it steps, and only forward. PDT never goes back.
+//! up to a keyframe), it steps: forward, and back by no more than the timeline passed over without media. PDT never goes back.
 
 use crate::media::{Span, Timestamp, WallTime};
 
@@ -37,16 +37,17 @@ impl Anchor {
         self.ahead
     }
 
-    /// PDT of a cut at `at` whose media came in when the wall clock said `observed`. `new_run`: the first cut of a run.
-    pub(super) fn date(&mut self, at: Timestamp, observed: WallTime, new_run: bool) -> WallTime {
+    /// PDT of a cut at `at` whose media came in when the wall clock said `observed`. `new_run`: the first cut of a run, and how much
+    /// of the timeline before it was passed over: time that need not have gone by.
+    pub(super) fn date(&mut self, at: Timestamp, observed: WallTime, new_run: Option<Span>) -> WallTime {
         let date = match self.pair {
             None => observed,
             Some((anchor, wall)) => {
                 let expected = wall.saturating_add(at - anchor);
                 let error = observed.since(expected);
                 let slew = SLEW_PER_SEGMENT.max(Span::from_flicks((at - anchor).flicks() / 1_000_000 * SLEW_PPM));
-                let most = if new_run { error.max(slew) } else { slew };
-                expected.saturating_add(error.clamp(-slew, most)).max(wall)
+                let (least, most) = new_run.map_or((-slew, slew), |passed| (-slew.max(passed), error.max(slew)));
+                expected.saturating_add(error.clamp(least, most)).max(wall)
             }
         };
         self.pair = Some((at, date));
@@ -68,33 +69,33 @@ mod tests {
     #[test]
     fn media_time_counts_and_the_wall_clock_only_pulls() {
         let mut anchor = Anchor::default();
-        assert_eq!(anchor.date(Timestamp::from_millis(10_000), later(0), false), later(0));
+        assert_eq!(anchor.date(Timestamp::from_millis(10_000), later(0), None), later(0));
         // Arrival jitters by 300 ms; dates move by half a millisecond at most.
-        let late = anchor.date(Timestamp::from_millis(12_000), later(2_300), false);
+        let late = anchor.date(Timestamp::from_millis(12_000), later(2_300), None);
         assert_eq!(late.unix_nanos() - later(2_000).unix_nanos(), 500_000);
         assert_eq!(anchor.ahead(), SLEW_PER_SEGMENT - Span::from_millis(300));
-        let early = anchor.date(Timestamp::from_millis(14_000), later(3_900), false);
+        let early = anchor.date(Timestamp::from_millis(14_000), later(3_900), None);
         assert_eq!(early, later(4_000));
-        assert_eq!(anchor.date(Timestamp::from_millis(16_000), later(6_000), false), later(6_000));
+        assert_eq!(anchor.date(Timestamp::from_millis(16_000), later(6_000), None), later(6_000));
     }
 
     #[test]
     fn a_new_connection_steps_forward_but_never_back() {
         let mut anchor = Anchor::default();
-        anchor.date(Timestamp::from_millis(10_000), later(0), false);
-        assert_eq!(anchor.date(Timestamp::from_millis(12_000), later(9_000), true), later(9_000));
-        let back = anchor.date(Timestamp::from_millis(14_000), later(-50_000), true);
+        anchor.date(Timestamp::from_millis(10_000), later(0), None);
+        assert_eq!(anchor.date(Timestamp::from_millis(12_000), later(9_000), Some(Span::ZERO)), later(9_000));
+        let back = anchor.date(Timestamp::from_millis(14_000), later(-50_000), Some(Span::ZERO));
         assert_eq!(later(11_000).unix_nanos() - back.unix_nanos(), 500_000);
     }
 
     #[test]
     fn a_day_of_a_drifting_wall_clock_is_followed_without_a_step() {
         let mut anchor = Anchor::default();
-        let mut last = anchor.date(Timestamp::ZERO, NOON, false);
+        let mut last = anchor.date(Timestamp::ZERO, NOON, None);
         for segment in 1..=43_200i64 {
             // The wall clock runs 100 ppm fast, and is set an hour forward at half time.
             let millis = segment * 2_000 + segment / 5 + if segment > 21_600 { 3_600_000 } else { 0 };
-            let date = anchor.date(Timestamp::from_millis(segment * 2_000), later(millis), false);
+            let date = anchor.date(Timestamp::from_millis(segment * 2_000), later(millis), None);
             let step = date.since(last);
             assert!((step - Span::from_secs(2)).abs() <= SLEW_PER_SEGMENT, "segment {segment}: {step}");
             if segment == 21_600 {
@@ -111,7 +112,7 @@ mod tests {
             for segment in 0..8_640i64 {
                 let (at, wall) =
                     (Timestamp::from_millis(segment * 10_000), later(segment * 10_000 + segment * ppm / 100));
-                let date = anchor.date(at, wall, false);
+                let date = anchor.date(at, wall, None);
                 assert!(date.since(wall).abs() <= Span::from_millis(2), "segment {segment} at {ppm} ppm: {date}");
                 assert!(segment == 0 || (date.since(last) - Span::from_secs(10)).abs() <= Span::from_millis(2));
                 last = date;
@@ -122,6 +123,23 @@ mod tests {
     #[test]
     fn a_restart_goes_on_from_the_last_pair() {
         let mut anchor = Anchor::resume(Some((Timestamp::from_millis(60_000), later(0))));
-        assert_eq!(anchor.date(Timestamp::from_millis(62_000), later(2_000), true), later(2_000));
+        assert_eq!(anchor.date(Timestamp::from_millis(62_000), later(2_000), Some(Span::ZERO)), later(2_000));
+    }
+
+    #[test]
+    fn what_was_passed_over_is_no_time_that_went_by() {
+        let second = Some(Span::from_secs(1));
+        // Restarts in quick succession: each passes over a second, and takes 300 ms.
+        let mut last = (Timestamp::from_millis(60_000), later(0));
+        for restart in 1..=20 {
+            let at = last.0 + Span::from_secs(2);
+            let mut anchor = Anchor::resume(Some(last));
+            let observed = later(restart * 1_300);
+            assert_eq!(anchor.date(at, observed, second), observed, "restart {restart}");
+            last = (at, observed);
+        }
+        // What was dated stays dated: the segment before the restart lasts until its end.
+        let mut anchor = Anchor::resume(Some((Timestamp::ZERO, later(0))));
+        assert_eq!(anchor.date(Timestamp::from_millis(3_000), later(500), second), later(2_000));
     }
 }

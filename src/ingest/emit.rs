@@ -2,7 +2,7 @@
 
 use super::anchor::Anchor;
 use super::{IngestStats, Now, Start};
-use crate::media::{Cut, CutKind, Kind, Packet, Timestamp, Unit, WallTime};
+use crate::media::{Cut, CutKind, Kind, Packet, Span, Timestamp, Unit, WallTime};
 
 /// A cut as its cause describes it.
 #[derive(Clone, Copy, Debug)]
@@ -11,14 +11,15 @@ pub(super) struct Planned {
     pub kind: CutKind,
     pub discontinuity: bool,
     pub copy_ends: bool,
-    /// First cut of a run: media may have been left out before it.
-    pub new_run: bool,
+    /// First cut of a run: media may have been left out before it. So much of the timeline before it was passed over, and holds
+    /// neither media nor gaps.
+    pub new_run: Option<Span>,
 }
 
 impl Planned {
     /// A cut on an unbroken timeline.
     pub(super) fn plain(at: Timestamp, kind: CutKind) -> Self {
-        Planned { at, kind, discontinuity: false, copy_ends: false, new_run: false }
+        Planned { at, kind, discontinuity: false, copy_ends: false, new_run: None }
     }
 
     /// A discontinuity at a place where decoding may start.
@@ -100,7 +101,6 @@ impl Emitter {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::media::Span;
     use std::time::Duration;
 
     #[test]
@@ -110,7 +110,7 @@ mod tests {
         let at = Timestamp::from_millis(10_000);
         let mut emit = Emitter::new(&Start { next_msn: 7, ..Start::default() });
         let mut out = Vec::new();
-        emit.cut(Planned { new_run: true, ..Planned::discontinuity(at, false) }, now, &mut out);
+        emit.cut(Planned { new_run: Some(Span::ZERO), ..Planned::discontinuity(at, false) }, now, &mut out);
         let gap = CutKind::Gap { duration: Span::from_secs(2) };
         let later = Now { wall: WallTime::from_unix_millis(3_000), ..now };
         emit.cut(Planned::plain(at + Span::from_secs(2), gap), later, &mut out);

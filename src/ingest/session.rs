@@ -219,7 +219,8 @@ impl Session {
         for sample in samples.iter().filter(|sample| sample.kind == Kind::Video) {
             self.video.learn(sample.composition);
         }
-        let mut at = self.timeline_end();
+        let end = self.timeline_end();
+        let mut at = end;
         if !begun && self.start.resumed {
             at = at.max(self.start.at + RESUME_MARGIN);
         }
@@ -243,7 +244,7 @@ impl Session {
         if !begun {
             self.announce_tracks(out);
         }
-        let planned = Planned { discontinuity, new_run: true, ..Planned::discontinuity(at, copy_ends) };
+        let planned = Planned { discontinuity, new_run: Some(at - end), ..Planned::discontinuity(at, copy_ends) };
         self.cut(planned, leader.arrived, out);
         self.cuts.begin(at, true);
         self.announce_tracks(out);

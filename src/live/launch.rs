@@ -191,7 +191,7 @@ fn begin(store: &Store, head: SessionHead) -> Option<SessionWriter> {
 fn split(recovered: RecoveredSession) -> (Vec<RenditionResume>, Vec<RenditionStart>) {
     let both = recovered.renditions.into_iter().map(|rendition| {
         // After a power cut the numbers of init segments jump: what comes then needs one of its own, be it equal to the last.
-        let newest = rendition.inits.last().filter(|init| init.number + 1 == rendition.next_init);
+        let newest = rendition.inits.last().filter(|init| init.number.checked_add(1) == Some(rendition.next_init));
         let track = newest.map(|init| init.track.clone());
         let resume = RenditionResume { next_init: rendition.next_init, track };
         let RecoveredRendition { segments, discontinuity_sequence, inits, .. } = rendition;

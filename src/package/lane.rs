@@ -102,7 +102,7 @@ impl Lane {
         }
         let bytes = write_init(&track).map_err(|source| PackageError::Init { rendition: self.id, source })?;
         out.push(Output::Init(Init { rendition: self.id, number: self.next_init, track: track.clone(), bytes }));
-        self.next_init += 1;
+        self.next_init = self.next_init.saturating_add(1); // a journal may say anything
         // What comes now belongs behind the cut; the open segment could not describe it.
         if let Some(cut) = self.pending.front() {
             self.end_run(Some(cut.at), out)?;

@@ -350,8 +350,8 @@ fn dated(lane: &Lane, holes: &[Hole]) -> Checked {
                 })?;
             }
             Hole::Restart { dates } => {
-                // The timeline may be ahead of the clock by what it leaves out behind the journal.
-                let allowed = dates.start() - SLEW_US..=dates.end() + RESUME_US + JOINT_US;
+                // What the timeline passes over behind the journal is no time that went by.
+                let allowed = dates.start() - SLEW_US..=dates.end() + JOINT_US;
                 rule(allowed.contains(&next), || format!("{msn} is dated {next}, and came within {dates:?}"))?;
             }
         }

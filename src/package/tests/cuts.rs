@@ -260,6 +260,14 @@ fn a_restart_goes_on_with_the_init_segment_that_is_there() {
 }
 
 #[test]
+fn a_number_of_init_segments_that_no_daemon_wrote_does_not_overflow() {
+    let resume = vec![RenditionResume { next_init: u32::MAX, track: None }, RenditionResume::default()];
+    let mut bench = Bench::new(PackageSettings { resume, ..settings() });
+    bench.push(VIDEO, Unit::Track(video_track(320)));
+    assert_eq!(bench.take(VIDEO), format!("init {}\n", u32::MAX));
+}
+
+#[test]
 fn a_sample_longer_than_the_part_target_is_a_part_of_its_own() {
     let mut bench = begun();
     for frame in [0, 5, 6, 12] {
