@@ -1,24 +1,27 @@
 //! The table of continuity: what happens to a broadcast, and what a player sees of it.
 //!
-//! Each row is a stream of its own; all of them are pushed at the same time to one daemon with a copied and an encoded rung, and read
-//! before, during and after. What holds in every row is [`crate::support::continuity`], and that the store lists the same; a row says
-//! what it has beyond that. All of them have connections whose timestamps begin at 0.
+//! Each row is a stream of its own; all of one protocol are pushed at the same time to one daemon with a copied and an encoded rung, and
+//! read before, during and after. What holds in every row is [`crate::support::continuity`], and that the store lists the same; a row
+//! says what it has beyond that. All of them have connections whose timestamps begin at 0.
 //!
-//! | row | happens | stands in every rendition |
-//! |---|---|---|
-//! | reset | RST in the middle of a segment, back after 0.3 s | 1 discontinuity, no gap |
-//! | closed | FIN, back after 5 s | gaps for 5 s, 1 discontinuity |
-//! | silent | the way to the publisher is gone; the deadline closes the connection | gaps for that time, 1 discontinuity |
-//! | held | clean unpublish, back after 2.5 s | gaps for 2.5 s, 1 discontinuity |
-//! | headers | RST with headers and parameter sets before each keyframe, back after 0.3 s | 1 discontinuity, one init segment |
-//! | from 2^24, from 2^31, from 2^32 | timestamps begin 100 ms before that | nothing |
-//! | plus 6 h, minus 6 h | timestamps jump at a keyframe | 1 discontinuity, no gap |
-//! | smaller | 640x360 at 30 fps becomes 426x240 at 60 fps in mid-stream | 1 discontinuity, no gap, another init segment |
-//! | smaller, again | the same behind a reconnect | 1 discontinuity, no gap, another init segment |
-//! | late | FIN, back after the grace time | gaps, ENDLIST; another session behind the same URL |
-//! | end | clean unpublish with `on_unpublish = "end"` | ENDLIST at once, no gap; another session behind the same URL |
+//! | row | happens: over RTMP | over SRT | stands in every rendition |
+//! |---|---|---|---|
+//! | reset | RST in the middle of a segment, back after 0.3 s | killed there, back before anybody has noticed | 1 discontinuity |
+//! | closed | FIN, back after 5 s | shutdown, back after 5 s | gaps for 5 s, 1 discontinuity |
+//! | silent | the way to the publisher is gone; the deadline closes the connection | the caller is frozen until then, and goes on when another has its place | gaps for that time, 1 discontinuity |
+//! | held | clean unpublish, back after 2.5 s | as closed | gaps for 2.5 s, 1 discontinuity |
+//! | headers | RST with headers and parameter sets before each keyframe, back after 0.3 s | in all rows | 1 discontinuity, one init segment |
+//! | from 2^24, from 2^31, from 2^32 | timestamps begin 100 ms before that | | nothing |
+//! | from 2^33 | | PTS, DTS and PCR begin 100 ms before that | nothing |
+//! | plus 6 h, minus 6 h | timestamps jump at a keyframe | the same | 1 discontinuity, no gap |
+//! | smaller | 640x360 at 30 fps becomes 426x240 at 60 fps in mid-stream | the same | 1 discontinuity, no gap, another init segment |
+//! | smaller, again | the same behind a reconnect | the same | 1 discontinuity, another init segment |
+//! | late | FIN, back after the grace time | shutdown, back after the grace time | gaps, ENDLIST; another session behind the same URL |
+//! | end | clean unpublish with `on_unpublish = "end"` | | ENDLIST at once, no gap; another session behind the same URL |
+//! | end | | shutdown with the same: it may be a reconnect, and is held | as late |
 //!
-//! Takeovers by a second publisher: [`crate::takeover`]. Restarts of the daemon: [`crate::lifecycle`].
+//! Takeovers by a second publisher: [`crate::takeover`]. Restarts of the daemon: [`crate::lifecycle`], [`crate::restarts`]. From one
+//! protocol to the other in mid-session: [`crate::srt`].
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -38,13 +41,19 @@ use crate::support::follower::{Follower, Rendition};
 use crate::support::http::{Client, until};
 use crate::support::machine;
 use crate::support::playlist::{Media, Multivariant, resolve};
-use crate::support::publisher::{Ending, Feed, RawPublisher};
+use crate::support::publisher::{Ending, Feed};
 use crate::support::source::{Odd, Source};
+use crate::support::transmitter::{Encoder, Via};
+use crate::support::transport;
 
 /// From the start of a connection until everything of it came out, on a machine that is busy with all rows.
 pub const ROW_LIMIT: Duration = Duration::from_secs(60);
 /// How long a connection may say nothing.
 const SILENCE: &str = "3s";
+/// The same over SRT, where a caller that stood still with the whole machine is not heard at once.
+const SRT_SILENCE: &str = "6s";
+/// What the log says then.
+const SRT_LOST: &str = "connection lost: nothing came any more";
 /// Length of the plain source.
 const SECONDS: u32 = 3;
 
@@ -154,7 +163,7 @@ fn large_and_small() -> [Source; 2] {
     [large, small]
 }
 
-fn rows() -> Vec<Row> {
+fn rows(via: Via) -> Vec<Row> {
     let [large, small] = large_and_small();
     let (_, smaller) = spliced(&[&large, &small]);
     let first = Connection {
@@ -169,20 +178,26 @@ fn rows() -> Vec<Row> {
     let (feed_to_the_middle, pictures) = interrupted();
     reset.connections[0].feed = feed_to_the_middle;
     reset.connections[0].pictures = iter::once(pictures).collect();
-    vec![
+    let both = [
         reset,
         twice("closed", End::Closed, 5_000, feed(), feed()),
         twice("silent", End::Silent, 0, feed(), feed()),
-        twice("held", End::Unpublished, 2_500, feed(), feed()),
-        twice("headers", End::Reset, 300, repeated(), repeated()),
-        once("from 2^24", moved((1 << 24) - 100), whole()),
-        once("from 2^31", moved((1 << 31) - 100), whole()),
-        once("from 2^32", moved((1 << 32) - 100), whole()),
         jumped("plus 6 h", feed(), 6),
         jumped("minus 6 h", moved(7 * 3_600_000), -6),
         once("smaller", smaller, vec![numbers(&large), numbers(&small)]),
         Row { name: "smaller, again", connections: vec![first, again] },
-    ]
+    ];
+    let own = match via {
+        Via::Rtmp => vec![
+            twice("held", End::Unpublished, 2_500, feed(), feed()),
+            twice("headers", End::Reset, 300, repeated(), repeated()),
+            once("from 2^24", moved((1 << 24) - 100), whole()),
+            once("from 2^31", moved((1 << 31) - 100), whole()),
+            once("from 2^32", moved((1 << 32) - 100), whole()),
+        ],
+        Via::Srt => vec![once("from 2^33", moved(transport::WRAP_MS - 100), whole())],
+    };
+    both.into_iter().chain(own).collect()
 }
 
 pub fn home() -> Home {
@@ -191,12 +206,13 @@ pub fn home() -> Home {
         // Discontinuities leave it while the rows go on.
         .set("hls.window", "6s")
         .set("rtmp.silence", SILENCE)
+        .set("srt.idle", SRT_SILENCE)
 }
 
-/// All rows, pushed together when the first test asks.
-fn seen(name: &str) -> &'static Seen {
-    static PUSHED: OnceLock<BTreeMap<&str, Seen>> = OnceLock::new();
-    let pushed = PUSHED.get_or_init(|| {
+/// All rows of a protocol, pushed together when the first test asks.
+fn seen(via: Via, name: &str) -> &'static Seen {
+    static PUSHED: [OnceLock<BTreeMap<&str, Seen>>; 2] = [OnceLock::new(), OnceLock::new()];
+    let pushed = PUSHED[via as usize].get_or_init(|| {
         let _turn = machine::shared("the broadcasts of continuity");
         let home = home();
         let daemon = home.serve();
@@ -204,16 +220,21 @@ fn seen(name: &str) -> &'static Seen {
             let push = |row: Row| {
                 let name = row.name;
                 let (home, daemon, credentials) = (&home, &daemon, home.credentials_of(name));
-                (name, scope.spawn(move || push(home, daemon, &credentials, row)))
+                (name, scope.spawn(move || push(home, daemon, &credentials, via, row)))
             };
-            let threads: Vec<_> = rows().into_iter().map(push).collect();
+            let threads: Vec<_> = rows(via).into_iter().map(push).collect();
             threads.into_iter().map(|(name, run)| (name, run.join().unwrap_or_else(|_| panic!("{name}")))).collect()
         });
         let log = daemon.log();
         assert!(!log.contains("panicked"), "{log}");
         // The publishers went as the rows say.
-        for reason in ["connection lost: connection reset", "the peer closed the connection", "the publisher is silent"]
-        {
+        let reasons = match via {
+            Via::Rtmp => {
+                ["connection lost: connection reset", "the peer closed the connection", "the publisher is silent"]
+            }
+            Via::Srt => ["closed by the session: taken_over", "the caller closed the connection", SRT_LOST],
+        };
+        for reason in reasons {
             assert!(log.contains(reason), "no connection ended with {reason:?}: {log}");
         }
         daemon.stop();
@@ -233,8 +254,9 @@ pub fn stored(home: &Home, stream: &str, renditions: &[Rendition]) -> Vec<Media>
 }
 
 /// Sends a row's connections and follows the stream until gaps behind the last one are listed.
-fn push(home: &Home, daemon: &Daemon, credentials: &Credentials, row: Row) -> Seen {
+fn push(home: &Home, daemon: &Daemon, credentials: &Credentials, via: Via, row: Row) -> Seen {
     let mut player: Option<Follower> = None;
+    let mut silent: Option<Encoder> = None;
     let mut stretches: Vec<Stretch> = Vec::new();
     let mut left: Option<Instant> = None;
     for connection in row.connections {
@@ -244,18 +266,25 @@ fn push(home: &Home, daemon: &Daemon, credentials: &Credentials, row: Row) -> Se
             End::Silent => Ending::Mute,
             End::Unpublished => Ending::Unpublish,
         };
-        let publisher = RawPublisher::start(daemon.rtmp, &credentials.secret, feed.then(ending));
+        let publisher = Encoder::start(via, daemon, credentials, feed.then(ending));
         if let (Some(last), Some(left)) = (stretches.last_mut(), left) {
             last.away = left.elapsed();
         }
         let player =
             player.get_or_insert_with(|| Follower::open(&daemon.url(""), &credentials.stream, FIRST_SEGMENT_LIMIT));
-        player.until(ROW_LIMIT, "all was sent", |_| publisher.sent_at().is_some());
+        if let Some(silent) = &silent {
+            silent.thaw(); // what it says now is nobody's
+        }
+        player.until(ROW_LIMIT, "all has come", |_| publisher.has_arrived(daemon, &credentials.stream));
         let sent = publisher.sent_at().expect("it was waited for");
         match end {
-            End::Silent => player.until(ROW_LIMIT, "the daemon closes", |_| publisher.is_closed()),
-            End::Reset => publisher.reset(),
-            End::Closed | End::Unpublished => drop(publisher),
+            End::Silent => {
+                publisher.freeze();
+                player.until(ROW_LIMIT, "it is given up", |_| publisher.is_closed() || was_lost(daemon, credentials));
+                silent = Some(publisher);
+            }
+            End::Reset => publisher.kill(),
+            End::Closed | End::Unpublished => publisher.leave(),
         }
         player.until(ROW_LIMIT, "the publisher is away", |_| sent.elapsed() >= away);
         stretches.extend(pictures.into_iter().map(|pictures| Stretch::new(pictures, Duration::ZERO)));
@@ -274,6 +303,11 @@ fn push(home: &Home, daemon: &Daemon, credentials: &Credentials, row: Row) -> Se
     });
     let folder = tempfile::tempdir().expect("a folder");
     Seen { history: History::of(&player, folder.path()), player, stretches, stored: kept }
+}
+
+/// Whether an SRT caller of this stream was given up because nothing came from it.
+fn was_lost(daemon: &Daemon, credentials: &Credentials) -> bool {
+    daemon.log().lines().any(|line| line.contains(SRT_LOST) && line.contains(&credentials.stream))
 }
 
 pub fn breaks_of(rendition: &Rendition) -> usize {
@@ -306,35 +340,52 @@ impl Seen {
     }
 }
 
-#[test]
-fn a_publisher_that_was_reset_or_closed_comes_back_behind_one_discontinuity() {
+fn assert_interrupted(via: Via) {
     for name in ["reset", "closed"] {
-        let seen = seen(name);
+        let seen = seen(via, name);
         seen.assert_continuous();
         seen.assert_one_configuration();
     }
-    assert!(seen("closed").has_gaps(), "5 s are longer than a segment");
+    assert!(seen(via, "closed").has_gaps(), "5 s are longer than a segment");
     let (_, pictures) = interrupted();
     assert!((75..90).contains(&pictures.end), "in the middle of a segment: {pictures:?}");
 }
 
 #[test]
+fn a_publisher_that_was_reset_or_closed_comes_back_behind_one_discontinuity() {
+    assert_interrupted(Via::Rtmp);
+}
+
+#[test]
+fn a_caller_that_was_killed_or_shut_down_comes_back_behind_one_discontinuity() {
+    assert_interrupted(Via::Srt);
+}
+
+#[test]
 fn a_publisher_that_falls_silent_is_given_up_and_comes_back_behind_one_discontinuity() {
-    let seen = seen("silent");
+    let seen = seen(Via::Rtmp, "silent");
     seen.assert_continuous();
     assert!(seen.has_gaps(), "the deadline of {SILENCE} is longer than a segment");
 }
 
+/// What it says when it wakes up finds its place taken.
+#[test]
+fn a_caller_that_is_frozen_is_given_up_and_another_goes_on_behind_one_discontinuity() {
+    let seen = seen(Via::Srt, "silent");
+    seen.assert_continuous();
+    assert!(seen.has_gaps(), "the deadline of {SRT_SILENCE} is longer than a segment");
+}
+
 #[test]
 fn a_clean_unpublish_holds_the_session_for_the_next_publish() {
-    let seen = seen("held");
+    let seen = seen(Via::Rtmp, "held");
     seen.assert_continuous();
     assert!(seen.has_gaps());
 }
 
 #[test]
 fn parameter_sets_before_each_keyframe_cost_a_reconnect_nothing() {
-    let seen = seen("headers");
+    let seen = seen(Via::Rtmp, "headers");
     seen.assert_continuous();
     seen.assert_one_configuration();
 }
@@ -342,17 +393,28 @@ fn parameter_sets_before_each_keyframe_cost_a_reconnect_nothing() {
 #[test]
 fn timestamps_wrap_unseen_wherever_they_begin() {
     for name in ["from 2^24", "from 2^31", "from 2^32"] {
-        seen(name).assert_continuous();
-        assert!(!seen(name).has_gaps(), "{name}");
+        seen(Via::Rtmp, name).assert_continuous();
+        assert!(!seen(Via::Rtmp, name).has_gaps(), "{name}");
     }
 }
 
 #[test]
+fn the_clock_of_a_transport_stream_wraps_unseen() {
+    seen(Via::Srt, "from 2^33").assert_continuous();
+    assert!(!seen(Via::Srt, "from 2^33").has_gaps());
+}
+
+#[test]
 fn timestamps_that_jump_by_hours_are_one_discontinuity() {
-    for name in ["plus 6 h", "minus 6 h"] {
-        seen(name).assert_continuous();
-        seen(name).assert_one_configuration();
+    for (via, name) in product(["plus 6 h", "minus 6 h"]) {
+        seen(via, name).assert_continuous();
+        seen(via, name).assert_one_configuration();
     }
+}
+
+/// Rows that both protocols have.
+fn product(names: [&'static str; 2]) -> impl Iterator<Item = (Via, &'static str)> {
+    [Via::Rtmp, Via::Srt].into_iter().flat_map(move |via| names.map(|name| (via, name)))
 }
 
 /// Sizes of a rung's stretches.
@@ -362,11 +424,11 @@ fn sizes(seen: &Seen, rung: &str) -> Vec<(u16, u16)> {
 
 #[test]
 fn a_smaller_and_faster_source_is_one_discontinuity_in_mid_stream_and_behind_a_reconnect() {
-    for name in ["smaller", "smaller, again"] {
-        let seen = seen(name);
+    for (via, name) in product(["smaller", "smaller, again"]) {
+        let seen = seen(via, name);
         seen.assert_continuous();
-        assert_eq!(sizes(seen, "360p"), [(640, 360), (426, 240)], "{name}: copied");
-        assert_eq!(sizes(seen, "240p"), [(426, 240), (426, 240)], "{name}: encoded");
+        assert_eq!(sizes(seen, "360p"), [(640, 360), (426, 240)], "{via:?}, {name}: copied");
+        assert_eq!(sizes(seen, "240p"), [(426, 240), (426, 240)], "{via:?}, {name}: encoded");
     }
 }
 
@@ -402,14 +464,16 @@ fn assert_afterlife(daemon: &Daemon, players: [&Follower; 2]) {
 
 /// Sends the plain source twice, to two sessions behind one URL. `gaps`: whether they waited for their publisher before they ended.
 /// Then the daemon is started anew, and they are what they were.
-fn assert_ends(name: &'static str, settings: &[&str], ending: Ending, gaps: bool) {
+fn assert_ends(name: &'static str, via: Via, settings: &[&str], ending: Ending, gaps: bool) {
     let _turn = machine::shared(name);
     let home = Home::new("passthrough").set("hls.segment", "1s");
     let daemon = home.serve();
     let credentials = home.credentials_with(name, settings);
     let broadcast = || {
-        let _publisher = RawPublisher::start(daemon.rtmp, &credentials.secret, feed().then(ending));
+        let publisher = Encoder::start(via, &daemon, &credentials, feed().then(ending));
         let mut player = Follower::open(&daemon.url(""), &credentials.stream, FIRST_SEGMENT_LIMIT);
+        player.until(ROW_LIMIT, "all has come", |_| publisher.has_arrived(&daemon, &credentials.stream));
+        publisher.leave();
         player.until_ended(ROW_LIMIT);
         let folder = tempfile::tempdir().expect("a folder");
         let history = History::of(&player, folder.path());
@@ -437,10 +501,16 @@ fn assert_ends(name: &'static str, settings: &[&str], ending: Ending, gaps: bool
 
 #[test]
 fn a_session_ends_with_its_grace_time_and_the_next_publish_is_another_session() {
-    assert_ends("late", &["--grace", "2s"], Ending::Close, true);
+    assert_ends("late", Via::Rtmp, &["--grace", "2s"], Ending::Close, true);
 }
 
 #[test]
 fn a_clean_unpublish_ends_the_session_where_that_is_asked_for() {
-    assert_ends("end", &["--on-unpublish", "end"], Ending::Unpublish, false);
+    assert_ends("end", Via::Rtmp, &["--on-unpublish", "end"], Ending::Unpublish, false);
+}
+
+/// SRT has one word for a stop and for a broken connection that is made anew.
+#[test]
+fn a_shutdown_over_srt_is_held_for_the_grace_time_whatever_a_clean_unpublish_does() {
+    assert_ends("shutdown", Via::Srt, &["--on-unpublish", "end", "--grace", "2s"], Ending::Close, true);
 }

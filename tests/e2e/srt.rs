@@ -21,6 +21,7 @@ use crate::support::http::Client;
 use crate::support::machine;
 use crate::support::publisher::{Ending, Feed, RawPublisher};
 use crate::support::source::{Caller, Odd, Source};
+use crate::takeover;
 
 /// Until a refused encoder has ended.
 const REFUSAL_LIMIT: Duration = Duration::from_secs(30);
@@ -259,11 +260,6 @@ fn history(mut player: Follower, breaks: usize) -> History {
     History::of(&player, folder.path())
 }
 
-/// The session is held, and all of it stays listed.
-fn continuous() -> Home {
-    crate::continuity::home().set("rtmp.silence", "60s").set("hls.window", "60s")
-}
-
 fn caller(daemon: &Daemon, credentials: &Credentials) -> Caller {
     let file = source().transport(CASES[0].name, CASES[0].coding);
     Caller::start(&file, daemon.srt(), &plain_key(credentials))
@@ -282,7 +278,7 @@ fn over_rtmp(daemon: &Daemon, credentials: &Credentials) -> RawPublisher {
 #[test]
 fn a_broadcast_goes_on_from_rtmp_to_srt_and_back() {
     let _turn = machine::shared("a_broadcast_goes_on_from_rtmp_to_srt_and_back");
-    let (home, all) = (continuous(), source().frames());
+    let (home, all) = (takeover::home(), source().frames());
     let (daemon, credentials) = (home.serve(), home.credentials());
     let first = over_rtmp(&daemon, &credentials);
     let mut player = Follower::open(&daemon.url(""), &credentials.stream, FIRST_SEGMENT_LIMIT);
@@ -311,7 +307,7 @@ fn a_broadcast_goes_on_from_rtmp_to_srt_and_back() {
 #[test]
 fn a_caller_that_is_killed_takes_its_own_place_behind_one_discontinuity() {
     let _turn = machine::shared("a_caller_that_is_killed_takes_its_own_place_behind_one_discontinuity");
-    let (home, all) = (continuous(), in_order().frames());
+    let (home, all) = (takeover::home(), in_order().frames());
     let (daemon, credentials) = (home.serve(), home.credentials());
     let first = caller_in_step(&daemon, &credentials);
     let mut player = Follower::open(&daemon.url(""), &credentials.stream, FIRST_SEGMENT_LIMIT);

@@ -71,7 +71,7 @@ async fn behind_a_blackhole_that_breaks_the_connection_the_caller_comes_again() 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_killed_caller_is_back_before_it_is_missed() {
     let _turn = machine::shared("a_killed_caller_is_back_before_it_is_missed");
-    let media = Media::new(30, 1_000);
+    let media = Media::new(45, 1_000);
     // Long enough that the second one is there before the first one is missed.
     let listener = Listener::start(Some(PASSPHRASE), |settings| settings.idle_timeout = Duration::from_secs(25));
     let call = Call { cipher: Some((PASSPHRASE, 32)), ..Call::new(Program::Ffmpeg) };

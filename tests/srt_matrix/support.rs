@@ -29,6 +29,10 @@ pub const PASSPHRASE: &str = "correct horse battery";
 pub const PATIENCE: Duration = Duration::from_secs(60);
 /// 7 transport packets, which is what a datagram of SRT carries.
 const CHUNK: usize = 1_316;
+/// How long callers try to connect. Their default of 3 s is less than a machine may stand still.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(30);
+/// What FFmpeg sends last is its filler (see [`Feed`]): so much of its media is not compared.
+const FFMPEG_TAIL: Duration = Duration::from_millis(500);
 
 /// What one publisher sent.
 #[derive(Clone, Debug, Default)]
@@ -202,16 +206,19 @@ impl Call {
     /// Where it calls. FFmpeg takes everything in the URL, GStreamer only this much.
     fn url(&self, to: SocketAddr) -> String {
         let key = self.key.replace('#', "%23");
+        let connect = CONNECT_TIMEOUT.as_millis();
         let mut url = match self.program {
             // Of the options only FFmpeg's latency is in microseconds, and `linger` in seconds.
             Program::Ffmpeg => {
                 let latency = self.latency.as_micros();
-                format!("srt://{to}?streamid={key}&latency={latency}&linger=20&pkt_size={CHUNK}")
+                let options = format!("latency={latency}&connect_timeout={connect}&linger=20&pkt_size={CHUNK}");
+                format!("srt://{to}?streamid={key}&{options}")
             }
             Program::LiveTransmit => {
                 let (latency, idle) = (self.latency.as_millis(), self.peer_idle_ms);
-                format!("srt://{to}?streamid={key}&latency={latency}&peeridletimeo={idle}")
+                format!("srt://{to}?streamid={key}&latency={latency}&conntimeo={connect}&peeridletimeo={idle}")
             }
+            // It calls again by itself.
             Program::GStreamer => return format!("srt://{to}"),
         };
         if let Some((passphrase, bytes)) = self.cipher {
@@ -344,7 +351,8 @@ fn filler(index: u64) -> [u8; 188] {
 const FILLER: &[u8; 6] = b"filler";
 
 /// Feeds a program: media first, then filler until [`Feed::end`]. Programs keep a little of what they read, and nobody asks again
-/// for the last packets when they are lost: with filler behind it, the media's end is like its middle.
+/// for the last packets when they are lost: with filler behind it, the media's end is like its middle. FFmpeg's filler is the last
+/// half second of its media ([`Media::compared`]).
 pub struct Feed(Option<(Arc<AtomicBool>, JoinHandle<Vec<u8>>)>);
 
 impl Feed {
@@ -395,6 +403,18 @@ impl Media {
         let bytes_per_second = kbps * 1_000 / 8;
         Media { path, bytes, bytes_per_second }
     }
+
+    /// How much of what `program` sent, `sent` bytes, has something behind it and so must come: of the programs that are fed all the
+    /// media, and of FFmpeg all but the last half second.
+    pub fn compared(&self, program: Program, sent: usize) -> usize {
+        match program {
+            Program::Ffmpeg => {
+                let tail = FFMPEG_TAIL.as_secs_f64() * f64::from(self.bytes_per_second);
+                sent.checked_sub(tail as usize).expect("FFmpeg sends more than its filler")
+            }
+            Program::LiveTransmit | Program::GStreamer => self.bytes.len(),
+        }
+    }
 }
 
 /// What is missing of what was sent.
@@ -441,4 +461,46 @@ pub fn compare(sent: &[u8], length: usize, pieces: &[(Bytes, bool)]) -> Result<H
     }
     holes.tail = length.saturating_sub(at);
     Ok(holes)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A second of media in datagrams.
+    fn second() -> (Media, Vec<(Bytes, bool)>) {
+        let bytes: Bytes = (0..300).flat_map(filler).collect();
+        let pieces = bytes.chunks(CHUNK).map(|chunk| (bytes.slice_ref(chunk), false)).collect();
+        (Media { path: PathBuf::new(), bytes_per_second: bytes.len() as u32, bytes }, pieces)
+    }
+
+    #[test]
+    fn what_ffmpeg_sends_last_may_be_lost() {
+        let (media, mut pieces) = second();
+        let sent = &media.bytes;
+        let lost = pieces.pop().expect("some").0.len();
+        assert_eq!(compare(sent, media.compared(Program::Ffmpeg, sent.len()), &pieces), Ok(Holes::default()));
+        let fed = media.compared(Program::LiveTransmit, sent.len());
+        let tail = Holes { tail: lost, ..Holes::default() };
+        assert_eq!(compare(sent, fed, &pieces), Ok(tail), "what a program is fed comes to its end");
+    }
+
+    #[test]
+    fn what_is_lost_before_that_is_a_hole() {
+        let (media, whole) = second();
+        let sent = &media.bytes;
+        let compared = media.compared(Program::Ffmpeg, sent.len());
+        // The first datagram, one in the middle, and the last that is compared.
+        for lost in [0, 9, compared / CHUNK] {
+            let mut pieces = whole.clone();
+            pieces.remove(lost);
+            assert!(compare(sent, compared, &pieces).is_err(), "without a mark");
+            pieces[lost].1 = true;
+            let hole = Holes { count: 1, bytes: CHUNK, tail: 0 };
+            assert_eq!(compare(sent, compared, &pieces), Ok(hole), "datagram {lost} of {}", whole.len());
+        }
+        let half = &whole[..whole.len() / 3];
+        let tail = compared - half.len() * CHUNK;
+        assert_eq!(compare(sent, compared, half), Ok(Holes { tail, ..Holes::default() }), "it breaks off");
+    }
 }

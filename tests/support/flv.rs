@@ -124,7 +124,7 @@ pub fn repeat_parameter_sets(tags: &mut [Tag]) {
 }
 
 /// SPS and PPS of an avcC with one of each, with 4-byte lengths.
-fn parameter_sets(record: &[u8]) -> Vec<u8> {
+pub fn parameter_sets(record: &[u8]) -> Vec<u8> {
     let (mut rest, mut sets) = (&record[5..], Vec::new());
     for _ in 0..2 {
         let length = usize::from(u16::from_be_bytes([rest[1], rest[2]]));

@@ -9,6 +9,9 @@
 //! | [`flv`] | the tags of a source, to be edited |
 //! | [`enhanced`] | messages of enhanced RTMP, which `ffmpeg` and OBS here cannot send, of packets that `ffmpeg` has coded |
 //! | [`publisher`] | a publisher that sends whatever a test wants, and keeps what it is told |
+//! | [`transmitter`] | publishers over RTMP and over SRT, of which tests may have either |
+//! | [`transport`] | tags of a source as an MPEG transport stream |
+//! | [`srt`] | an SRT caller of the tests' own, which reads the codes of refusals |
 //! | [`http`] | a blocking face of an HTTP client that is not ours |
 //! | [`playlist`] | strict readers of multivariant and media playlists |
 //! | [`follower`] | a player without a picture: fetches every segment of every rendition as it is listed |
@@ -39,4 +42,7 @@ pub mod playlist;
 pub mod process;
 pub mod publisher;
 pub mod source;
+pub mod srt;
 pub mod tone;
+pub mod transmitter;
+pub mod transport;

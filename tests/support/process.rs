@@ -82,6 +82,11 @@ impl Lines {
         true
     }
 
+    /// Whether the process has closed its end.
+    pub fn has_ended(&self) -> bool {
+        self.lock().closed
+    }
+
     /// Everything so far.
     pub fn text(&self) -> String {
         self.lock().lines.join("\n")

@@ -31,7 +31,7 @@ const DATA: u8 = 18;
 /// What is pushed, and how.
 #[derive(Clone, Debug)]
 pub struct Feed {
-    tags: Vec<Tag>,
+    pub(super) tags: Vec<Tag>,
     chunk_bytes: u32,
     tags_per_message: usize,
     speed_percent: u64,
