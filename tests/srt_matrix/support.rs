@@ -211,7 +211,7 @@ impl Call {
             // Of the options only FFmpeg's latency is in microseconds, and `linger` in seconds.
             Program::Ffmpeg => {
                 let latency = self.latency.as_micros();
-                let options = format!("latency={latency}&connect_timeout={connect}&linger=20&pkt_size={CHUNK}");
+                let options = format!("latency={latency}&connect_timeout={connect}&linger=8&pkt_size={CHUNK}");
                 format!("srt://{to}?streamid={key}&{options}")
             }
             Program::LiveTransmit => {

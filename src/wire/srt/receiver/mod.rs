@@ -387,9 +387,11 @@ impl Receiver {
         }
     }
 
-    /// How long a reported loss has before it is reported again.
+    /// How long a reported loss has before it is reported again: until what was asked for should be here. The sooner, the more
+    /// often within the latency; a report too many costs a packet. (libsrt and the draft's section 4.8.2 take half of the
+    /// patience, which is less than a round trip where that is steady, and more than two where it is not.)
     fn nak_every(&self) -> Duration {
-        self.rtt.patience().max(MIN_NAK_EVERY)
+        (self.rtt.smoothed + self.rtt.variance).max(MIN_NAK_EVERY)
     }
 
     fn report_losses(&mut self, now: Duration, out: &mut Output) {

@@ -156,6 +156,24 @@ fn reordered_and_doubled_packets_come_out_once_and_in_order() {
 }
 
 #[test]
+fn a_loss_is_reported_again_when_the_repetition_should_have_come() {
+    const ROUND_TRIP: u64 = 40;
+    let mut rig = Rig::new(ReceiverSettings { latency: ms(1_000), ..settings(0, 0) });
+    // One round trip is measured: its variance is half of it.
+    rig.answers = false;
+    rig.packet(0, false);
+    rig.advance(ms(ROUND_TRIP));
+    let ackack = packets::control(6, 0, 1, rig.stamp(rig.now), 1, &[]);
+    rig.take(&ackack);
+    let stats = rig.receiver.stats();
+    assert!(stats.rtt > ms(25) && stats.rtt_variance == stats.rtt / 2, "{stats:?}");
+    rig.packet(2, false);
+    rig.advance(ms(300));
+    // At once, and then each 1.5 round trips.
+    assert!((5..=8).contains(&rig.reported.len()), "{:?}", rig.reported);
+}
+
+#[test]
 fn a_loss_is_reported_at_once_and_again_and_what_comes_in_time_is_whole() {
     let mut rig = Rig::new(settings(0, 0));
     rig.packet(0, false);
