@@ -1,4 +1,5 @@
-//! The watch page in headless Chromium: the picture moves, and another level can be forced.
+//! The watch page in headless Chromium: the picture moves, another level can be forced, AV1 with Opus plays, and a codec that is
+//! missing is named.
 
 use std::fs;
 use std::path::Path;
@@ -7,8 +8,10 @@ use std::time::Duration;
 use crate::broadcast::{FIRST_SEGMENT_LIMIT, test_preset};
 use crate::support::browser::{Browser, is_switched_off};
 use crate::support::daemon::Home;
+use crate::support::enhanced::{Codec, Coded, Wrapping, interleaved};
 use crate::support::follower::Follower;
 use crate::support::machine;
+use crate::support::publisher::{Feed, RawPublisher};
 use crate::support::source::{Publisher, Source};
 
 /// Until the page is there.
@@ -48,10 +51,77 @@ fn the_watch_page_plays_and_switches_levels() {
         page.evaluate(&format!("window.seenAt = {video}.currentTime"), PLAY_LIMIT);
         page.wait_for(&format!("{video}.currentTime > window.seenAt + 1"), PLAY_LIMIT);
     }
+    screenshot(&mut page, "watch.png");
+    assert_eq!(page.evaluate(&format!("{video}.error"), PLAY_LIMIT), serde_json::Value::Null);
+}
+
+/// Opens the page of a stream that is offline, and then pushes so many seconds of two codecs, which `passthrough` carries as they are.
+/// What is pushed is held when it ends, so that the page has no reason to go.
+fn watch_carried(video: Codec, audio: Codec, seconds: u32, look: impl FnOnce(&mut Browser)) {
+    let home = Home::new("passthrough").set("session.grace", "10m");
+    let credentials = home.credentials();
+    let daemon = home.serve();
+    let coded = |codec| Coded::new(codec, seconds).tags(Wrapping::Plain);
+    let feed = Feed::from(interleaved(coded(video), coded(audio)));
+    let mut page = Browser::start();
+    page.like_a_phone();
+    page.open(&daemon.url(&format!("/watch/{}", credentials.stream)));
+    page.wait_for("document.getElementById('state')?.textContent === 'Offline'", PAGE_LIMIT);
+    let _publisher = RawPublisher::start(daemon.rtmp, &credentials.secret, feed);
+    look(&mut page);
+    daemon.stop();
+}
+
+#[test]
+fn av1_with_opus_plays_as_it_came() {
+    if is_switched_off() {
+        eprintln!("AV1 was not looked at: E2E_BROWSER=off says that there is no browser");
+        return;
+    }
+    let _turn = machine::shared("av1_with_opus_plays_as_it_came");
+    watch_carried(Codec::Av1, Codec::Opus, 40, |page| {
+        let video = "document.querySelector('video')";
+        page.wait_for(&format!("{video}.currentTime > 0 && {video}.videoHeight === 240"), PLAY_LIMIT);
+        page.evaluate(&format!("window.seenAt = {video}.currentTime"), PLAY_LIMIT);
+        let (moved, decoded) = ("currentTime > window.seenAt + 2", "getVideoPlaybackQuality().totalVideoFrames >= 60");
+        // Of the sound there is a count of bytes, in Chromium alone.
+        let heard = "webkitAudioDecodedByteCount > 0";
+        page.wait_for(&format!("{video}.{moved} && {video}.{decoded} && {video}.{heard}"), PLAY_LIMIT);
+        let codecs = "(({videoCodec, audioCodec}) => `${videoCodec},${audioCodec}`)(window.millstream.hls.levels[0])";
+        let codecs = page.evaluate(codecs, PAGE_LIMIT);
+        let codecs = codecs.as_str().expect("a text");
+        assert!(codecs.starts_with("av01.0.") && codecs.to_lowercase().ends_with(",opus"), "{codecs}");
+        assert_eq!(page.evaluate(&format!("{video}.error"), PAGE_LIMIT), serde_json::Value::Null);
+        screenshot(page, "av1.png");
+    });
+}
+
+/// Chromium has no decoder for HEVC in software.
+#[test]
+fn a_codec_that_the_browser_lacks_is_named_on_the_page() {
+    if is_switched_off() {
+        eprintln!("the watch page was not looked at: E2E_BROWSER=off says that there is no browser");
+        return;
+    }
+    let _turn = machine::shared("a_codec_that_the_browser_lacks_is_named_on_the_page");
+    watch_carried(Codec::Hevc, Codec::Opus, 6, |page| {
+        let text = |id: &str| format!("document.getElementById('{id}').textContent");
+        page.wait_for(&format!("{} === 'This browser cannot play HEVC'", text("veil-title")), PLAY_LIMIT);
+        // Nothing breathes as if it were to come, and nothing is offered that does nothing.
+        let still = "!document.getElementById('veil').classList.contains('is-busy')";
+        let hidden = "getComputedStyle(document.getElementById('bar')).visibility === 'hidden'";
+        page.wait_for(&format!("{still} && {hidden}"), PAGE_LIMIT);
+        let said = page.evaluate(&format!("`${{{}}}: ${{{}}}`", text("state"), text("veil-detail")), PAGE_LIMIT);
+        assert_eq!(said, "Cannot play: Another browser, or another device, may.");
+        screenshot(page, "missing-codec.png");
+    });
+}
+
+/// For whoever wants to look.
+fn screenshot(page: &mut Browser, name: &str) {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("target/screenshots");
     fs::create_dir_all(&folder).expect("a folder for screenshots");
-    page.screenshot(&folder.join("watch.png"));
-    assert_eq!(page.evaluate(&format!("{video}.error"), PLAY_LIMIT), serde_json::Value::Null);
+    page.screenshot(&folder.join(name));
 }
 
 /// Chooses a level as a viewer does: in the page's list of qualities.

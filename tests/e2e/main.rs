@@ -18,6 +18,7 @@
 //! | [`memory`] | what a session holds at most, with the worst sources |
 //! | [`rtmps`] | RTMP over TLS |
 //! | [`srt`] | SRT: every codec, encryption, refusals, continuity across protocols |
+//! | [`codecs`] | enhanced RTMP: every codec, in every wrapping; what other tools say of what is carried as it came |
 //! | [`stored`] | what lies in the store |
 //! | [`playback`] | content types, caching, ranges, compression, errors |
 //! | [`operations`] | health, readiness, metrics, `check` |
@@ -36,6 +37,7 @@ mod attacks;
 mod broadcast;
 mod browser;
 mod checks;
+mod codecs;
 mod continuity;
 mod copied;
 mod full_ladder;

@@ -179,6 +179,14 @@ impl Browser {
         }
     }
 
+    /// Makes the page as large as a phone held upright, with the light colours.
+    pub fn like_a_phone(&mut self) {
+        let phone = json!({"width": 390, "height": 844, "deviceScaleFactor": 2, "mobile": true});
+        self.call("Emulation.setDeviceMetricsOverride", phone, ANSWER_LIMIT);
+        let light = json!({"features": [{"name": "prefers-color-scheme", "value": "light"}]});
+        self.call("Emulation.setEmulatedMedia", light, ANSWER_LIMIT);
+    }
+
     /// Writes a picture of the page as PNG.
     pub fn screenshot(&mut self, file: &Path) {
         let answer = self.call("Page.captureScreenshot", json!({"format": "png"}), ANSWER_LIMIT);

@@ -198,6 +198,17 @@ pub fn probe(file: &Path) -> Value {
     answer["streams"][0].clone()
 }
 
+/// What ffprobe says of the streams of a file or URL that it reads to the end, the number of packets included. It must not warn of anything.
+pub fn probe_silently(input: &str) -> Vec<Value> {
+    let mut command = Command::new("ffprobe");
+    command.args(["-v", "warning", "-count_packets", "-show_streams", "-of", "json", input]);
+    let output = command.output().unwrap_or_else(|error| panic!("{command:?}: {error}"));
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success() && said.is_empty(), "{input}: {}: {said}", output.status);
+    let answer: Value = serde_json::from_slice(&output.stdout).expect("ffprobe prints JSON");
+    answer["streams"].as_array().expect("streams").clone()
+}
+
 /// Decodes all of `file`, first error out, and asserts that not one warning was said.
 pub fn assert_decodes_silently(file: &Path) {
     let mut command = Command::new("ffmpeg");

@@ -15,6 +15,7 @@ use serde_json::Value;
 
 use super::flv::{Kind, Tag};
 use super::process::output;
+use super::source::Source;
 
 /// A codec that enhanced RTMP carries.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -113,10 +114,15 @@ impl Codec {
     }
 }
 
+/// Where the first picture and the first sound are presented: what reorders, or has priming, begins before that.
+const LEAD_MS: i64 = 100;
+/// Samples of priming that `ffmpeg`'s AAC encoder puts in front, and of which FLV says nothing.
+const AAC_PRIMING: u32 = 1_024;
+
 /// A packet of an encoder.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Packet {
-    /// Milliseconds, from 0 on.
+    /// Milliseconds; what is presented first is so at [`LEAD_MS`].
     pub decode_ms: u32,
     /// Presentation minus decoding time.
     pub composition_ms: i32,
@@ -167,19 +173,34 @@ const MOD_EX: u8 = 7;
 impl Coded {
     /// So many seconds at 320x240 and 30 fps, or of a tone of 440 Hz at 48 kHz in stereo. Made at its first use, kept under `target/`.
     pub fn new(codec: Codec, seconds: u32) -> Self {
+        let input = match codec.kind() {
+            Kind::Video => format!("testsrc2=size=320x240:rate=30:duration={seconds},format=yuv420p"),
+            _ => format!("sine=frequency=440:sample_rate=48000:duration={seconds},aformat=channel_layouts=stereo"),
+        };
+        Coded::made(codec, &format!("{seconds}s"), &["-f", "lavfi", "-i", &input])
+    }
+
+    /// The pictures or the sound of a source; those of two codecs go together as they did there. Made at its first use.
+    pub fn of(source: &Source, codec: Codec) -> Self {
+        let (path, name) = (source.path.to_string_lossy(), source.path.file_stem().expect("a source has a name"));
+        let sound = format!("atrim=start_sample={AAC_PRIMING},asetpts=PTS-STARTPTS");
+        let filter = match codec.kind() {
+            Kind::Video => ["-an", "-fps_mode", "passthrough", "-vf", "setpts=PTS-STARTPTS"],
+            _ => ["-vn", "-map", "0:a", "-af", &sound],
+        };
+        Coded::made(codec, &name.to_string_lossy(), &[&["-i", &*path][..], &filter].concat())
+    }
+
+    fn made(codec: Codec, name: &str, input: &[&str]) -> Self {
         static MAKING: Mutex<()> = Mutex::new(());
         let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("target/test-sources");
-        let path = folder.join(format!("coded-{}-{seconds}s.mp4", codec.four_cc().trim_start_matches('.')));
+        let path = folder.join(format!("coded-{}-{name}.mp4", codec.four_cc().trim_start_matches('.')));
         let one_at_a_time = MAKING.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
         if !path.exists() {
             fs::create_dir_all(&folder).expect("a folder for sources");
             let part = path.with_extension(format!("{}.part", std::process::id()));
-            let input = match codec.kind() {
-                Kind::Video => format!("testsrc2=size=320x240:rate=30:duration={seconds},format=yuv420p"),
-                _ => format!("sine=frequency=440:sample_rate=48000:duration={seconds},aformat=channel_layouts=stereo"),
-            };
             let mut command = Command::new("ffmpeg");
-            command.args(["-nostdin", "-hide_banner", "-loglevel", "error", "-y", "-f", "lavfi", "-i", &input]);
+            command.args(["-nostdin", "-hide_banner", "-loglevel", "error", "-y"]).args(input);
             output(command.args(codec.options()).args(["-f", "mp4"]).arg(&part));
             fs::rename(&part, &path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
         }
@@ -275,7 +296,7 @@ fn config(codec: Codec, file: &[u8]) -> Option<Vec<u8>> {
     }
 }
 
-/// The packets, whose times begin at 0.
+/// The packets, moved by [`LEAD_MS`].
 fn packets(path: &Path) -> Vec<Packet> {
     let mut command = Command::new("ffprobe");
     command.args(["-v", "error", "-show_entries", "packet=pts_time,dts_time,pos,size,flags", "-of", "json"]);
@@ -284,13 +305,12 @@ fn packets(path: &Path) -> Vec<Packet> {
     let said = said["packets"].as_array().expect("packets");
     let text = |packet: &Value, name: &str| packet[name].as_str().expect("a field").to_owned();
     let ms = |packet: &Value, name: &str| (text(packet, name).parse::<f64>().expect("seconds") * 1e3).round() as i64;
-    let first = ms(&said[0], "dts_time");
     let read = |packet: &Value| {
         let (decode, present) = (ms(packet, "dts_time"), ms(packet, "pts_time"));
         let (at, size): (usize, usize) =
             (text(packet, "pos").parse().expect("a number"), text(packet, "size").parse().expect("a number"));
         Packet {
-            decode_ms: (decode - first) as u32,
+            decode_ms: u32::try_from(decode + LEAD_MS).expect("reordering and priming are within the lead"),
             composition_ms: (present - decode) as i32,
             keyframe: text(packet, "flags").starts_with('K'),
             data: file[at..at + size].to_vec(),
