@@ -57,7 +57,7 @@ fn each_pair(name: &'static str, home: &Home, play: impl Fn(&Daemon, &Credential
 
 /// Without B-frames, so that what was sent up to any moment can be shown. A keyframe each second.
 fn source() -> Source {
-    Odd { seconds: 6, options: &["-g", "30", "-keyint_min", "30", "-bf", "0"], ..Odd::named("takeover") }.source()
+    Odd { seconds: 8, options: &["-g", "30", "-keyint_min", "30", "-bf", "0"], ..Odd::named("takeover") }.source()
 }
 
 /// The source with nothing but pictures and one header before them, from a publisher that stays behind its end. Sound comes a bit
@@ -146,7 +146,7 @@ fn the_newest_encoder_takes_over_with_its_keyframe_and_the_first_stays_out() {
 
 fn fight(daemon: &Daemon, credentials: &Credentials, [via, other]: [Via; 2]) {
     let (mut first, mut player) = begin(via, daemon, credentials, plain());
-    player.until_segments(1, FIRST_SEGMENT_LIMIT);
+    player.until(ROW_LIMIT, "a segment and more", |_| first.pictures_sent() > 30);
     let second = Encoder::start(other, daemon, credentials, joined_at(10));
     player.until(ROW_LIMIT, "the first one is sent away", |_| first.is_closed());
     let second_was_there = first.began_at().elapsed();

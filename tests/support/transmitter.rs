@@ -17,12 +17,10 @@ use super::http::Client;
 use super::process::Process;
 use super::publisher::{Feed, RawPublisher};
 use super::srt::caller;
-use super::transport::{Multiplexer, PACKET_BYTES, fill_up};
+use super::transport::{Multiplexer, PACKET_BYTES, fill_up, null_packet};
 
 /// Longest time until a caller is in, or has given up.
 const ANSWER_LIMIT: Duration = Duration::from_secs(30);
-/// Longer than any test.
-const HOLD_LIMIT: Duration = Duration::from_secs(600);
 /// What `srt-live-transmit` reads at once, and sends in one packet: pipes keep writes of this length whole.
 const CHUNK_BYTES: usize = 7 * PACKET_BYTES;
 
@@ -152,7 +150,8 @@ impl Encoder {
 pub struct Transmitter {
     process: Process,
     progress: Progress,
-    feeding: Option<JoinHandle<()>>,
+    /// Gives back the standard input: closing it would be no event to the caller.
+    feeding: Option<JoinHandle<ChildStdin>>,
 }
 
 impl Transmitter {
@@ -164,14 +163,17 @@ impl Transmitter {
         command.args(["-v", "-loglevel:note", "-a:no", &chunk, queue, "file://con"]);
         command.arg(format!("srt://{}?streamid={}", daemon.srt(), credentials.secret));
         let mut process = Process::start("srt-live-transmit", command.stdin(Stdio::piped()).stdout(Stdio::null()));
-        let input = process.child().stdin.take().expect("it was asked for");
+        let mut input = process.child().stdin.take().expect("it was asked for");
         // What it reads before it is connected is lost.
         let is_in = |line: &str| line.contains("SRT target connected").then_some(());
         let admitted = process.lines().wait_for(ANSWER_LIMIT, is_in).is_some();
         let progress = Progress::default();
         let feeding = admitted.then(|| {
             let progress = progress.clone();
-            thread::spawn(move || push(&feed, input, &progress))
+            thread::spawn(move || {
+                push(&feed, &mut input, &progress);
+                input
+            })
         });
         Transmitter { process, progress, feeding }
     }
@@ -191,8 +193,10 @@ impl Transmitter {
             of_stream && line.starts_with("millstream_srt_packets_total{")
         };
         let line = metrics.text().lines().find(is_it).and_then(|line| line.rsplit_once(' '));
-        let unique = line.and_then(|(_, count)| count.parse().ok());
-        sent == unique
+        let unique: Option<u64> = line.and_then(|(_, count)| count.parse().ok());
+        let arrived = unique >= sent;
+        self.progress.change(|state| state.arrived |= arrived);
+        arrived
     }
 }
 
@@ -217,7 +221,10 @@ struct State {
     began: Option<Instant>,
     sent: Option<Instant>,
     pictures: u32,
+    /// Those with media in them.
     chunks: u64,
+    /// They have come: nothing more has to be sent.
+    arrived: bool,
     dropped: bool,
 }
 
@@ -231,13 +238,14 @@ impl Progress {
         self.shared.1.notify_all();
     }
 
-    /// False when the caller was dropped before that.
+    /// False when the caller was dropped before that, or all has arrived.
     fn pause_until(&self, moment: Instant) -> bool {
         let mut state = self.lock();
         loop {
             let left = moment.saturating_duration_since(Instant::now());
-            if state.dropped || left.is_zero() {
-                return !state.dropped;
+            let is_over = state.dropped || state.arrived;
+            if is_over || left.is_zero() {
+                return !is_over;
             }
             state = self.shared.1.wait_timeout(state, left).unwrap_or_else(PoisonError::into_inner).0;
         }
@@ -245,7 +253,7 @@ impl Progress {
 }
 
 /// Writes the tags when they are due, each in chunks of its own. Ends early when the caller does.
-fn push(feed: &Feed, mut input: ChildStdin, progress: &Progress) {
+fn push(feed: &Feed, input: &mut ChildStdin, progress: &Progress) {
     let began = Instant::now();
     progress.change(|state| state.began = Some(began));
     let (mut multiplexer, mut stream) = (Multiplexer::default(), Vec::new());
@@ -264,7 +272,14 @@ fn push(feed: &Feed, mut input: ChildStdin, progress: &Progress) {
         }
         progress.change(|state| state.pictures += u32::from(tag.is_picture()));
     }
-    progress.change(|state| state.sent = Some(Instant::now()));
-    // Its standard input stays open until it goes: that it was closed would be no event to it.
-    let _ = progress.pause_until(began + HOLD_LIMIT);
+    let sent = Instant::now();
+    progress.change(|state| state.sent = Some(sent));
+    // Of chunks that it reads at once, it keeps some until it reads again: chunks that hold nothing push them out. They come shortly
+    // behind the media, for they are no silence; later ones only where the machine stood still meanwhile.
+    let nothing = null_packet().repeat(CHUNK_BYTES / PACKET_BYTES);
+    for after_ms in [20, 40, 60].into_iter().chain((2_000..60_000).step_by(1_000)) {
+        if !progress.pause_until(sent + Duration::from_millis(after_ms)) || input.write_all(&nothing).is_err() {
+            return;
+        }
+    }
 }

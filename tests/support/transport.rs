@@ -154,11 +154,17 @@ impl Multiplexer {
 
 /// Fills `stream` up with null packets to a multiple of `bytes`, which is one of [`PACKET_BYTES`].
 pub fn fill_up(stream: &mut Vec<u8>, bytes: usize) {
-    let [high, low] = STUFFING_PID.to_be_bytes();
     while !stream.len().is_multiple_of(bytes) {
-        stream.extend([0x47, high, low, 0x10]);
-        stream.extend([0xff; PAYLOAD_BYTES]);
+        stream.extend(null_packet());
     }
+}
+
+/// A packet that holds nothing.
+pub fn null_packet() -> [u8; PACKET_BYTES] {
+    let [high, low] = STUFFING_PID.to_be_bytes();
+    let mut packet = [0xff; PACKET_BYTES];
+    packet[..4].copy_from_slice(&[0x47, high, low, 0x10]);
+    packet
 }
 
 fn ticks(ms: i64) -> u64 {
