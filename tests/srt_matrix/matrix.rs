@@ -10,7 +10,7 @@ use tokio::task::JoinSet;
 use crate::machine::{self, stalled_since};
 use crate::relay::{Counts, Link, Loss, Relay};
 use crate::support::{
-    Call, Holes, KEY, Listener, Media, PASSPHRASE, PATIENCE, PROGRAMS, Program, Recording, compare, lines_with,
+    Call, Holes, KEY, Listener, Media, PASSPHRASE, PATIENCE, PROGRAMS, Program, Recording, compare, is_connected,
 };
 
 /// Length of the short form's media.
@@ -58,17 +58,17 @@ impl Case {
     }
 
     /// What is missing of what was sent through this network, what became of the datagrams towards the listener, and whether the
-    /// machine stood still for longer than the latency can bear.
-    async fn run(self, media: &Media, seed: u64) -> (Holes, Counts, bool) {
+    /// machine stood still for longer than the latency can bear. None when the program gave up before it was connected.
+    async fn run(self, media: &Media, seed: u64) -> (Option<(Holes, Counts)>, bool) {
         let began = SystemTime::now();
         let listener = Listener::start(self.cipher.map(|_| PASSPHRASE), |_| {});
         let relay = Relay::both_ways(listener.address, self.link(), seed);
         let cipher = self.cipher.map(|bytes| (PASSPHRASE, bytes));
         let call = Call { cipher, latency: self.latency(), key: KEY, ..Call::new(self.program) };
         let mut caller = call.start(relay.address(), media);
-        if self.program == Program::LiveTransmit {
-            // It throws away what it reads before that.
-            lines_with(&caller.process, "SRT target connected").await;
+        if self.program == Program::LiveTransmit && !is_connected(&caller.process).await {
+            listener.stop().await;
+            return (None, stalled_since(began) > self.latency() / 4);
         }
         listener.when("a caller was let in", PATIENCE, |recordings| (!recordings.is_empty()).then_some(())).await;
         let feed = caller.feed(media);
@@ -93,20 +93,22 @@ impl Case {
             .unwrap_or_else(|error| panic!("{self:?}: {error}; {up:?} {down:?}; {}", listener.summary()));
         eprintln!("{self:?}\n    {holes:?} of {length} bytes; up {up:?}; down {down:?}");
         listener.stop().await;
-        (holes, up, stalled_since(began) > self.latency() / 4)
+        (Some((holes, up)), stalled_since(began) > self.latency() / 4)
     }
 
     /// That everything came.
     async fn is_whole(self, media: Media, seed: u64) {
         for _ in 0..TRIES {
-            let (holes, up, stalled) = self.run(&media, seed).await;
-            if holes == Holes::default() {
+            let (outcome, stalled) = self.run(&media, seed).await;
+            if let Some((holes, up)) = &outcome
+                && *holes == Holes::default()
+            {
                 let shall_lose = !matches!(self.loss, Loss::Even(0.0));
                 assert_eq!(shall_lose, up.lost > 0, "{self:?}: {up:?}");
                 assert_eq!(self.jitter_ms > 0, up.overtaken > 0 && up.doubled > 0, "{self:?}: {up:?}");
                 return;
             }
-            assert!(stalled, "{self:?}: {holes:?}");
+            assert!(stalled, "{self:?}: {outcome:?}");
         }
         eprintln!("{self:?}: the machine stood still in each of {TRIES} tries; holes were marked");
     }
@@ -194,7 +196,7 @@ async fn a_latency_that_is_too_small_leaves_marked_holes() {
     let _turn = machine::shared("a_latency_that_is_too_small_leaves_marked_holes");
     let media = Media::new(SHORT_SECONDS, SHORT_KBPS);
     let case = Case { latency_ms: 120, ..Case::of(Program::LiveTransmit, MANY, 300, Some(16)) };
-    let (holes, ..) = case.run(&media, 500).await;
+    let (holes, _) = case.run(&media, 500).await.0.expect("it is connected");
     // What is lost cannot come again in time: it takes a round trip.
     assert!(holes.count > 20 && holes.bytes > 0, "{holes:?}");
 }

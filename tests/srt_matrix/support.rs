@@ -3,7 +3,7 @@
 use std::io::Write;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
-use std::process::{ChildStdin, Command, ExitStatus, Stdio};
+use std::process::{ChildStdin, Command, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, JoinHandle};
@@ -264,12 +264,18 @@ impl Call {
         }
     }
 
-    /// Calls where it is turned away: how it ends, and what it writes.
-    pub async fn is_refused(&self, to: SocketAddr, media: &Media) -> (ExitStatus, String) {
+    /// Calls where it is turned away with `words`. Whether it was, and what it writes.
+    pub async fn is_refused(&self, to: SocketAddr, media: &Media, words: &'static str) -> (bool, String) {
         let mut command = self.command(to, media, None);
         command.stdin(Stdio::piped()).stdout(Stdio::null());
         let mut process = Process::start(&format!("{:?}", self.program), &mut command);
-        let waited = move || (process.wait(PATIENCE).expect("it gives up"), process.lines().text());
+        let ffmpeg = self.program == Program::Ffmpeg;
+        let waited = move || {
+            let told = process.lines().wait_for(PATIENCE, |line| line.contains(words).then_some(())).is_some();
+            // srt-live-transmit does not always end then, and if it does, it calls that a success.
+            let failed = !ffmpeg || !process.wait(PATIENCE).expect("it gives up").success();
+            (told && failed, process.lines().text())
+        };
         tokio::task::spawn_blocking(waited).await.expect("no panic")
     }
 
@@ -285,12 +291,12 @@ impl Call {
     }
 }
 
-/// Waits until the program writes a line with `text`.
-pub async fn lines_with(process: &Process, text: &'static str) {
+/// Waits until `srt-live-transmit` is connected, before which it throws away what it reads. Answers whether it is: it may
+/// give up.
+pub async fn is_connected(process: &Process) -> bool {
     let lines = process.lines().clone();
-    let wait = move || lines.wait_for(PATIENCE, |line| line.contains(text).then_some(()));
-    let found = tokio::task::spawn_blocking(wait).await.expect("no panic");
-    found.unwrap_or_else(|| panic!("a line with {text:?}"));
+    let wait = move || lines.wait_for(PATIENCE, |line| line.contains("SRT target connected").then_some(()));
+    tokio::task::spawn_blocking(wait).await.expect("no panic").is_some()
 }
 
 /// A running program.
