@@ -10,7 +10,7 @@ use ingest_support::{Publisher, Rig, Timeline};
 use millstream::ingest::{Audition, IngestStats, Input, Settings};
 use millstream::media::codec::hevc;
 use millstream::media::codec::nal::nals_length_prefixed;
-use millstream::media::{Packet, Span, Track};
+use millstream::media::{Cut, CutKind, Packet, Span, Track, Unit};
 use millstream::wire::ts::PACKET_BYTES;
 
 const H264: [&str; 8] = ["-c:v", "libx264", "-preset", "ultrafast", "-bf", "2", "-sc_threshold", "0"];
@@ -194,6 +194,28 @@ fn a_stream_that_brings_no_media_is_refused_after_a_while() {
     let no_pictures = without(&stream, |pid, _| pid == VIDEO);
     let words = "no keyframe (IDR picture) came within 15 s: set the encoder's keyframe interval to 2 s";
     assert_eq!(told_after(&no_pictures), words);
+}
+
+/// A multiplexer of a constant rate goes on stuffing when its input is gone. Its session must not stand still for ever.
+#[test]
+fn a_stream_whose_media_ends_is_refused_after_a_while_though_stuffing_goes_on() {
+    let mut packet = [0xff; PACKET_BYTES];
+    packet[..4].copy_from_slice(&[0x47, 0x1f, 0xff, 0x10]);
+    let stuff = |rig: &mut Rig| rig.push(Input::Media(piece(&packet.repeat(7), false)));
+    let mut rig = Rig::new(Settings::default());
+    send(&mut rig, &capture("obs-29-srt.ts")).expect("it has media");
+    for _ in 0..15 {
+        stuff(&mut rig).expect("media may come yet");
+        rig.wait(1_000);
+    }
+    let told = stuff(&mut rig).expect_err("15 s").to_string();
+    assert!(told.starts_with("the transport stream brought no video and no audio within 15 s"), "{told}");
+    let gap = |unit: &Unit| matches!(unit, Unit::Cut(Cut { kind: CutKind::Gap { .. }, .. }));
+    assert!(!rig.units.iter().any(gap), "it was connected");
+    // Its hole began when media ended, and not with the last stuffing.
+    rig.disconnect();
+    rig.wait(0);
+    assert_eq!(rig.units.iter().filter(|unit| gap(unit)).count(), 7, "of 2 s in 15 s");
 }
 
 #[test]

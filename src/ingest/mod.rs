@@ -428,7 +428,6 @@ impl Ingest {
     }
 
     fn media(&mut self, inbound: &Inbound, now: Now, out: &mut Vec<Unit>) -> Result<(), Rejected> {
-        self.last_media = now.monotonic;
         match inbound {
             Inbound::Flv(tag) => match tag.kind {
                 TagKind::Video => self.count(Kind::Video, tag.data.len()),
@@ -437,10 +436,16 @@ impl Ingest {
             },
             Inbound::Ts(piece) => self.stats.bytes += piece.data.len() as u64,
         }
+        let units = self.demux.units();
         let read = self.demux.push(inbound);
+        // Tables and stuffing of a transport stream go on when what it carries has ended.
+        let is_media = !self.demux.is_transport() || self.demux.units() != units;
+        if is_media {
+            self.last_media = now.monotonic;
+        }
         self.take_demuxed(now, out)?;
         read?;
-        self.patience.note_media(!self.demux.awaits_media(), now.monotonic);
+        self.patience.note_media(is_media, now.monotonic);
         self.patience.check(now.monotonic)
     }
 

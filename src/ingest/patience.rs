@@ -15,7 +15,8 @@ use crate::media::{Kind, Span};
 /// How long pictures may come, or be announced, without the keyframe to begin with. Longer than the widest keyframe
 /// distance that encoders are shipped with (250 frames at 24 per second are 10.4 s).
 const KEYFRAME_WAIT: Duration = Duration::from_secs(15);
-/// How long a transport stream may come in which nothing can be found: its tables are repeated each second.
+/// How long a transport stream may come in which nothing can be found, from its beginning or any more: its tables are repeated each
+/// second, and a multiplexer whose input is gone goes on stuffing for ever.
 const MEDIA_WAIT: Duration = Duration::from_secs(15);
 /// So many messages of a track with one timestamp are a clock that stands: 1 s of AAC, 2 s of pictures. Encoders that
 /// stamp in batches put fewer than ten frames of sound under one timestamp.
@@ -79,7 +80,7 @@ impl Patience {
         self.waiting_since = None;
     }
 
-    /// Whether any picture or sound has come yet.
+    /// Whether a picture or sound came with the last that was read.
     pub(super) fn note_media(&mut self, came: bool, now: Duration) {
         self.without_media_since = if came { None } else { self.without_media_since.or(Some(now)) };
     }

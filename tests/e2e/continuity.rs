@@ -214,7 +214,11 @@ fn seen(via: Via, name: &str) -> &'static Seen {
     static PUSHED: [OnceLock<BTreeMap<&str, Seen>>; 2] = [OnceLock::new(), OnceLock::new()];
     let pushed = PUSHED[via as usize].get_or_init(|| {
         let _turn = machine::shared("the broadcasts of continuity");
-        let home = home();
+        let home = match via {
+            Via::Rtmp => home(),
+            // What is given up is given up late: all of its gaps are listed at once, behind segments that nobody has seen yet.
+            Via::Srt => home().set("hls.window", "16s"),
+        };
         let daemon = home.serve();
         let pushed = thread::scope(|scope| {
             let push = |row: Row| {

@@ -28,9 +28,13 @@ use crate::support::transmitter::{Encoder, Via};
 const PAIRS: [[Via; 2]; 4] =
     [[Via::Rtmp, Via::Rtmp], [Via::Srt, Via::Srt], [Via::Rtmp, Via::Srt], [Via::Srt, Via::Rtmp]];
 
-/// Nobody's pause on a busy machine is taken for silence, and all stays listed.
+/// Nobody's pause on a busy machine is taken for silence, and all stays listed and counted.
 pub fn home() -> Home {
-    continuity::home().set("rtmp.silence", "60s").set("srt.idle", "60s").set("hls.window", "60s")
+    continuity::home()
+        .set("rtmp.silence", "60s")
+        .set("srt.idle", "60s")
+        .set("hls.window", "60s")
+        .set("session.grace", "3m")
 }
 
 /// What SRT callers are told whose place is taken: 1000 and the code of HTTP.

@@ -1,7 +1,7 @@
 //! The tags of a source as an MPEG transport stream (ISO/IEC 13818-1), so that whatever a test sends over RTMP can be sent over SRT.
 //!
-//! One program: H.264 in Annex B with its parameter sets before each keyframe, AAC in ADTS, a PES packet for each picture and for each
-//! frame of sound. Stamps are those of the tags, on a clock of 90 kHz that wraps at 33 bits.
+//! One program, named ten times a second: H.264 in Annex B with its parameter sets before each keyframe, AAC in ADTS, a PES packet for each
+//! picture and for each frame of sound. Stamps are those of the tags, on a clock of 90 kHz that wraps at 33 bits.
 
 #![allow(dead_code)] // each test crate uses its part
 
@@ -24,6 +24,8 @@ const BUFFERED: u64 = 45_000;
 const WRAP: u64 = 1 << 33;
 /// Milliseconds in which no timestamp of RTMP wraps at 33 bits of 90 kHz.
 pub const WRAP_MS: i64 = (WRAP / 90) as i64;
+/// PAT and PMT come so often, and before each keyframe.
+const TABLES_EVERY_MS: u64 = 100;
 const START_CODE: [u8; 4] = [0, 0, 0, 1];
 
 /// Makes transport packets of tags.
@@ -31,6 +33,8 @@ const START_CODE: [u8; 4] = [0, 0, 0, 1];
 pub struct Multiplexer {
     /// Next continuity counter of PAT, PMT, pictures and sound.
     counters: [u8; 4],
+    /// When PAT and PMT are due.
+    tables_due_ms: u64,
     /// With start codes.
     parameter_sets: Vec<u8>,
     /// ADTS header with a length of 0.
@@ -41,8 +45,13 @@ impl Multiplexer {
     /// Appends what the tag becomes: nothing for configurations, which stand where they are needed.
     pub fn put(&mut self, tag: &Tag, out: &mut Vec<u8>) {
         if tag.is_config() {
-            self.configure(tag);
-        } else if tag.is_picture() {
+            return self.configure(tag);
+        }
+        if tag.is_keyframe() || tag.due_ms >= self.tables_due_ms {
+            self.tables_due_ms = tag.due_ms + TABLES_EVERY_MS;
+            self.tables(out);
+        }
+        if tag.is_picture() {
             self.picture(tag, out);
         } else if tag.is_sound() {
             self.sound(tag, out);
@@ -62,9 +71,6 @@ impl Multiplexer {
     }
 
     fn picture(&mut self, tag: &Tag, out: &mut Vec<u8>) {
-        if tag.is_keyframe() {
-            self.tables(out);
-        }
         let dts = ticks(i64::from(tag.stamp_ms));
         let pts = ticks(i64::from(tag.stamp_ms) + i64::from(tag.composition_ms()));
         let mut pes = pes_header(PICTURES, 0, pts, Some(dts));

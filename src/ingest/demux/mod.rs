@@ -149,6 +149,11 @@ impl Demux {
         }
     }
 
+    /// Pictures and frames of sound so far.
+    pub(super) fn units(&self) -> u64 {
+        self.yielded.units
+    }
+
     /// A transport stream in which nothing was found yet.
     pub(super) fn awaits_media(&self) -> bool {
         self.is_transport() && self.yielded.units == 0
