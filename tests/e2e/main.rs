@@ -39,6 +39,7 @@ mod checks;
 mod continuity;
 mod copied;
 mod full_ladder;
+mod https;
 mod instruments;
 mod ladder;
 mod lifecycle;
