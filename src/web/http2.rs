@@ -29,6 +29,8 @@ use std::time::Duration;
 use axum::Router;
 use axum::body::Body;
 use axum::extract::ConnectInfo;
+use axum::http::StatusCode;
+use axum::http::header::CONTENT_LENGTH;
 use bytes::{Buf, Bytes};
 use hyper::body::{Body as _, Frame, Incoming, SizeHint};
 use hyper::rt::Executor;
@@ -77,7 +79,11 @@ where
         request.extensions_mut().insert(ConnectInfo(peer));
         let (entry, answer) = (requests.clone().enter(), router.call(request));
         async move {
-            let response = answer.await?;
+            let mut response = answer.await?;
+            // The router says that they have 0 bytes, where nothing must be said (RFC 9110 section 8.6).
+            if matches!(response.status(), StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED) {
+                response.headers_mut().remove(CONTENT_LENGTH);
+            }
             Ok::<_, Infallible>(response.map(|body| Paced { body, rest: Bytes::new(), entry }))
         }
     });
