@@ -38,7 +38,7 @@ COPY LICENSE LICENSE-MIT LICENSE-APACHE /usr/share/doc/millstream/
 USER 10001
 WORKDIR /srv/millstream
 VOLUME /srv/millstream/data
-EXPOSE 8080 1935 1936 8890/udp
+EXPOSE 8080 8443 1935 1936 8890/udp
 # bash speaks HTTP well enough for this, and spares the image a client.
 HEALTHCHECK --interval=10s --timeout=3s --start-period=10s --retries=3 \
     CMD ["bash", "-c", "exec 3<>/dev/tcp/127.0.0.1/8080 && printf 'GET /healthz HTTP/1.0\\r\\n\\r\\n' >&3 && head -n 1 <&3 | grep -q ' 200 '"]

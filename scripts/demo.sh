@@ -5,7 +5,7 @@ cd "$(dirname "${BASH_SOURCE[0]}")/.."
 . scripts/lib.sh
 . scripts/packages.sh
 
-seconds=0 profile=release http='' rtmp='' rtmps='' srt='' tls=no
+seconds=0 profile=release http='' https='' rtmp='' rtmps='' srt='' tls=no
 while [ "$#" -gt 0 ]; do
     case "$1" in
         --tls)
@@ -14,6 +14,7 @@ while [ "$#" -gt 0 ]; do
             continue
             ;;
         --rtmps) need_value "$@" && rtmps=$2 ;;
+        --https) need_value "$@" && https=$2 ;;
         --seconds) need_number "$@" && seconds=$2 ;;
         --profile) need_value "$@" && profile=$2 ;;
         --http) need_value "$@" && http=$2 ;;
@@ -23,7 +24,7 @@ while [ "$#" -gt 0 ]; do
     esac
     shift 2
 done
-[ -z "$rtmps" ] || [ "$tls" = yes ] || die "--rtmps wants --tls beside it"
+[ -z "$rtmps$https" ] || [ "$tls" = yes ] || die "--rtmps and --https want --tls beside them"
 case "$profile" in
     release) build=(--release) binary=target/release/millstream ;;
     dev) build=() binary=target/debug/millstream ;;
@@ -136,6 +137,8 @@ if [ "$tls" = yes ]; then
     new_certificate "$folder"
     settings+=("MILLSTREAM_RTMPS__CERT=$root/$folder/cert.pem" "MILLSTREAM_RTMPS__KEY=$root/$folder/key.pem")
     [ -z "$rtmps" ] || settings+=("MILLSTREAM_RTMPS__LISTEN=$rtmps")
+    settings+=("MILLSTREAM_HTTPS__CERT=$root/$folder/cert.pem" "MILLSTREAM_HTTPS__KEY=$root/$folder/key.pem")
+    settings+=("MILLSTREAM_HTTPS__LISTEN=${https:-0.0.0.0:8443}")
 fi
 start_daemon "$root/$binary" "$root/$folder" "${settings[@]}"
 new_stream "$root/$binary" demo
@@ -164,7 +167,8 @@ cat <<TEXT
   Log          $folder/log
 TEXT
 [ "$tls" = no ] || cat <<TEXT
-  Certificate  $folder/cert.pem, self-signed: OBS refuses it unless this machine trusts it; ffmpeg takes it.
+  HTTPS        https://$(listening https)/watch/$stream_id
+  Certificate  $folder/cert.pem, self-signed: OBS refuses it unless this machine trusts it, a browser asks; ffmpeg takes it.
                Without TLS the server is rtmp://$daemon_rtmp/live
 TEXT
 say ""

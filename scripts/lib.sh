@@ -68,7 +68,7 @@ start_daemon() {
     daemon_pid=$!
     if ! wait_until 60 daemon_spoke || ! grep -qs '"message":"ready"' "$daemon_log"; then
         tail -n 20 "$daemon_log" >&2
-        die "the daemon does not serve; its last lines are above (ports taken? try --http 127.0.0.1:0 --rtmp 127.0.0.1:0 --srt 127.0.0.1:0, with --tls also --rtmps 127.0.0.1:0)"
+        die "the daemon does not serve; its last lines are above (ports taken? try --http 127.0.0.1:0 --rtmp 127.0.0.1:0 --srt 127.0.0.1:0, with --tls also --rtmps 127.0.0.1:0 --https 127.0.0.1:0)"
     fi
     daemon_http=$(listening http)
     daemon_rtmp=$(listening rtmp)

@@ -27,6 +27,7 @@
 //! | | [`telemetry`] | the log, and the one table of metrics |
 //! | 1 movement | [`wire`] | RTMP, FLV, fMP4 and HLS: bytes in, events and bytes out, no IO |
 //! | | [`flow`] | bounded queues, the hub, the stage thread |
+//! | | [`tls`] | the certificate that listeners show, read again when its files change |
 //! | 2 stages | [`listen`] | the door: RTMP sockets, limits, refusals in words |
 //! | | [`ingest`] | FLV to one timeline per session, and the times at which every rendition is cut |
 //! | | [`transcode`] | the ladder: decode once, scale and encode per rung; all `unsafe` is in its `libav` |
@@ -45,7 +46,7 @@
 //!
 //! # What is not here
 //!
-//! Recordings and archives (`record`), pushing on to other servers (`forward`), SRT and RTMPS, low-latency playlists
+//! Recordings and archives (`record`), pushing on to other servers (`forward`), low-latency playlists
 //! (parts are made, but not listed yet) and S3 come later. Never here: an `ffmpeg` process (libav runs inside), floats in
 //! decisions about time, a media queue without a bound.
 //!
@@ -69,6 +70,7 @@ pub mod media;
 pub mod package;
 pub mod store;
 pub mod telemetry;
+pub mod tls;
 pub mod transcode;
 pub mod web;
 pub mod wire;

@@ -2,7 +2,7 @@
 
 use crate::cli::{Host, HostError, ServeOptions};
 use crate::clock::SystemClock;
-use crate::config::{Config, LogFormat, Rtmps};
+use crate::config::{CertificatePaths, Config, LogFormat};
 use crate::store::Backend;
 use crate::telemetry;
 
@@ -26,13 +26,13 @@ impl Host for DaemonHost {
         tokio::task::spawn_blocking(move || super::capacity::report(&config)).await?
     }
 
-    async fn probe_certificate(&self, rtmps: &Rtmps) -> Result<String, HostError> {
-        let certificate = super::certificate_files(rtmps).load().await?;
+    async fn probe_certificate(&self, files: &CertificatePaths) -> Result<String, HostError> {
+        let certificate = super::certificate_files(files).load().await?;
         let not_after = certificate.not_after();
         if certificate.has_expired(SystemClock::shared().wall()) {
             return Err(format!(
-                "{} expired at {not_after}: encoders that check it do not connect",
-                rtmps.cert.display()
+                "{} expired at {not_after}: clients that check it do not connect",
+                files.cert.display()
             )
             .into());
         }

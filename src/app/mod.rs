@@ -48,17 +48,17 @@ use tracing::{error, info, warn};
 use crate::api;
 use crate::clock::{SharedClock, SystemClock};
 use crate::config::preset::{Preset, PresetError};
-use crate::config::{Config, Encryption};
+use crate::config::{CertificatePaths, Config, Encryption};
 use crate::control::{Control, ControlError, SessionRow};
 use crate::listen::Protocol;
 use crate::listen::rtmp::{self, Entrance, RtmpSettings};
 use crate::listen::srt::{self, SrtConnections, SrtSettings};
-use crate::listen::tls::{self, CertificateError, CertificateFiles, Tls};
 use crate::live::{HlsSpec, SessionSpec, Sessions, wiring::Stop};
 use crate::store::{RecoveredSession, SessionHead, Store, StoreError, StoreSettings};
 use crate::telemetry::{Metrics, MetricsError, names};
+use crate::tls::{self, CertificateError, CertificateFiles, Tls};
 use crate::transcode::Patience;
-use crate::web;
+use crate::web::{self, Cors};
 
 use admission::KeyAdmission;
 use figures::{Figures, LiveTable};
@@ -89,9 +89,14 @@ pub enum ServeError {
     /// The ladder's preset.
     #[error(transparent)]
     Preset(#[from] PresetError),
-    /// The certificate of RTMPS or its key.
-    #[error("cannot serve RTMPS (rtmps.cert, rtmps.key): {0}")]
-    Certificate(#[from] CertificateError),
+    /// The certificate of RTMPS or HTTPS, or its key.
+    #[error("cannot serve {} ({section}.cert, {section}.key): {why}", section.to_uppercase())]
+    Certificate {
+        /// The configuration's section.
+        section: &'static str,
+        /// What is wrong with which file.
+        why: CertificateError,
+    },
     /// Metrics.
     #[error(transparent)]
     Metrics(#[from] MetricsError),
@@ -211,14 +216,19 @@ impl Daemon {
         let open = control.open_sessions().await?;
         // Everything that can fail for a reason of the operator's is done before a session is touched.
         let http = bind("http.listen", config.http.listen)?;
+        let mut edge = vec![(http, None)];
+        if let Some(https) = &config.https {
+            let tls = load_tls(&https.certificate, "https", &clock).await?;
+            edge.push((bind("https.listen", https.listen)?, Some(tls)));
+        }
         let mut doors = vec![Entrance { listener: bind("rtmp.listen", config.rtmp.listen)?, tls: None }];
         if let Some(rtmps) = &config.rtmps {
-            let files = certificate_files(rtmps);
-            let tls = Tls::load(files, tls::LOOK_EVERY, Protocol::Rtmps, clock.clone()).await?;
+            let tls = load_tls(&rtmps.certificate, Protocol::Rtmps.as_str(), &clock).await?;
             doors.push(Entrance { listener: bind("rtmps.listen", rtmps.listen)?, tls: Some(tls) });
         }
         let srt = config.srt.as_ref().map(|config| bind_srt(config.listen)).transpose()?;
 
+        let address = edge[0].0.local_addr().unwrap_or(config.http.listen);
         let (tell, told) = mpsc::channel(EVENT_QUEUE);
         let capacity = capacity::learn(&config);
         let sessions = Sessions::within(capacity, store.clone(), clock.clone(), move |event| {
@@ -226,7 +236,7 @@ impl Daemon {
             let _ = tell.blocking_send(event);
         });
         let daemon = Daemon {
-            http: http.local_addr().unwrap_or(config.http.listen),
+            http: address,
             control,
             store,
             sessions,
@@ -244,7 +254,7 @@ impl Daemon {
         daemon.errand("changes", tasks::act_on_changes(control, sessions, stop, tasks::act_on));
         daemon.resume(&specs, open, recovered).await;
         let options = http_options(&config, descriptors);
-        daemon.open_doors(&config, &specs, clock, metrics, (http, options), (doors, srt));
+        daemon.open_doors(&config, &specs, clock, metrics, (edge, options), (doors, srt));
         Ok(daemon)
     }
 
@@ -306,7 +316,7 @@ impl Daemon {
         specs: &Arc<Specs>,
         clock: SharedClock,
         metrics: Metrics,
-        (http, options): (TcpListener, web::ServeOptions),
+        (edge, options): (Vec<(TcpListener, Option<Tls>)>, web::ServeOptions),
         (doors, srt): (Vec<Entrance>, Option<UdpSocket>),
     ) {
         names::BUILD_INFO.gauge(&[("version", env!("CARGO_PKG_VERSION"))]).set(1.0);
@@ -325,9 +335,23 @@ impl Daemon {
         let socket = tasks::keep_control_socket(serve_socket, stop);
         self.edge_tasks.spawn(self.watch.over("control-socket", socket));
         let playback = Playback::new(self.control.clone(), self.sessions.clone(), self.store.clone());
-        let router = http_router(playback, figures, metrics, state, config.http.admin_token.as_ref());
-        announce("http", http.local_addr());
-        self.edge_tasks.spawn(self.watch.over("http", web::serve(http, router, options, self.edge.clone())));
+        let cors = Cors::new(&config.http.cors_origins);
+        let guarded = guarded_router(figures, metrics, state, config.http.admin_token.as_ref());
+        let whole = web::router(playback, cors.clone()).merge(guarded.clone());
+        let secure = edge.iter().find(|(_, tls)| tls.is_some()).and_then(|(listener, _)| listener.local_addr().ok());
+        let entrances = edge.into_iter().map(|(listener, tls)| {
+            announce(if tls.is_some() { "https" } else { "http" }, listener.local_addr());
+            match (tls, secure) {
+                (Some(tls), _) => web::Entrance::secure(listener, tls, whole.clone()),
+                (None, Some(secure)) if config.http.redirect_to_https => {
+                    let redirected = web::redirect::router(secure.port(), cors.clone());
+                    web::Entrance::plain(listener, redirected.merge(guarded.clone()))
+                }
+                (None, _) => web::Entrance::plain(listener, whole.clone()),
+            }
+        });
+        let entrances: Vec<_> = entrances.collect();
+        self.edge_tasks.spawn(self.watch.over("http", web::serve(entrances, options, self.edge.clone())));
 
         let admission = KeyAdmission::new(self.control.clone(), self.sessions.clone(), specs.clone());
         for door in &doors {
@@ -384,17 +408,10 @@ impl Daemon {
     }
 }
 
-/// Everything that HTTP serves. What panics in it is answered with 500.
-pub fn http_router(
-    playback: Playback,
-    figures: Figures,
-    metrics: Metrics,
-    state: api::ApiState,
-    token: Option<&SecretString>,
-) -> Router {
+/// Operations and the API. What panics in it is answered with 500.
+fn guarded_router(figures: Figures, metrics: Metrics, state: api::ApiState, token: Option<&SecretString>) -> Router {
     let operations = api::operations::router(figures.clone(), metrics.with_collector(Arc::new(figures)));
-    let guarded = operations.merge(api::protected_router(state, token)).layer(from_fn(web::panics::caught));
-    web::router(playback).merge(guarded)
+    operations.merge(api::protected_router(state, token)).layer(from_fn(web::panics::caught))
 }
 
 /// What sessions of this daemon are started with: configuration, a stream's own fields over it.
@@ -443,9 +460,14 @@ fn hls_spec(config: &Config) -> HlsSpec {
     HlsSpec { segment: config.hls.segment, part: config.hls.part, window: config.hls.window }
 }
 
-/// Where RTMPS finds what it shows.
-fn certificate_files(rtmps: &crate::config::Rtmps) -> CertificateFiles {
-    CertificateFiles { cert: rtmps.cert.clone(), key: rtmps.key.clone() }
+/// `protocol` is also the section of the configuration.
+async fn load_tls(files: &CertificatePaths, protocol: &'static str, clock: &SharedClock) -> Result<Tls, ServeError> {
+    let loaded = Tls::load(certificate_files(files), tls::LOOK_EVERY, protocol, clock.clone()).await;
+    loaded.map_err(|why| ServeError::Certificate { section: protocol, why })
+}
+
+fn certificate_files(paths: &CertificatePaths) -> CertificateFiles {
+    CertificateFiles { cert: paths.cert.clone(), key: paths.key.clone() }
 }
 
 fn bind(key: &'static str, address: SocketAddr) -> Result<TcpListener, ServeError> {

@@ -57,7 +57,8 @@ pub(super) async fn run<H: Host>(
     host: &H,
     output: &mut Output,
 ) -> Result<(), CliError> {
-    let mut checks = vec![data_dir(config), http(config), rtmp(config), rtmps(config, host).await, srt(config)];
+    let mut checks = vec![data_dir(config), http(config), https(config, host).await, rtmp(config)];
+    checks.extend([rtmps(config, host).await, srt(config)]);
     checks.push(storage(config, host).await);
     checks.extend([spool(config), secrets(config), hls(config), session(config), traces(config)]);
     checks.extend(ladder(config));
@@ -102,6 +103,17 @@ fn http(config: &Config) -> Check {
     Check::passed("http", format!("{}: playback, pages, metrics; {api}", config.http.listen))
 }
 
+async fn https<H: Host>(config: &Config, host: &H) -> Check {
+    let Some(https) = &config.https else {
+        return Check::passed("https", "off (no https.listen)".to_owned());
+    };
+    let (listen, redirected) = (https.listen, config.http.redirect_to_https);
+    let redirected = if redirected { "; playback and pages of http are redirected here" } else { "" };
+    let probed = host.probe_certificate(&https.certificate).await.map_err(|error| error.to_string());
+    let passed = |found| format!("{listen}: the same over TLS, HTTP/2 and HTTP/1.1; {found}{redirected}");
+    Check::of("https", probed.map(passed))
+}
+
 fn rtmp(config: &Config) -> Check {
     let listen = config.rtmp.listen;
     Check::passed("rtmp", format!("{listen}: publish to rtmp://HOST:{}/live with a stream key", listen.port()))
@@ -112,7 +124,7 @@ async fn rtmps<H: Host>(config: &Config, host: &H) -> Check {
         return Check::passed("rtmps", "off (no rtmps.cert and rtmps.key)".to_owned());
     };
     let (listen, port) = (rtmps.listen, rtmps.listen.port());
-    let probed = host.probe_certificate(rtmps).await.map_err(|error| error.to_string());
+    let probed = host.probe_certificate(&rtmps.certificate).await.map_err(|error| error.to_string());
     let passed = |found| format!("{listen}: publish to rtmps://HOST:{port}/live with a stream key; {found}");
     Check::of("rtmps", probed.map(passed))
 }

@@ -29,7 +29,7 @@ pub use error::CliError;
 pub use output::Output;
 pub use serve::ServeOptions;
 
-use crate::config::{Config, Rtmps};
+use crate::config::{CertificatePaths, Config};
 use args::Command;
 
 /// An error of the daemon's parts, for people.
@@ -50,11 +50,11 @@ pub trait Host {
     /// What a recording would fail with.
     fn probe_storage(&self, config: &Config) -> impl Future<Output = Result<String, HostError>>;
 
-    /// Reads the certificate of RTMPS and its key as `serve` would. Answers until when it is valid.
+    /// Reads a certificate and its key as `serve` would. Answers until when it is valid.
     ///
     /// # Errors
     /// What `serve` would fail with, or the certificate has expired.
-    fn probe_certificate(&self, rtmps: &Rtmps) -> impl Future<Output = Result<String, HostError>>;
+    fn probe_certificate(&self, files: &CertificatePaths) -> impl Future<Output = Result<String, HostError>>;
 
     /// What this machine can encode, what each preset costs of that, and what memory a session may take: names and
     /// texts. May measure for half a second.

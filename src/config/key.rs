@@ -1,7 +1,7 @@
 //! What is known of each key. The tables stand in the files of their sections; [`reference()`] lists them all, and
 //! `docs/config.md` is tested against it.
 
-use super::{hls, http, ladder, log, rtmp, rtmps, secrets, session, srt, storage, telemetry};
+use super::{hls, http, https, ladder, log, rtmp, rtmps, secrets, session, srt, storage, telemetry};
 
 /// Prefix of all environment twins.
 pub const ENV_PREFIX: &str = "MILLSTREAM_";
@@ -31,6 +31,10 @@ pub enum KeyType {
     Bitrate,
     /// A whole number, without quotes.
     Count,
+    /// `true` or `false`, without quotes.
+    Switch,
+    /// Texts: `["a", "b"]`; in the environment `a,b`.
+    List,
     /// A folder or file.
     Path,
     /// Any text.
@@ -50,6 +54,8 @@ impl KeyType {
             KeyType::Size => "size".to_owned(),
             KeyType::Bitrate => "bitrate".to_owned(),
             KeyType::Count => "number".to_owned(),
+            KeyType::Switch => "true or false".to_owned(),
+            KeyType::List => "list".to_owned(),
             KeyType::Path => "path".to_owned(),
             KeyType::Text => "text".to_owned(),
             KeyType::Secret => "secret".to_owned(),
@@ -94,7 +100,7 @@ impl Key {
 
 /// Every key of this version, in the order of the reference.
 pub fn reference() -> impl Iterator<Item = &'static Key> {
-    let doors = [super::TOP, http::KEYS, rtmp::KEYS, rtmps::KEYS, srt::KEYS];
+    let doors = [super::TOP, http::KEYS, https::KEYS, rtmp::KEYS, rtmps::KEYS, srt::KEYS];
     let inside = [storage::KEYS, secrets::KEYS, hls::KEYS, ladder::KEYS, session::KEYS, log::KEYS, telemetry::KEYS];
     doors.into_iter().chain(inside).flatten()
 }

@@ -2,7 +2,8 @@
 //!
 //! | module | holds |
 //! |---|---|
-//! | [`http`] [`rtmp`] [`rtmps`] [`srt`] [`storage`] [`secrets`] [`hls`] [`ladder`] [`session`] [`log`] [`telemetry`] | one section each: its keys, its type, its rules |
+//! | [`http`] [`https`] [`rtmp`] [`rtmps`] [`srt`] [`storage`] [`secrets`] [`hls`] [`ladder`] [`session`] [`log`] [`telemetry`] | one section each: its keys, its type, its rules |
+//! | [`certificate`] | two keys that sections share |
 //! | [`key`] | what is known of a key: name, type, default, environment twin, meaning |
 //! | [`reader`] | layers flags, environment and file, and hands out typed values |
 //! | [`units`] | texts of durations, sizes and addresses |
@@ -18,9 +19,11 @@
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
+pub mod certificate;
 pub mod error;
 pub mod hls;
 pub mod http;
+pub mod https;
 pub mod key;
 pub mod ladder;
 pub mod log;
@@ -36,9 +39,11 @@ pub mod storage;
 pub mod telemetry;
 pub mod units;
 
+pub use certificate::CertificatePaths;
 pub use error::{ConfigError, Problem};
 pub use hls::{Container, Hls};
-pub use http::Http;
+pub use http::{CorsOrigins, Http};
+pub use https::Https;
 pub use key::{Key, reference};
 pub use ladder::{Capacity, Ladder, OverCapacity};
 pub use log::{Log, LogFormat, LogLevel};
@@ -60,6 +65,8 @@ pub struct Config {
     pub data_dir: PathBuf,
     /// `[http]`
     pub http: Http,
+    /// `[https]`; `None`: off.
+    pub https: Option<Https>,
     /// `[rtmp]`
     pub rtmp: Rtmp,
     /// `[rtmps]`; `None`: off.
@@ -122,6 +129,7 @@ impl Config {
         let data_dir = reader.read(&DATA_DIR, units::parse_path);
         let config = Config {
             http: Http::read(&mut reader),
+            https: Https::read(&mut reader),
             rtmp: Rtmp::read(&mut reader),
             rtmps: Rtmps::read(&mut reader),
             srt: Srt::read(&mut reader),
@@ -135,6 +143,9 @@ impl Config {
             data_dir,
         };
         config.check_ports(&mut reader);
+        if config.http.redirect_to_https && config.https.is_none() {
+            reader.refuse(&http::REDIRECT_TO_HTTPS, "wants https.listen, https.cert and https.key".to_owned());
+        }
         reader.finish().map(|()| config)
     }
 
@@ -151,6 +162,11 @@ impl Config {
         check(&rtmp::LISTEN, rtmp.1, &[http]);
         if let Some(rtmps) = &self.rtmps {
             check(&rtmps::LISTEN, rtmps.listen, &[http, rtmp]);
+        }
+        if let Some(https) = &self.https {
+            let rtmps = self.rtmps.as_ref().map(|rtmps| ("rtmps.listen", rtmps.listen));
+            let others: Vec<_> = [http, rtmp].into_iter().chain(rtmps).collect();
+            check(&https::LISTEN, https.listen, &others);
         }
     }
 

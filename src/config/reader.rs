@@ -5,7 +5,7 @@
 
 use std::collections::BTreeMap;
 
-use toml::de::{DeTable, DeValue};
+use toml::de::{DeArray, DeTable, DeValue};
 
 use super::error::{ConfigError, Origin, Problem};
 use super::key::{ENV_NOT_KEYS, ENV_PREFIX, Key, KeyType, Section, known_section, nearest, reference, section_names};
@@ -131,6 +131,12 @@ fn text_of(key: &Key, value: &DeValue<'_>) -> Result<String, String> {
     match (key.kind, value) {
         (KeyType::Count, DeValue::Integer(integer)) if integer.radix() == 10 => Ok(integer.as_str().to_owned()),
         (KeyType::Count, other) => Err(format!("expected a whole number, found {}", described(other))),
+        (KeyType::Switch, DeValue::Boolean(on)) => Ok(on.to_string()),
+        (KeyType::Switch, other) => Err(format!("expected true or false, found {}", described(other))),
+        (KeyType::List, DeValue::Array(items)) => list_of(items),
+        (KeyType::List, other) => {
+            Err(format!("expected a list of texts, as [\"a\", \"b\"], found {}", described(other)))
+        }
         (_, DeValue::String(text)) => Ok(text.to_string()),
         (_, other) => {
             let example = match key.kind {
@@ -143,6 +149,18 @@ fn text_of(key: &Key, value: &DeValue<'_>) -> Result<String, String> {
             Err(format!("expected {example}, found {}", described(other)))
         }
     }
+}
+
+/// As the environment writes it.
+fn list_of(items: &DeArray<'_>) -> Result<String, String> {
+    let texts = items.iter().map(|item| match item.get_ref() {
+        DeValue::String(text) if text.contains(',') => {
+            Err(format!("\"{text}\" holds a comma: write one text for each"))
+        }
+        DeValue::String(text) => Ok(text.as_ref()),
+        other => Err(format!("expected texts in the list, found {}", described(other))),
+    });
+    texts.collect::<Result<Vec<_>, _>>().map(|texts| texts.join(","))
 }
 
 fn described(value: &DeValue<'_>) -> &'static str {

@@ -1,8 +1,8 @@
 //! `[rtmps]`: RTMP over TLS, off until there is a certificate. Its deadlines and limits are those of `[rtmp]`.
 
 use std::net::SocketAddr;
-use std::path::PathBuf;
 
+use super::certificate::CertificatePaths;
 use super::key::{Key, KeyType, Section};
 use super::reader::Reader;
 use super::units;
@@ -44,34 +44,15 @@ pub(super) const KEYS: &[Key] = &[LISTEN, CERT, KEY];
 pub struct Rtmps {
     /// Where RTMPS listens.
     pub listen: SocketAddr,
-    /// File of the certificate and its chain.
-    pub cert: PathBuf,
-    /// File of its key.
-    pub key: PathBuf,
+    /// What it shows.
+    pub certificate: CertificatePaths,
 }
 
 impl Rtmps {
     /// `None` when neither certificate nor key is given.
     pub(super) fn read(reader: &mut Reader) -> Option<Self> {
         let listen = reader.read(&LISTEN, units::parse_address);
-        let cert = reader.read_given(&CERT, parse_file);
-        let key = reader.read_given(&KEY, parse_file);
-        match (cert.flatten(), key.flatten()) {
-            (Some(cert), Some(key)) => Some(Rtmps { listen, cert, key }),
-            (Some(_), None) => {
-                reader.refuse(&CERT, "wants rtmps.key beside it, the file with its private key".to_owned());
-                None
-            }
-            (None, Some(_)) => {
-                reader.refuse(&KEY, "wants rtmps.cert beside it, the file with its certificate".to_owned());
-                None
-            }
-            (None, None) => None,
-        }
+        let certificate = CertificatePaths::read(reader, &CERT, &KEY).ok()??;
+        Some(Rtmps { listen, certificate })
     }
-}
-
-/// An empty text is none, so that a variable can take back what the file says.
-fn parse_file(text: &str) -> Result<Option<PathBuf>, std::convert::Infallible> {
-    Ok((!text.is_empty()).then(|| PathBuf::from(text)))
 }

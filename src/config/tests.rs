@@ -33,7 +33,8 @@ fn nothing_given_is_the_documented_defaults() {
     assert_eq!(deadlines, [5, 5, 10, 20].map(Duration::from_secs));
     assert_eq!((rtmp.max_connections, rtmp.max_connections_per_address), (1_000, 64));
     assert_eq!(rtmp.max_message_bytes, 8 << 20);
-    assert_eq!(config.rtmps, None);
+    assert_eq!((&config.rtmps, &config.https), (&None, &None));
+    assert_eq!((&config.http.cors_origins, config.http.redirect_to_https), (&CorsOrigins::Any, false));
     let srt = config.srt.as_ref().expect("SRT is on");
     assert_eq!((srt.listen.to_string().as_str(), srt.passphrase.is_none()), ("0.0.0.0:8890", true));
     assert_eq!(srt.encryption, Encryption::Optional);
@@ -364,12 +365,16 @@ fn a_key_file_that_is_named_is_not_made() {
     assert_eq!(config.secrets, Secrets { key_file: "d/secret.key".into(), make: true });
 }
 
+fn pair() -> CertificatePaths {
+    CertificatePaths { cert: "c.pem".into(), key: "k.pem".into() }
+}
+
 #[test]
 fn rtmps_is_on_when_certificate_and_key_are_given() {
     let file = "[rtmps]\ncert = 'c.pem'\nkey = 'k.pem'\n";
     let config = parse(&[], file).expect("valid");
     let listen = "0.0.0.0:1936".parse().expect("an address");
-    assert_eq!(config.rtmps, Some(Rtmps { listen, cert: "c.pem".into(), key: "k.pem".into() }));
+    assert_eq!(config.rtmps, Some(Rtmps { listen, certificate: pair() }));
     let taken_back = [("MILLSTREAM_RTMPS__CERT", ""), ("MILLSTREAM_RTMPS__KEY", "")];
     assert_eq!(parse(&taken_back, file).expect("valid").rtmps, None);
     assert_eq!(parse(&[], "[rtmps]\nlisten = '[::1]:1936'").expect("valid").rtmps, None, "an address alone is none");
@@ -384,6 +389,72 @@ fn half_of_a_certificate_is_refused() {
     let taken_back = [("MILLSTREAM_RTMPS__KEY", "")];
     let both = parse(&taken_back, "[rtmps]\ncert = 'c.pem'\nkey = 'k.pem'").map(|_| ());
     assert_eq!(both, Err(format!("a.toml:2: {without_key}")));
+}
+
+#[test]
+fn https_is_on_when_it_has_an_address_and_a_certificate() {
+    let file = "[https]\nlisten = '[::]:8443'\ncert = 'c.pem'\nkey = 'k.pem'\n";
+    let listen = "[::]:8443".parse().expect("an address");
+    assert_eq!(parse(&[], file).expect("valid").https, Some(Https { listen, certificate: pair() }));
+    assert_eq!(parse(&[("MILLSTREAM_HTTPS__LISTEN", "")], file).expect("valid").https, None);
+    refused(
+        "[https]\ncert = 'c.pem'\nkey = 'k.pem'",
+        "a.toml:2: https.cert: wants https.listen beside it, as \"0.0.0.0:8443\"",
+    );
+    refused(
+        "[https]\nlisten = '[::]:8443'",
+        "a.toml:2: https.listen: wants https.cert and https.key beside it, a certificate and its key",
+    );
+    refused(
+        "[https]\nlisten = '[::]:8443'\nkey = 'k.pem'",
+        "a.toml:3: https.key: wants https.cert beside it, the file with its certificate",
+    );
+    let wants = "http.redirect_to_https: wants https.listen, https.cert and https.key";
+    refused("[http]\nredirect_to_https = true", &format!("a.toml:2: {wants}"));
+    assert!(parse(&[], &format!("{file}[http]\nredirect_to_https = true")).expect("valid").http.redirect_to_https);
+    let off = [("MILLSTREAM_HTTP__REDIRECT_TO_HTTPS", "false")];
+    assert!(!parse(&off, "[http]\nredirect_to_https = true").expect("valid").http.redirect_to_https);
+    refused(
+        "[http]\nredirect_to_https = 'yes'",
+        "a.toml:2: http.redirect_to_https: expected true or false, found a text",
+    );
+    let yes = [("MILLSTREAM_HTTP__REDIRECT_TO_HTTPS", "yes")];
+    let expected = "MILLSTREAM_HTTP__REDIRECT_TO_HTTPS: \"yes\" is neither true nor false";
+    assert_eq!(parse(&yes, "").map(|_| ()), Err(expected.to_owned()));
+    refused(
+        "[rtmp]\nlisten = '[::]:8443'\n[https]\nlisten = '[::]:8443'\ncert = 'c.pem'\nkey = 'k.pem'",
+        "a.toml:4: https.listen: [::]:8443 is taken by rtmp.listen already: give each its own port",
+    );
+}
+
+#[test]
+fn origins_are_written_as_browsers_write_them() {
+    let origins = |file: &str| parse(&[], file).expect("valid").http.cors_origins;
+    let listed = |origins: &[&str]| CorsOrigins::Listed(origins.iter().map(|&origin| origin.to_owned()).collect());
+    assert_eq!(origins(""), CorsOrigins::Any);
+    assert_eq!(origins("[http]\ncors_origins = ['*']"), CorsOrigins::Any);
+    assert_eq!(origins("[http]\ncors_origins = []"), listed(&[]));
+    let two = ["https://example.org", "http://localhost:3000"];
+    assert_eq!(origins("[http]\ncors_origins = ['https://example.org', 'http://localhost:3000']"), listed(&two));
+    let env = [("MILLSTREAM_HTTP__CORS_ORIGINS", "https://example.org, http://localhost:3000")];
+    assert_eq!(parse(&env, "").expect("valid").http.cors_origins, listed(&two));
+    for (value, expected) in [
+        ("['*', 'https://a.example']", "\"*\" lets all: write it alone, or leave it out"),
+        ("['example.org']", "\"example.org\" is no origin: write scheme and host, as \"https://example.org\""),
+        ("['ftp://a.example']", "\"ftp://a.example\" is no origin: write scheme and host, as \"https://example.org\""),
+        ("['null']", "\"null\" is no origin: write scheme and host, as \"https://example.org\""),
+        ("['https://a.example/']", "\"https://a.example/\" is not how browsers write it: write \"https://a.example\""),
+        ("['https://A.example']", "\"https://A.example\" is not how browsers write it: write \"https://a.example\""),
+        (
+            "['https://a.example:443']",
+            "\"https://a.example:443\" is not how browsers write it: write \"https://a.example\"",
+        ),
+        ("'*'", "expected a list of texts, as [\"a\", \"b\"], found a text"),
+        ("[1]", "expected texts in the list, found a number"),
+        ("['a,b']", "\"a,b\" holds a comma: write one text for each"),
+    ] {
+        refused(&format!("[http]\ncors_origins = {value}"), &format!("a.toml:2: http.cors_origins: {expected}"));
+    }
 }
 
 #[test]

@@ -60,6 +60,14 @@ pub enum UnitError {
     },
 }
 
+/// A switch: `true` or `false`.
+///
+/// # Errors
+/// Anything else.
+pub fn parse_switch(text: &str) -> Result<bool, String> {
+    text.parse().map_err(|_| format!("\"{text}\" is neither true nor false"))
+}
+
 /// A duration: `334ms`, `2s`, `10m`, `1h`, `30d`.
 ///
 /// # Errors

@@ -187,6 +187,8 @@ table! {
     HTTP_OPEN = Gauge "http_connections" [] Count "Open connections of HTTP clients.";
     HTTP_REFUSED = Counter "http_connections_refused_total" ["reason"] Count "HTTP connections closed at once because too many were open, in all (total) or of their address (address).";
     HTTP_STALLED = Counter "http_connections_stalled_total" [] Count "HTTP connections closed because the client did not read its answer.";
+    HTTP_RESTLESS = Counter "http_connections_restless_total" [] Count "Connections of HTTP/2 closed because the client took back its requests (rapid reset).";
+    HTTP_HANDSHAKES_FAILED = Counter "http_tls_handshakes_failed_total" ["reason"] Count "Connections to the HTTPS port that did not come to speak HTTP.";
     HTTP_PANICS = Counter "http_panics_total" [] Count "HTTP requests answered with 500, and connections closed, because of a panic.";
     HTTP_REQUESTS = Counter "http_requests_total" ["route" "status"] Count "Requests answered.";
     HTTP_BYTES = Counter "http_response_bytes_total" ["route"] Bytes "Bytes of response bodies handed to connections.";

@@ -35,6 +35,8 @@ pub const WORDS: &[Row] = &[
             "control-socket",
         ],
     ),
+    ("protocol", Some("millstream_tls_certificate_expires_timestamp_seconds"), &["rtmps", "https"]),
+    ("protocol", Some("millstream_tls_certificate_stale"), &["rtmps", "https"]),
     ("protocol", None, &["rtmp", "rtmps", "srt"]),
     ("reason", Some("millstream_listen_connections_refused_total"), &["total", "address", "displaced"]),
     (
@@ -116,7 +118,12 @@ pub const WORDS: &[Row] = &[
     ("kind", Some("millstream_store_objects_written_total"), &["init", "segment", "playlist"]),
     ("operation", None, &["object", "journal"]),
     ("reason", Some("millstream_http_connections_refused_total"), &["total", "address"]),
-    ("route", None, &["multivariant", "playlist", "media", "watch", "watch_status", "assets", "other"]),
+    (
+        "reason",
+        Some("millstream_http_tls_handshakes_failed_total"),
+        &["timeout", "closed", "plain_http", "not_tls", "certificate_refused", "tls"],
+    ),
+    ("route", None, &["multivariant", "playlist", "media", "watch", "watch_status", "assets", "redirect", "other"]),
     (
         "status",
         None,

@@ -138,7 +138,7 @@ impl hyper::body::Body for Counted {
 mod tests {
     use super::*;
     use crate::telemetry::Metrics;
-    use crate::web::{ServeOptions, serve};
+    use crate::web::{Entrance, ServeOptions, serve};
     use axum::Router;
     use axum::routing::get;
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -155,7 +155,7 @@ mod tests {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let stop = CancellationToken::new();
-        let server = tokio::spawn(serve(listener, router, ServeOptions::default(), stop.clone()));
+        let server = tokio::spawn(serve([Entrance::plain(listener, router)], ServeOptions::default(), stop.clone()));
         let mut stream = TcpStream::connect(address).await.unwrap();
         for (method, path, last) in
             [("GET", "/a", ""), ("HEAD", "/a?token=secret", ""), ("GET", "/b", "connection: close\r\n")]

@@ -3,6 +3,8 @@
 use axum::http::HeaderMap;
 use axum::http::header::{ACCEPT_ENCODING, IF_NONE_MATCH, IF_RANGE};
 
+use super::representation::Coding;
+
 /// Whether the client has what `etag` (quoted, strong) names, so that 304 says it all.
 pub fn is_not_modified(headers: &HeaderMap, etag: &str) -> bool {
     headers.get_all(IF_NONE_MATCH).iter().filter_map(|value| value.to_str().ok()).any(|list| lists(list, etag))
@@ -19,22 +21,28 @@ pub fn range_applies(headers: &HeaderMap, etag: &str) -> bool {
     headers.get(IF_RANGE).is_none_or(|value| value.as_bytes() == etag.as_bytes())
 }
 
-/// Whether the client wants gzip at least as much as the plain bytes.
-pub fn accepts_gzip(headers: &HeaderMap) -> bool {
-    let (mut gzip, mut identity, mut any) = (None, None, None);
+/// The coding that the client likes best, and of equals the one that is smallest. What is compressed must be liked as much as
+/// what is not; a client that refuses everything gets the plain bytes, as RFC 9110 allows.
+pub fn preferred_coding(headers: &HeaderMap) -> Coding {
+    let (mut brotli, mut gzip, mut identity, mut any) = (None, None, None, None);
     let values = headers.get_all(ACCEPT_ENCODING).iter().filter_map(|value| value.to_str().ok());
     for member in values.flat_map(|value| value.split(',')) {
         let (coding, parameters) = member.split_once(';').unwrap_or((member, ""));
         let quality = quality(parameters);
         match coding.trim().to_ascii_lowercase().as_str() {
+            "br" => brotli = Some(quality),
             "gzip" | "x-gzip" => gzip = Some(quality),
             "identity" => identity = Some(quality),
             "*" => any = Some(quality),
             _ => {}
         }
     }
-    let gzip = gzip.or(any).unwrap_or(0);
-    gzip > 0 && gzip >= identity.unwrap_or(0)
+    let [brotli, gzip] = [brotli, gzip].map(|quality| quality.or(any).unwrap_or(0));
+    match brotli.max(gzip) {
+        best if best == 0 || best < identity.unwrap_or(0) => Coding::Identity,
+        best if best == brotli => Coding::Brotli,
+        _ => Coding::Gzip,
+    }
 }
 
 /// The q parameter in thousandths: 1000 when there is none, 0 when it is malformed.
@@ -90,26 +98,36 @@ mod tests {
     }
 
     #[test]
-    fn gzip_is_chosen_when_the_client_likes_it() {
+    fn the_coding_is_the_clients_choice() {
+        let (brotli, gzip, identity) = (Coding::Brotli, Coding::Gzip, Coding::Identity);
         for (value, expected) in [
-            ("gzip, deflate, br", true),
-            ("br;q=1.0, GZIP;q=0.8, *;q=0.1", true),
-            ("x-gzip", true),
-            ("*", true),
-            ("gzip;q=0.001", true),
-            ("gzip; q=0", false),
-            ("gzip;q=0.000", false),
-            ("gzip;q=2", false),
-            ("gzip;q=0.12345", false),
-            ("*;q=0", false),
-            ("gzip;q=0.5, identity", false),
-            ("identity;q=0.5, gzip;q=0.5", true),
-            ("br, deflate", false),
-            ("identity", false),
-            ("", false),
+            ("gzip, deflate, br", brotli),
+            ("gzip, deflate", gzip),
+            ("br;q=0.8, gzip;q=0.9", gzip),
+            ("br;q=0.9, gzip;q=0.8", brotli),
+            ("BR;q=1.0, GZIP;q=0.8, *;q=0.1", brotli),
+            ("GZIP;q=0.8, *;q=0.1", gzip),
+            ("br;q=0, *", gzip),
+            ("br;q=0, gzip;q=0, *", identity),
+            ("x-gzip", gzip),
+            ("*", brotli),
+            ("br, gzip;q=0", brotli),
+            ("gzip;q=0.001", gzip),
+            ("gzip; q=0", identity),
+            ("gzip;q=0.000", identity),
+            ("gzip;q=2", identity),
+            ("gzip;q=0.12345", identity),
+            ("*;q=0", identity),
+            ("gzip;q=0.5, identity", identity),
+            ("br;q=0.5, gzip;q=0.7, identity;q=0.6", gzip),
+            ("br;q=0.5, gzip;q=0.5, identity;q=0.6", identity),
+            ("identity;q=0.5, gzip;q=0.5", gzip),
+            ("deflate, zstd", identity),
+            ("identity", identity),
+            ("", identity),
         ] {
-            assert_eq!(accepts_gzip(&with(ACCEPT_ENCODING, value)), expected, "{value}");
+            assert_eq!(preferred_coding(&with(ACCEPT_ENCODING, value)), expected, "{value}");
         }
-        assert!(!accepts_gzip(&HeaderMap::new()));
+        assert_eq!(preferred_coding(&HeaderMap::new()), identity);
     }
 }

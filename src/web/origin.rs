@@ -8,26 +8,25 @@
 //! | `/live/<stream>/<session>/<rendition>/<name>` | `media` | a year: names are never used again |
 //! | anything else, in the whole daemon | `other` | not at all |
 //!
-//! Conventions of reference: RFC 9110 for conditions and ranges, RFC 8216 section 4 for content types, the Fetch standard for CORS.
+//! Conventions of reference: RFC 9110 for conditions and ranges, RFC 8216 section 4 for content types.
 
 use axum::Router;
 use axum::body::Body;
 use axum::extract::rejection::PathRejection;
 use axum::extract::{Path, State};
 use axum::http::header::{
-    ACCEPT_RANGES, ACCESS_CONTROL_ALLOW_HEADERS, ACCESS_CONTROL_ALLOW_METHODS, ACCESS_CONTROL_ALLOW_ORIGIN,
-    ACCESS_CONTROL_EXPOSE_HEADERS, ACCESS_CONTROL_MAX_AGE, CACHE_CONTROL, CONTENT_ENCODING, CONTENT_LENGTH,
-    CONTENT_RANGE, CONTENT_TYPE, ETAG, RANGE, VARY,
+    ACCEPT_RANGES, CACHE_CONTROL, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_RANGE, CONTENT_TYPE, ETAG, RANGE, VARY,
 };
 use axum::http::{HeaderMap, HeaderValue, Method, StatusCode};
-use axum::middleware::map_response;
+use axum::middleware::from_fn_with_state;
 use axum::response::{IntoResponse, Response};
 use axum::routing::{MethodRouter, any, get};
 
 use super::access::counted;
 use super::answer::{self, method_not_allowed};
 use super::body::Chain;
-use super::conditional::{accepts_gzip, is_not_modified, range_applies};
+use super::conditional::{is_not_modified, preferred_coding, range_applies};
+use super::cors::{self, Cors};
 use super::range::{self, Requested};
 use super::report::report;
 use super::representation::{Media, Playlist, Text};
@@ -40,40 +39,21 @@ const CACHE_LIVE: HeaderValue = HeaderValue::from_static("public, max-age=1");
 const CACHE_ENDED: HeaderValue = HeaderValue::from_static("public, max-age=60");
 const CACHE_FOREVER: HeaderValue = HeaderValue::from_static("public, max-age=31536000, immutable");
 
-/// The routes over `source`, with CORS for every origin: a public playback URL works in any page. The fallback for paths that nobody
+/// The routes over `source`, which pages of `cors` may read. The fallback for paths that nobody
 /// knows is in here, so no router that is merged with this one may have its own.
-pub fn router<S: PlaybackSource>(source: S) -> Router {
+pub fn router<S: PlaybackSource>(source: S, cors: Cors) -> Router {
     Router::new()
         .route("/live/{stream}/index.m3u8", counted("multivariant", read(get(multivariant::<S>))))
         .route("/live/{stream}/{session}/index.m3u8", counted("multivariant", read(get(session_multivariant::<S>))))
         .route("/live/{stream}/{session}/{rendition}/index.m3u8", counted("playlist", read(get(media_playlist::<S>))))
         .route("/live/{stream}/{session}/{rendition}/{name}", counted("media", read(get(media::<S>))))
         .fallback_service(counted("other", any(answer::not_found)))
-        .layer(map_response(allow_any_origin))
+        .layer(from_fn_with_state(cors, cors::allow))
         .with_state(source)
 }
 
 fn read<S: Clone + Send + Sync + 'static>(handler: MethodRouter<S>) -> MethodRouter<S> {
-    handler.options(preflight).fallback(method_not_allowed)
-}
-
-async fn allow_any_origin(mut response: Response) -> Response {
-    let headers = response.headers_mut();
-    headers.insert(ACCESS_CONTROL_ALLOW_ORIGIN, HeaderValue::from_static("*"));
-    headers.insert(
-        ACCESS_CONTROL_EXPOSE_HEADERS,
-        HeaderValue::from_static("Age, Date, Content-Length, Content-Range, ETag"),
-    );
-    response
-}
-
-async fn preflight() -> Response {
-    let headers = [
-        (ACCESS_CONTROL_ALLOW_METHODS, HeaderValue::from_static("GET, HEAD, OPTIONS")),
-        (ACCESS_CONTROL_ALLOW_HEADERS, HeaderValue::from_static("*")),
-        (ACCESS_CONTROL_MAX_AGE, HeaderValue::from_static("86400")),
-    ];
-    (StatusCode::NO_CONTENT, headers).into_response()
+    handler.options(cors::preflight).fallback(method_not_allowed)
 }
 
 type Result<T> = std::result::Result<T, PlaybackError>;
@@ -137,7 +117,7 @@ fn cache_of(playlist: &Playlist) -> HeaderValue {
     if playlist.ended() { CACHE_ENDED } else { CACHE_LIVE }
 }
 
-/// A text in the encoding that the client likes, or 304. The plain and the compressed form have tags of their own, as
+/// A text in the encoding that the client likes, or 304. Each form has a tag of its own, as
 /// strong tags demand.
 pub(super) fn text_response(
     text: &Text,
@@ -145,19 +125,19 @@ pub(super) fn text_response(
     cache: HeaderValue,
     request: &HeaderMap,
 ) -> Response {
-    let gzip = accepts_gzip(request);
-    let etag = text.etag(gzip);
+    let coding = preferred_coding(request);
+    let etag = text.etag(coding);
     let not_modified = etag.to_str().is_ok_and(|etag| is_not_modified(request, etag));
     let mut response = if not_modified {
         StatusCode::NOT_MODIFIED.into_response()
     } else {
-        Response::new(Body::from(if gzip { text.gzip().clone() } else { text.plain().clone() }))
+        Response::new(Body::from(text.coded(coding).clone()))
     };
     let headers = response.headers_mut();
     if !not_modified {
         headers.insert(CONTENT_TYPE, content_type);
-        if gzip {
-            headers.insert(CONTENT_ENCODING, HeaderValue::from_static("gzip"));
+        if let Some(name) = coding.name() {
+            headers.insert(CONTENT_ENCODING, HeaderValue::from_static(name));
         }
     }
     headers.insert(CACHE_CONTROL, cache);

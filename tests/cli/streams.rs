@@ -274,6 +274,7 @@ async fn check_says_what_serve_would_do() {
             "data_dir  ok      {path}, not in use\n\
              http      ok      0.0.0.0:8080: playback, pages, metrics; \
              API closed over TCP (no http.admin_token), open on the control socket\n\
+             https     ok      off (no https.listen)\n\
              rtmp      ok      0.0.0.0:1935: publish to rtmp://HOST:1935/live with a stream key\n\
              rtmps     ok      off (no rtmps.cert and rtmps.key)\n\
              srt       ok      0.0.0.0:8890 (UDP): publish to srt://HOST:8890?streamid=KEY with a stream key; \

@@ -9,7 +9,7 @@ use clap::Parser;
 use millstream::api::{ApiState, NoLiveSessions, router, serve_control_socket};
 use millstream::cli::{Cli, Exit, Host, HostError, Output, ServeOptions, run};
 use millstream::clock::SystemClock;
-use millstream::config::{Config, Rtmps};
+use millstream::config::{CertificatePaths, Config};
 use millstream::control::Control;
 use serde_json::Value;
 use tempfile::TempDir;
@@ -52,8 +52,8 @@ impl Host for FakeHost {
         Ok(vec![("capacity".to_owned(), "100 Mpx/s".to_owned())])
     }
 
-    async fn probe_certificate(&self, rtmps: &Rtmps) -> Result<String, HostError> {
-        let name = rtmps.cert.display().to_string();
+    async fn probe_certificate(&self, files: &CertificatePaths) -> Result<String, HostError> {
+        let name = files.cert.display().to_string();
         if name.contains("expired") { Err(format!("{name} expired").into()) } else { Ok(format!("{name} is fine")) }
     }
 

@@ -15,9 +15,9 @@ use crate::support::publisher::{Feed, RawPublisher};
 use crate::support::source::{Publisher, Source};
 
 /// Until the page is there.
-const PAGE_LIMIT: Duration = Duration::from_secs(20);
+pub const PAGE_LIMIT: Duration = Duration::from_secs(20);
 /// From the page to the first moving picture, software decoding on a busy machine included.
-const PLAY_LIMIT: Duration = Duration::from_secs(60);
+pub const PLAY_LIMIT: Duration = Duration::from_secs(60);
 
 #[test]
 fn the_watch_page_plays_and_switches_levels() {

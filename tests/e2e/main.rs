@@ -41,6 +41,7 @@ mod codecs;
 mod continuity;
 mod copied;
 mod full_ladder;
+mod https;
 mod instruments;
 mod ladder;
 mod lifecycle;

@@ -7,7 +7,7 @@ use millstream::clock::SystemClock;
 use millstream::control::Control;
 use millstream::live::wiring::Stop;
 use millstream::live::{SessionState, Sessions};
-use millstream::web::{self, ServeOptions};
+use millstream::web::{self, Entrance, ServeOptions};
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
@@ -36,10 +36,10 @@ async fn a_panic_behind_a_request_is_answered_with_500_and_the_session_and_other
     let other = listed(&good.session, 1).await[0][0].clone();
     let folder = tempfile::tempdir().expect("a folder");
     let control = Control::open(folder.path(), SystemClock::shared()).await.expect("a database");
-    let router = web::router(Playback::new(control, sessions.clone(), rig.store.clone()));
+    let router = web::router(Playback::new(control, sessions.clone(), rig.store.clone()), web::Cors::ANY);
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
     let (address, stop) = (listener.local_addr().expect("an address"), CancellationToken::new());
-    let served = tokio::spawn(web::serve(listener, router, ServeOptions::default(), stop.clone()));
+    let served = tokio::spawn(web::serve([Entrance::plain(listener, router)], ServeOptions::default(), stop.clone()));
     let get = async |path: String| {
         let asked = reqwest::get(format!("http://{address}{path}"));
         let answer = within("an answer", asked).await.expect("an answer");

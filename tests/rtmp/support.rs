@@ -8,8 +8,8 @@ use std::time::Duration;
 use bytes::Bytes;
 use millstream::clock::SystemClock;
 use millstream::listen::rtmp::{Entrance, RtmpSettings, serve};
-use millstream::listen::tls::{CertificateFiles, Tls};
 use millstream::listen::{Admission, CloseReason, Finish, Protocol, PublishRequest, Publisher, Refusal, RefusalReason};
+use millstream::tls::{CertificateFiles, Tls};
 use millstream::wire::Inbound;
 use millstream::wire::flv::{Tag, TagKind};
 use millstream::wire::rtmp::amf0::{Reader, Value};
@@ -148,7 +148,8 @@ impl Listener {
     /// A listener that speaks TLS at a second address.
     pub async fn start_with_tls(settings: RtmpSettings, certificates: &Certificates) -> Self {
         let files = CertificateFiles { cert: certificates.cert(), key: certificates.key() };
-        let tls = Tls::load(files, LOOK_EVERY, Protocol::Rtmps, SystemClock::shared()).await.expect("a good pair");
+        let tls =
+            Tls::load(files, LOOK_EVERY, Protocol::Rtmps.as_str(), SystemClock::shared()).await.expect("a good pair");
         Listener::start_with(settings, open_intake(), Some(tls)).await
     }
 

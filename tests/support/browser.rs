@@ -52,6 +52,11 @@ fn program() -> String {
 impl Browser {
     /// Starts a browser with an empty page.
     pub fn start() -> Self {
+        Browser::start_with(&[])
+    }
+
+    /// The same with more flags.
+    pub fn start_with(flags: &[&str]) -> Self {
         let profile = tempfile::tempdir().expect("a folder for the profile");
         let mut command = Command::new("sh");
         command.args(["-c", r#"exec "$0" "$@" 3<&0 4>&1 </dev/null >/dev/null"#, &program()]);
@@ -64,6 +69,7 @@ impl Browser {
             "--disable-component-update",
             "--disable-sync",
         ]);
+        command.args(flags);
         command.arg(format!("--user-data-dir={}", profile.path().display()));
         command.args(["--remote-debugging-pipe", "about:blank"]).stdin(Stdio::piped()).stdout(Stdio::piped());
         let mut process = Process::start("browser", &mut command);

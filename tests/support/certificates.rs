@@ -77,6 +77,13 @@ impl Certificates {
         connector(version, roots)
     }
 
+    /// The same of a client that names `protocols` (ALPN, RFC 7301).
+    pub fn client_speaking(&self, protocols: &[&[u8]]) -> TlsConnector {
+        let mut config = ClientConfig::clone(self.client(VERSIONS[0]).config());
+        config.alpn_protocols = protocols.iter().map(|name| name.to_vec()).collect();
+        TlsConnector::from(Arc::new(config))
+    }
+
     /// A TLS connection to `address`.
     pub async fn connect(&self, address: SocketAddr) -> io::Result<TlsStream<TcpStream>> {
         dial(&self.client(VERSIONS[0]), address).await

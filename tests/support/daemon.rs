@@ -59,8 +59,19 @@ impl Home {
     /// Serves RTMPS too, with this certificate.
     #[must_use]
     pub fn with_rtmps(self, certificates: &Certificates) -> Self {
+        self.with_certificate("rtmps", certificates)
+    }
+
+    /// Serves HTTPS too, with this certificate.
+    #[must_use]
+    pub fn with_https(self, certificates: &Certificates) -> Self {
+        self.with_certificate("https", certificates).set("https.listen", "127.0.0.1:0")
+    }
+
+    fn with_certificate(self, section: &str, certificates: &Certificates) -> Self {
         let text = |path: PathBuf| path.to_str().expect("a temporary folder has a plain name").to_owned();
-        self.set("rtmps.cert", text(certificates.cert())).set("rtmps.key", text(certificates.key()))
+        let (cert, key) = (text(certificates.cert()), text(certificates.key()));
+        self.set(&format!("{section}.cert"), cert).set(&format!("{section}.key"), key)
     }
 
     /// The daemon's own folder, in which it runs: its data is below it.
@@ -152,8 +163,9 @@ impl Home {
         });
         process.lines().wait_for(START_LIMIT, |line| (message(line)? == "ready").then_some(())).expect("ready");
         let said = process.lines().text();
-        let [rtmps, srt] = ["rtmps", "srt"].map(|service| said.lines().find_map(|line| listening(line, service)));
-        Daemon { process, http, rtmp, rtmps, srt }
+        let [https, rtmps, srt] =
+            ["https", "rtmps", "srt"].map(|service| said.lines().find_map(|line| listening(line, service)));
+        Daemon { process, http, https, rtmp, rtmps, srt }
     }
 }
 
@@ -162,6 +174,8 @@ pub struct Daemon {
     process: Process,
     /// Where HTTP is served.
     pub http: SocketAddr,
+    /// Where HTTPS is served, if it is.
+    pub https: Option<SocketAddr>,
     /// Where RTMP is taken.
     pub rtmp: SocketAddr,
     /// Where RTMP is taken over TLS, if it is.

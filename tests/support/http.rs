@@ -3,6 +3,7 @@
 use std::time::{Duration, Instant};
 
 use reqwest::Method;
+use reqwest::redirect::Policy;
 use tokio::runtime::{Builder, Runtime};
 
 /// Longest wait for one answer: more than the 10 s that a request for a stream that starts may be held.
@@ -11,7 +12,7 @@ const ANSWER_LIMIT: Duration = Duration::from_secs(20);
 /// Between two looks at something that only changes when the daemon changes it.
 const POLL_EVERY: Duration = Duration::from_millis(100);
 
-/// A client with connections kept open.
+/// A client with connections kept open. It follows no redirect.
 pub struct Client {
     runtime: Runtime,
     client: reqwest::Client,
@@ -43,7 +44,8 @@ impl Answer {
 impl Default for Client {
     fn default() -> Self {
         let runtime = Builder::new_current_thread().enable_all().build().expect("a runtime");
-        let client = reqwest::Client::builder().timeout(ANSWER_LIMIT).build().expect("a client");
+        let client =
+            reqwest::Client::builder().timeout(ANSWER_LIMIT).redirect(Policy::none()).build().expect("a client");
         Client { runtime, client }
     }
 }

@@ -4,7 +4,7 @@ use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::support::Served;
+use crate::support::{Served, read_all};
 use crate::trap::Trap;
 use axum::Router;
 use axum::body::Body;
@@ -20,13 +20,6 @@ use tokio::net::TcpStream;
 use tokio::sync::Notify;
 
 const REQUEST: &[u8] = b"GET / HTTP/1.1\r\nhost: h\r\n\r\n";
-
-async fn read_all(stream: &mut TcpStream) -> String {
-    let mut text = Vec::new();
-    // Whether the peer ends in peace or by a reset is the system's business.
-    let _ = stream.read_to_end(&mut text).await;
-    String::from_utf8(text).unwrap()
-}
 
 /// A connection from an address of its own.
 async fn dial_from(last: u8, to: SocketAddr) -> TcpStream {

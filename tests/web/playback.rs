@@ -4,7 +4,7 @@ use std::io::Read;
 
 use crate::support::{ENDED, LIVE, MULTIVARIANT, Memory, OF_SESSION, Served};
 use flate2::read::GzDecoder;
-use millstream::web::{self, ServeOptions};
+use millstream::web::{self, Cors, ServeOptions};
 
 const CORS: &str =
     "access-control-allow-origin: *\naccess-control-expose-headers: Age, Date, Content-Length, Content-Range, ETag";
@@ -13,7 +13,7 @@ const SEGMENT: &str = "/live/s1/a/720p/1-0.m4s";
 
 async fn served() -> (Memory, Served) {
     let source = Memory::default();
-    let served = Served::start(web::router(source.clone()), ServeOptions::default()).await;
+    let served = Served::start(web::router(source.clone(), Cors::ANY), ServeOptions::default()).await;
     (source, served)
 }
 
@@ -54,24 +54,38 @@ async fn media_playlists_live_and_ended() {
 }
 
 #[tokio::test]
-async fn gzip_has_a_tag_of_its_own_and_holds_the_plain_text() {
+async fn each_coding_has_a_tag_of_its_own_and_holds_the_plain_text() {
     let (_source, served) = served().await;
     let plain = served.get(PLAYLIST).await;
-    let packed = served.ask("GET", PLAYLIST, &[("accept-encoding", "gzip, br")]).await;
-    let headers = |name| (plain.header(name), packed.header(name));
-    assert_eq!(headers("content-encoding"), (None, Some("gzip")));
-    assert_eq!(headers("vary"), (Some("Accept-Encoding"), Some("Accept-Encoding")));
-    assert_eq!(packed.header("content-length").unwrap(), packed.body.len().to_string());
-    assert_ne!(plain.header("etag"), packed.header("etag"));
-    let mut text = String::new();
-    GzDecoder::new(packed.body.as_ref()).read_to_string(&mut text).unwrap();
-    assert_eq!(text, plain.text());
+    assert_eq!((plain.header("content-encoding"), plain.header("vary")), (None, Some("Accept-Encoding")));
+    let mut tags = vec![plain.header("etag").unwrap().to_owned()];
+    for (accepted, coding) in [("gzip, deflate, br, zstd", "br"), ("gzip, br;q=0.5", "gzip"), ("gzip", "gzip")] {
+        let packed = served.ask("GET", PLAYLIST, &[("accept-encoding", accepted)]).await;
+        assert_eq!(packed.header("content-encoding"), Some(coding), "{accepted}");
+        assert_eq!(packed.header("vary"), Some("Accept-Encoding"));
+        assert_eq!(packed.header("content-length").unwrap(), packed.body.len().to_string());
+        let mut text = Vec::new();
+        match coding {
+            "br" => brotli::BrotliDecompress(&mut packed.body.as_ref(), &mut text).unwrap(),
+            _ => drop(GzDecoder::new(packed.body.as_ref()).read_to_end(&mut text).unwrap()),
+        }
+        assert_eq!(text, plain.text().as_bytes());
+        tags.push(packed.header("etag").unwrap().to_owned());
+    }
+    assert_eq!(tags.pop(), tags.last().cloned(), "the same bytes again");
+    tags.sort();
+    tags.dedup();
+    assert_eq!(tags.len(), 3, "{tags:?}");
+    for refused in ["br;q=0, gzip;q=0", "identity, gzip;q=0.5, br;q=0.5", "zstd"] {
+        let answer = served.ask("GET", PLAYLIST, &[("accept-encoding", refused)]).await;
+        assert_eq!((answer.header("content-encoding"), answer.text()), (None, plain.text()), "{refused}");
+    }
 }
 
 #[tokio::test]
 async fn whoever_has_it_gets_304() {
     let (_source, served) = served().await;
-    for (path, encoding) in [(PLAYLIST, "identity"), (PLAYLIST, "gzip"), (SEGMENT, "identity")] {
+    for (path, encoding) in [(PLAYLIST, "identity"), (PLAYLIST, "gzip"), (PLAYLIST, "br"), (SEGMENT, "identity")] {
         let first = served.ask("GET", path, &[("accept-encoding", encoding)]).await;
         let etag = first.header("etag").unwrap();
         let again = served.ask("GET", path, &[("accept-encoding", encoding), ("if-none-match", etag)]).await;

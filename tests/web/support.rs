@@ -2,17 +2,23 @@
 
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
+use crate::certificates::Certificates;
 use axum::Router;
 use axum::body::Body;
 use bytes::Bytes;
 use http_body_util::BodyExt;
 use hyper::Request;
 use hyper_util::rt::TokioIo;
+use millstream::clock::SystemClock;
 use millstream::media::naming::MediaName;
+use millstream::tls::{CertificateFiles, LOOK_EVERY, Tls};
 use millstream::web::{
-    ContentType, Media, PlaybackError, PlaybackSource, Playlist, RenditionInfo, ServeOptions, StreamState, StreamStatus,
+    ContentType, Entrance, Media, PlaybackError, PlaybackSource, Playlist, RenditionInfo, ServeOptions, StreamState,
+    StreamStatus,
 };
+use tokio::io::{AsyncRead, AsyncReadExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
@@ -108,6 +114,11 @@ impl PlaybackSource for Memory {
     }
 }
 
+async fn tls(certificates: &Certificates, look_every: Duration) -> Tls {
+    let files = CertificateFiles { cert: certificates.cert(), key: certificates.key() };
+    Tls::load(files, look_every, "https", SystemClock::shared()).await.unwrap()
+}
+
 /// A router behind a real socket.
 pub struct Served {
     pub address: SocketAddr,
@@ -115,11 +126,58 @@ pub struct Served {
     pub task: JoinHandle<()>,
 }
 
+/// What comes until the peer ends it, in peace or by a reset: that is the system's business.
+pub async fn read_all(io: &mut (impl AsyncRead + Unpin)) -> String {
+    let mut text = Vec::new();
+    let _ = io.read_to_end(&mut text).await;
+    String::from_utf8_lossy(&text).into_owned()
+}
+
+/// `future`, which is not waited for without end.
+pub async fn within<F: Future>(future: F) -> F::Output {
+    tokio::time::timeout(Duration::from_secs(120), future).await.expect("it comes to an end")
+}
+
+async fn listener() -> (TcpListener, SocketAddr) {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    (listener, address)
+}
+
 impl Served {
     pub async fn start(router: Router, options: ServeOptions) -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let (address, stop) = (listener.local_addr().unwrap(), CancellationToken::new());
-        let task = tokio::spawn(millstream::web::serve(listener, router, options, stop.clone()));
+        let (listener, address) = listener().await;
+        Served::at(address, [Entrance::plain(listener, router)], options)
+    }
+
+    /// The same over TLS.
+    pub async fn start_secure(router: Router, options: ServeOptions, certificates: &Certificates) -> Self {
+        Served::start_looking(router, options, certificates, LOOK_EVERY).await
+    }
+
+    /// The same with the certificate's files looked at so often.
+    pub async fn start_looking(
+        router: Router,
+        options: ServeOptions,
+        certificates: &Certificates,
+        look_every: Duration,
+    ) -> Self {
+        let (listener, address) = listener().await;
+        let tls = tls(certificates, look_every).await;
+        Served::at(address, [Entrance::secure(listener, tls, router)], options)
+    }
+
+    /// Both, and the address without TLS.
+    pub async fn start_both(router: Router, options: ServeOptions, certificates: &Certificates) -> (Self, SocketAddr) {
+        let ((open, plain), (closed, address)) = (listener().await, listener().await);
+        let secure = Entrance::secure(closed, tls(certificates, LOOK_EVERY).await, router.clone());
+        (Served::at(address, [Entrance::plain(open, router), secure], options), plain)
+    }
+
+    fn at(address: SocketAddr, entrances: impl IntoIterator<Item = Entrance>, options: ServeOptions) -> Self {
+        let entrances: Vec<_> = entrances.into_iter().collect();
+        let stop = CancellationToken::new();
+        let task = tokio::spawn(millstream::web::serve(entrances, options, stop.clone()));
         Served { address, stop, task }
     }
 

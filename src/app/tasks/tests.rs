@@ -14,7 +14,7 @@ use super::*;
 use crate::api::{ApiState, LiveDetails, LiveSessions};
 use crate::app::figures::Figures;
 use crate::app::playback::Playback;
-use crate::app::{Specs, http_router};
+use crate::app::{Specs, guarded_router};
 use crate::clock::testing::TrapClock;
 use crate::clock::{ManualClock, SharedClock};
 use crate::config::{Config, Overrides};
@@ -213,10 +213,12 @@ async fn a_panic_behind_a_route_of_the_api_is_answered_and_the_next_request_is_s
     let state = ApiState { control: rig.control.clone(), live: Arc::<Faulty>::default() };
     let playback = Playback::new(rig.control.clone(), rig.sessions.clone(), rig.store.clone());
     let figures = Figures::new(rig.control.clone(), rig.sessions.clone(), rig.store.clone(), SrtConnections::default());
-    let router = http_router(playback, figures, rig.metrics.clone(), state, Some(&TOKEN.into()));
+    let guarded = guarded_router(figures, rig.metrics.clone(), state, Some(&TOKEN.into()));
+    let router = web::router(playback, web::Cors::ANY).merge(guarded);
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
     let (address, stop) = (listener.local_addr().expect("bound"), CancellationToken::new());
-    let served = tokio::spawn(web::serve(listener, router, web::ServeOptions::default(), stop.clone()));
+    let served =
+        tokio::spawn(web::serve([web::Entrance::plain(listener, router)], web::ServeOptions::default(), stop.clone()));
     let dial = async || TcpStream::connect(address).await.expect("somebody listens");
     assert_500_then_200(&[ask(dial().await).await, ask(dial().await).await], &row.id);
     assert_eq!(rig.panics("http_panics_total"), 1);

@@ -20,9 +20,10 @@ use super::{Door, Shared};
 use crate::listen::counts::Action;
 use crate::listen::low_water::{Gathering, HOLD, LowWater};
 use crate::listen::places::Place;
-use crate::listen::tls::{Acceptor, FIRST_OF_TLS, HandshakeError, TlsFault};
+use crate::listen::tls::{Acceptor, HandshakeError, TlsFault};
 use crate::listen::{Admission, CloseReason, Finish, PublishRequest, Publisher, Refusal, RefusalReason};
 use crate::telemetry::gate::SharedGate;
+use crate::tls::FIRST_OF_TLS;
 use crate::wire::Inbound;
 use crate::wire::rtmp::{Event, Phase, PublishStatus, RtmpError, Server};
 

@@ -26,10 +26,11 @@ use super::attempts::Attempts;
 use super::counts::Counts;
 use super::guard;
 use super::places::{Place, Places};
-use super::tls::{Acceptor, Tls};
+use super::tls::Acceptor;
 use super::{Admission, Protocol};
 use crate::telemetry::gate::{LogGate, SharedGate};
 use crate::telemetry::panics::contained_now;
+use crate::tls::Tls;
 use connection::{Caller, Connection, Strangers, over_tls};
 pub use settings::RtmpSettings;
 
@@ -77,7 +78,7 @@ pub async fn serve<A: Admission>(
     });
     join_all(entrances.into_iter().map(|Entrance { listener, tls }| {
         let (acceptor, renewal) = tls.map(Tls::into_parts).unzip();
-        let door = Arc::new(Door::new(acceptor));
+        let door = Arc::new(Door::new(acceptor.map(Acceptor)));
         let shared = &shared;
         async move {
             if let Ok(address) = listener.local_addr() {

@@ -1,39 +1,16 @@
-//! TLS under RTMP: what a server shows and how a connection begins. What is spoken inside is [`super::rtmp`]'s.
-//!
-//! | module | holds |
-//! |---|---|
-//! | [`certificate`] | a certificate and its key in two files, and what can be wrong with them |
-//! | `renewal` | the certificate in use, replaced when the files change |
-//!
-//! TLS 1.2 and 1.3, without certificates of clients. Nothing is remembered of a connection for the next one (no tickets, no
-//! sessions): an encoder connects once in hours, and what is not kept need not be bounded. The name that a client asks
-//! for (SNI) is not looked at: there is one certificate. It is in no log and no error either.
-
-pub mod certificate;
-mod renewal;
+//! TLS under RTMP: how a connection begins, and what is said of peers that get it wrong. What a server shows is
+//! [`crate::tls`]'s, what is spoken inside [`super::rtmp`]'s.
 
 use std::io;
-use std::sync::Arc;
-use std::time::Duration;
 
 use tokio::net::TcpStream;
 use tokio_rustls::TlsAcceptor;
-use tokio_rustls::rustls::crypto::ring;
-use tokio_rustls::rustls::server::{NoServerSessionStorage, ServerConfig};
 use tokio_rustls::rustls::{AlertDescription, Error as RustlsError};
 use tokio_rustls::server::TlsStream;
 
-use super::Protocol;
 use super::low_water::LowWater;
-use crate::clock::SharedClock;
-pub use certificate::{Certificate, CertificateError, CertificateFiles};
-use renewal::Renewal;
+use crate::tls::{FIRST_OF_TLS, is_about_certificates};
 
-/// How often the files are read: a renewed certificate is in use this long after it was written, at the latest.
-pub const LOOK_EVERY: Duration = Duration::from_secs(5);
-
-/// The first byte of a TLS connection: a record of the handshake (RFC 8446 section 5.1).
-pub(super) const FIRST_OF_TLS: u8 = 22;
 /// The first byte of an RTMP connection: its version.
 const FIRST_OF_RTMP: u8 = crate::wire::rtmp::handshake::VERSION;
 
@@ -78,19 +55,6 @@ impl TlsFault {
     }
 }
 
-/// RFC 8446 section 6.2.
-fn is_about_certificates(alert: AlertDescription) -> bool {
-    matches!(
-        alert,
-        AlertDescription::BadCertificate
-            | AlertDescription::UnsupportedCertificate
-            | AlertDescription::CertificateRevoked
-            | AlertDescription::CertificateExpired
-            | AlertDescription::CertificateUnknown
-            | AlertDescription::UnknownCA
-    )
-}
-
 /// How a TLS handshake failed.
 #[derive(Debug)]
 pub(super) enum HandshakeError {
@@ -106,42 +70,9 @@ impl From<io::Error> for HandshakeError {
     }
 }
 
-/// The server's side of TLS, with a certificate that follows its files.
-pub struct Tls {
-    acceptor: Acceptor,
-    renewal: Renewal,
-}
-
-impl Tls {
-    /// Reads the files of `protocol`'s certificate; from then on they are read `look_every` so often.
-    ///
-    /// # Errors
-    /// The files cannot be used.
-    pub async fn load(
-        files: CertificateFiles,
-        look_every: Duration,
-        protocol: Protocol,
-        clock: SharedClock,
-    ) -> Result<Self, CertificateError> {
-        let renewal = Renewal::begin(files, look_every, protocol, clock).await?;
-        // Versions 1.2 and 1.3; 1.1 and older are not in the library.
-        let builder = ServerConfig::builder_with_provider(Arc::new(ring::default_provider()));
-        let builder = builder.with_safe_default_protocol_versions().expect("ring has suites for both versions");
-        let mut config = builder.with_no_client_auth().with_cert_resolver(renewal.in_use());
-        config.session_storage = Arc::new(NoServerSessionStorage {});
-        config.send_tls13_tickets = 0;
-        Ok(Tls { acceptor: Acceptor(TlsAcceptor::from(Arc::new(config))), renewal })
-    }
-
-    /// What makes connections, and what looks after the certificate.
-    pub(super) fn into_parts(self) -> (Acceptor, Renewal) {
-        (self.acceptor, self.renewal)
-    }
-}
-
 /// Makes TLS connections of sockets.
 #[derive(Clone)]
-pub(super) struct Acceptor(TlsAcceptor);
+pub(super) struct Acceptor(pub(super) TlsAcceptor);
 
 impl Acceptor {
     /// The handshake. It has no deadline and may be dropped at any await, which closes the connection.
@@ -167,6 +98,3 @@ impl LowWater for TlsStream<TcpStream> {
         self.get_ref().0.set_low_water(bytes);
     }
 }
-
-#[cfg(test)]
-mod tests;

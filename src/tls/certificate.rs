@@ -110,7 +110,7 @@ impl Certificate {
         self.not_after
     }
 
-    /// Whether it is valid no more at `now`. Encoders that check certificates then refuse it.
+    /// Whether it is valid no more at `now`. Clients that check certificates then refuse it.
     pub fn has_expired(&self, now: WallTime) -> bool {
         now > self.not_after
     }

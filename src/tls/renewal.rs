@@ -17,7 +17,6 @@ use tracing::{info, warn};
 
 use super::certificate::{Certificate, CertificateError, CertificateFiles};
 use crate::clock::SharedClock;
-use crate::listen::Protocol;
 use crate::telemetry::names;
 use crate::telemetry::panics::contained;
 
@@ -44,7 +43,7 @@ impl fmt::Debug for InUse {
 }
 
 /// Looks after one listener's certificate.
-pub(in crate::listen) struct Renewal {
+pub struct Renewal {
     files: CertificateFiles,
     every: Duration,
     clock: SharedClock,
@@ -63,11 +62,11 @@ impl Renewal {
     pub(super) async fn begin(
         files: CertificateFiles,
         every: Duration,
-        protocol: Protocol,
+        protocol: &'static str,
         clock: SharedClock,
     ) -> Result<Self, CertificateError> {
         let certificate = files.load().await?;
-        let labels = [("protocol", protocol.as_str())];
+        let labels = [("protocol", protocol)];
         let in_use = Arc::new(InUse(ArcSwap::new(certificate.certified.clone())));
         let expires = names::TLS_CERTIFICATE_EXPIRES.gauge(&labels);
         let stale = names::TLS_CERTIFICATE_STALE.gauge(&labels);
@@ -82,7 +81,7 @@ impl Renewal {
     }
 
     /// Looks until it is stopped.
-    pub(in crate::listen) async fn run(mut self, stop: CancellationToken) {
+    pub async fn run(mut self, stop: CancellationToken) {
         let looks = async {
             loop {
                 tokio::time::sleep(self.every).await;
@@ -145,7 +144,7 @@ impl Renewal {
         let expired = self.certificate.has_expired(self.clock.wall());
         if expired && !self.told_expired {
             let (cert, expired) = (self.files.cert.display(), self.certificate.not_after());
-            warn!(%cert, %expired, "the certificate has expired: encoders that check it do not connect; put a new one in its place");
+            warn!(%cert, %expired, "the certificate has expired: clients that check it do not connect; put a new one in its place");
         }
         self.told_expired = expired;
     }

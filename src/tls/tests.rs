@@ -1,5 +1,5 @@
 //! Certificates that cannot be used, and what the daemon says while files change. Connections are tested over sockets in
-//! `tests/rtmp/tls.rs`.
+//! `tests/rtmp/tls.rs` and `tests/web/tls.rs`.
 
 use std::fs;
 use std::path::PathBuf;
@@ -107,7 +107,7 @@ fn a_bad_pair_raises_the_alarm_at_the_second_look_and_a_good_one_ends_it() {
     let runtime = tokio::runtime::Builder::new_current_thread().build().expect("a runtime");
     let clock = ManualClock::new(WallTime::from_unix_millis(0));
     let files = Files::new();
-    let begun = Renewal::begin(files.files.clone(), LOOK_EVERY, Protocol::Rtmps, clock);
+    let begun = Renewal::begin(files.files.clone(), LOOK_EVERY, "rtmps", clock);
     let mut renewal = with_local_recorder(&recorder, || runtime.block_on(begun)).expect("a good pair");
     let mut look = || {
         runtime.block_on(renewal.look());
@@ -141,7 +141,7 @@ async fn a_look_that_panics_is_counted_and_the_next_one_takes_the_new_certificat
     let _recorded = metrics::set_default_local_recorder(&recorder);
     let trap = TrapClock::in_front_of(ManualClock::new(WallTime::from_unix_millis(0)));
     let files = Files::new();
-    let begun = Renewal::begin(files.files.clone(), Duration::from_millis(1), Protocol::Rtmps, trap.clone());
+    let begun = Renewal::begin(files.files.clone(), Duration::from_millis(1), "rtmps", trap.clone());
     let renewal = begun.await.expect("a good pair");
     let in_use = renewal.in_use();
     let old = in_use.current();
