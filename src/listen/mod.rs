@@ -8,7 +8,7 @@
 //! |---|---|
 //! | [`rtmp`] | the RTMP listeners, plain and over TLS: a task per connection, deadlines, limits, refusals in its words |
 //! | [`srt`] | the SRT listener: one socket, a task per caller, refusals in its codes |
-//! | [`tls`] | certificates and how a TLS connection begins |
+//! | [`tls`] | how a TLS connection begins, over the certificate of [`crate::tls`] |
 //! | [`attempts`] | slows down addresses that try wrong keys |
 //! | [`low_water`] | how much must have arrived before a connection is woken |
 //! | [`places`] | how many connections are open, in all and per address, and who makes room |

@@ -14,8 +14,7 @@ use sha2::{Digest, Sha256};
 /// Bytes of the digest that make an ETag. Two texts of one URL that share 128 bits do not happen.
 const TAG_BYTES: usize = 16;
 
-/// What [`Text::brotli`] is made with (0 to 11). At 5 a playlist takes about the time of gzip and is smaller; from 10 on it takes
-/// many times as long.
+/// What [`Text::brotli`] is made with (0 to 11): in the middle, because it is made while somebody waits; the highest take many times as long.
 const BROTLI_QUALITY: i32 = 5;
 /// Its window: 256 KiB. Playlists are smaller, and the encoder's memory goes by it.
 const BROTLI_WINDOW_BITS: i32 = 18;

@@ -1,4 +1,4 @@
-//! Connections: accepted and bounded, plain and over TLS. What happens on one of them is [`super::connection`]'s.
+//! Connections: accepted and bounded, plain and over TLS. What happens on one of them is `connection`'s.
 //!
 //! One task per connection, and one per request of HTTP/2; all of them are awaited before [`serve`] returns. All entrances share
 //! their bounds: a place counts the same at each. Nothing a client does or leaves undone keeps a connection.
