@@ -310,6 +310,8 @@ impl Ingest {
         self.session.release_overdue(now, out);
         self.session.announce_gaps(now, out);
         self.begin_run_if_complete(now, out);
+        // A run begins with what has waited for it, and some of that for too long.
+        self.session.release_overdue(now, out);
     }
 
     /// When the packets of the timeline came in: for whoever measures how long they take from here.

@@ -443,7 +443,8 @@ mod tests {
         assert_eq!((ledger.watch(LIMITS).await, start.elapsed()), (Verdict::Stalled, LIMITS.stall));
         drop(third);
         assert_eq!(ledger.watch(LIMITS).await, Verdict::Idle);
-        assert_eq!((ledger.book().answered, ledger.book().taken_back), (1, 0));
+        let book = ledger.book();
+        assert_eq!((book.answered, book.taken_back), (1, 0));
     }
 
     #[tokio::test(start_paused = true)]
