@@ -101,6 +101,10 @@ async fn over_tls(stream: TcpStream, peer: SocketAddr, acceptor: &TlsAcceptor, d
     }
 }
 
+/// All labels of [`HandshakeError`].
+pub(super) const HANDSHAKE_FAILURES: [&str; 6] =
+    ["timeout", "closed", "plain_http", "not_tls", "certificate_refused", "tls"];
+
 /// Why there is no connection over TLS.
 enum HandshakeError {
     /// The handshake took too long, or never began.

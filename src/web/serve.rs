@@ -16,7 +16,7 @@ use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use super::connection::{ALPN, connection};
+use super::connection::{ALPN, HANDSHAKE_FAILURES, connection};
 use super::places::{Full, Place, Places};
 use crate::telemetry::gate::{LogGate, SharedGate};
 use crate::telemetry::names;
@@ -76,7 +76,8 @@ impl Entrance {
 /// address as [`axum::extract::ConnectInfo<SocketAddr>`].
 pub async fn serve(entrances: impl IntoIterator<Item = Entrance>, options: ServeOptions, shutdown: CancellationToken) {
     // There from the start at 0, so that the first one is an increase for whoever alerts on it.
-    let _panics = names::HTTP_PANICS.counter(&[]);
+    let _once = [names::HTTP_PANICS.counter(&[]), names::HTTP_RESTLESS.counter(&[])];
+    let _handshakes = HANDSHAKE_FAILURES.map(|reason| names::HTTP_HANDSHAKES_FAILED.counter(&[("reason", reason)]));
     let shared = Arc::new(Shared::new(options, shutdown));
     join_all(entrances.into_iter().map(|Entrance { listener, tls, router }| {
         let (acceptor, renewal) = tls.map(Tls::into_parts).unzip();
